@@ -183,11 +183,11 @@ struct hmm_mirror_stats {
 	__u64 dead;
 };
 
-#define HMM_MIRROR_IOC_BIND	_IOW('H', 0xe0, struct hmm_mirror_bind)
-#define HMM_MIRROR_IOC_MAP	_IOWR('H', 0xe1, struct hmm_mirror_map)
-#define HMM_MIRROR_IOC_READ	_IOWR('H', 0xe2, struct hmm_mirror_rw)
-#define HMM_MIRROR_IOC_WRITE	_IOWR('H', 0xe3, struct hmm_mirror_rw)
-#define HMM_MIRROR_IOC_DUMP	_IOWR('H', 0xe4, struct hmm_mirror_dump)
-#define HMM_MIRROR_IOC_STATS	_IOR('H', 0xe5, struct hmm_mirror_stats)
+#define HMM_MIRROR_IOC_BIND	_IOW(0xBE, 0x00, struct hmm_mirror_bind)
+#define HMM_MIRROR_IOC_MAP	_IOWR(0xBE, 0x01, struct hmm_mirror_map)
+#define HMM_MIRROR_IOC_READ	_IOWR(0xBE, 0x02, struct hmm_mirror_rw)
+#define HMM_MIRROR_IOC_WRITE	_IOWR(0xBE, 0x03, struct hmm_mirror_rw)
+#define HMM_MIRROR_IOC_DUMP	_IOWR(0xBE, 0x04, struct hmm_mirror_dump)
+#define HMM_MIRROR_IOC_STATS	_IOR(0xBE, 0x05, struct hmm_mirror_stats)
 
 #endif /* _HMM_MIRROR_UAPI_H */
