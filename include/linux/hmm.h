@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Heterogeneous Memory Management (HMM): mirroring of a process's page table.
+ *
+ * The page-table reader, hmm_range_fault() and friends, is in hmm_range.h.
+ *
+ * The names hmm_mirror, hmm_mirror_ops, hmm_update_type,
+ * sync_cpu_device_pagetables(), hmm_mirror_register() and
+ * hmm_mirror_unregister() are those of the 2017 HMM series by Jérôme Glisse;
+ * a driver written against that interface builds and works unchanged.
+ *
+ * See Documentation/mm/hmm_mirror.rst.
+ */
+#ifndef _LINUX_HMM_H
+#define _LINUX_HMM_H
+
+#include <linux/hmm_range.h>
+
+#ifdef CONFIG_HMM_MIRROR
+
+#include <linux/list.h>
+#include <linux/mmu_notifier.h>
+#include <linux/types.h>
+
+/**
+ * DOC: overview
+ *
+ * A device with a page table of its own uses the memory of a process in place.
+ * A *mirror* keeps that page table in step with the CPU's: the driver embeds a
+ * struct hmm_mirror, registers it on an mm_struct and is called back before
+ * every change of the CPU page table, while the pages are still there::
+ *
+ *	static void my_sync(struct hmm_mirror *mirror, enum hmm_update_type type,
+ *			    unsigned long start, unsigned long end)
+ *	{
+ *		struct my_dev *dev = container_of(mirror, struct my_dev, mirror);
+ *
+ *		mutex_lock(&dev->lock);
+ *		my_unmap(dev, start, end);	// and flush the device's TLB
+ *		mutex_unlock(&dev->lock);
+ *	}
+ *
+ *	static const struct hmm_mirror_ops my_ops = {
+ *		.sync_cpu_device_pagetables = my_sync,
+ *	};
+ *
+ *	dev->mirror.ops = &my_ops;
+ *	mmap_write_lock(mm);
+ *	ret = hmm_mirror_register(&dev->mirror, mm);
+ *	mmap_write_unlock(mm);
+ *
+ * When the device needs a page it has no entry for, the driver reads the CPU
+ * page table through a &struct hmm_mirror_range, and programs the device only
+ * when no invalidation came in between::
+ *
+ *	struct hmm_mirror_range range = {
+ *		.range = {
+ *			.start = addr,
+ *			.end = addr + PAGE_SIZE,
+ *			.hmm_pfns = &pfn,
+ *			.default_flags = HMM_PFN_REQ_FAULT,
+ *		},
+ *	};
+ *
+ *	ret = hmm_mirror_range_begin(&range, &dev->mirror);
+ *	if (ret)
+ *		return ret;
+ *	do {
+ *		ret = hmm_mirror_range_fault(&range, 0);
+ *		if (ret)
+ *			break;
+ *		mutex_lock(&dev->lock);
+ *		done = hmm_mirror_range_valid(&range);
+ *		if (done)
+ *			my_map(dev, addr, hmm_pfn_to_page(pfn));
+ *		mutex_unlock(&dev->lock);
+ *	} while (!done);
+ *	hmm_mirror_range_end(&range);
+ *
+ * The lock that the callback takes and the lock under which
+ * hmm_mirror_range_valid() is called must be the same: that is all the
+ * synchronisation a driver does.
+ */
+
+struct hmm;
+struct hmm_mirror;
+
+/**
+ * enum hmm_update_type - kind of update, for the 2017 callback
+ * @HMM_UPDATE_INVALIDATE: the CPU page table is about to change; forget what it
+ *	said about the range
+ *
+ * The 2017 series never used another value, and neither is there one here: a
+ * driver that wants to know why takes &hmm_mirror_ops.invalidate.
+ */
+enum hmm_update_type {
+	HMM_UPDATE_INVALIDATE,
+};
+
+/**
+ * struct hmm_update - one update of the CPU page table
+ * @start: first address that changes, in bytes, inclusive, page aligned
+ * @end: first address that does not, in bytes, exclusive; %ULONG_MAX when the
+ *	whole address space goes away
+ * @event: why, see &enum mmu_notifier_event; %MMU_NOTIFY_RELEASE when the
+ *	process exits
+ * @owner: who asked for it, for %MMU_NOTIFY_MIGRATE and %MMU_NOTIFY_EXCLUSIVE;
+ *	a driver that finds itself here caused the update and may ignore it
+ * @blockable: the callback may sleep; always true for a mirror without
+ *	%HMM_MIRROR_ATOMIC
+ */
+struct hmm_update {
+	unsigned long start;
+	unsigned long end;
+	enum mmu_notifier_event event;
+	void *owner;
+	bool blockable;
+};
+
+/**
+ * enum hmm_mirror_flags - what a driver says about its callbacks
+ * @HMM_MIRROR_ATOMIC: the callbacks never sleep.  Without it, the OOM reaper and
+ *	process_mrelease(2) get -EAGAIN for as long as the mirror is registered,
+ *	as they are not allowed to sleep.
+ */
+enum hmm_mirror_flags {
+	HMM_MIRROR_ATOMIC = 1U << 0,
+};
+
+/**
+ * struct hmm_mirror_ops - callbacks of a mirror
+ *
+ * All callbacks run in process context inside an invalidation of the notifier
+ * core, so whatever they do delays munmap(), reclaim, migration and so on of the
+ * mirrored process.  They must not take the mmap lock, must not wait for a page
+ * fault or a hmm_mirror_range_fault() of the same process, must not allocate
+ * memory in a way that may wait for reclaim (nor take a lock under which anyone
+ * does), and must not unregister the mirror.
+ */
+struct hmm_mirror_ops {
+	/**
+	 * @sync_cpu_device_pagetables: The 2017 callback.  When it returns, the
+	 * device must not use any page of [@start, @end), in bytes, any more: its
+	 * entries are cleared and its TLB is flushed.  May sleep unless
+	 * %HMM_MIRROR_ATOMIC is set.  Calls for different ranges run side by
+	 * side.  Either this one or @invalidate is needed.
+	 */
+	void (*sync_cpu_device_pagetables)(struct hmm_mirror *mirror,
+					   enum hmm_update_type type,
+					   unsigned long start,
+					   unsigned long end);
+
+	/**
+	 * @invalidate: Same as @sync_cpu_device_pagetables, and called instead of
+	 * it where both are set, for drivers that want to know what happens.
+	 */
+	void (*invalidate)(struct hmm_mirror *mirror,
+			   const struct hmm_update *update);
+
+	/**
+	 * @release: Optional.  The address space is going away: the last user of
+	 * the mm_struct is in exit_mmap(), or in execve(2).  Called exactly once
+	 * for a mirror that is registered then, after the whole address space was
+	 * invalidated and before the first page is freed.  From here on every
+	 * fault fails with -ESRCH.  An update that another task started before
+	 * may still be reported after this.  May sleep, unless the driver's own
+	 * rules forbid it.  The mirror stays registered.
+	 */
+	void (*release)(struct hmm_mirror *mirror);
+
+	/** @flags: see &enum hmm_mirror_flags */
+	unsigned int flags;
+};
+
+/**
+ * struct hmm_mirror - mirror of one address space by one device
+ * @hmm: private to the registry: what it keeps for the mm_struct, %NULL after
+ *	hmm_mirror_unregister()
+ * @ops: the driver's callbacks, set by the driver before it registers
+ * @veto: private to the registry: refuses what must not sleep, for a mirror that
+ *	may
+ * @list: private to the registry: entry in the list of the mm's mirrors
+ *
+ * Embedded in the driver's own structure, which must stay where it is until
+ * hmm_mirror_unregister() has returned.  Only @ops needs to be initialised.
+ */
+struct hmm_mirror {
+	struct hmm *hmm;
+	const struct hmm_mirror_ops *ops;
+	struct mmu_notifier *veto;
+	struct hlist_node list;
+};
+
+/**
+ * struct hmm_mirror_range - device page fault in flight: a collision domain
+ * @range: what to read from the CPU page table, and where to put it.  The driver
+ *	sets &hmm_range.start, &hmm_range.end (page aligned bytes, end exclusive),
+ *	&hmm_range.hmm_pfns (one per page), &hmm_range.default_flags,
+ *	&hmm_range.pfn_flags_mask and &hmm_range.dev_private_owner.  It leaves
+ *	&hmm_range.notifier and &hmm_range.notifier_seq alone.
+ * @mirror: private: the mirror that this is for
+ * @hmm: private: the registry's structure while the range is in flight, else
+ *	%NULL
+ * @list: private: entry in the list of the mm's ranges in flight
+ * @notifier: private: never inserted in the mm's interval tree.  It tells
+ *	hmm_range_fault() the mm, and its sequence counts the invalidations that
+ *	hit this range, which makes hmm_range_fault() stop early.
+ *
+ * Must be zeroed before it is used for the first time.  An invalidation that
+ * does not touch [start, end) neither makes the range stale nor makes it wait.
+ */
+struct hmm_mirror_range {
+	struct hmm_range range;
+	/* private: */
+	struct hmm_mirror *mirror;
+	struct hmm *hmm;
+	struct list_head list;
+	struct mmu_interval_notifier notifier;
+};
+
+int hmm_mirror_register(struct hmm_mirror *mirror, struct mm_struct *mm);
+void hmm_mirror_unregister(struct hmm_mirror *mirror);
+
+int hmm_mirror_range_begin(struct hmm_mirror_range *range,
+			   struct hmm_mirror *mirror);
+int hmm_mirror_range_fault(struct hmm_mirror_range *range,
+			   unsigned long timeout);
+void hmm_mirror_range_end(struct hmm_mirror_range *range);
+
+/**
+ * hmm_mirror_range_valid() - may what the fault read be given to the device?
+ * @range: range in flight, after hmm_mirror_range_fault() returned 0
+ *
+ * Context: the caller holds the lock that the mirror's callback takes, and
+ * writes the device's entries before it drops it.  Does not sleep.
+ *
+ * A range may be kept in flight after that, for as long as the driver likes:
+ * this then says whether the device's entries for it are still what they were.
+ *
+ * Return: true if no invalidation has hit [start, end) since the CPU page table
+ * was read; false if one has, and hmm_mirror_range_fault() must be called again.
+ */
+static inline bool hmm_mirror_range_valid(const struct hmm_mirror_range *range)
+{
+	/* Pairs with the WRITE_ONCE() in hmm_mark_collided() */
+	return READ_ONCE(range->notifier.invalidate_seq) ==
+	       range->range.notifier_seq;
+}
+
+struct mm_struct *hmm_mirror_get_mm(int pidfd);
+
+#endif /* CONFIG_HMM_MIRROR */
+
+#endif /* _LINUX_HMM_H */

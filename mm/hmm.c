@@ -1,0 +1,718 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * HMM mirroring: keeps the page table of a device in step with a process's.
+ *
+ * One struct hmm for every mirrored mm_struct is subscribed to the mmu notifier
+ * of the mm, and passes what it hears on to the mirrors that drivers have
+ * registered.  It also knows which device page faults are in flight, so that it
+ * can tell each whether it collided with an invalidation.  The CPU page table is
+ * read by hmm_range_fault(), in hmm_range.c.
+ *
+ * See Documentation/mm/hmm_mirror.rst for the interface and the locking rules.
+ */
+#include <linux/err.h>
+#include <linux/export.h>
+#include <linux/hmm.h>
+#include <linux/jiffies.h>
+#include <linux/list.h>
+#include <linux/lockdep.h>
+#include <linux/mm.h>
+#include <linux/mmu_notifier.h>
+#include <linux/pid.h>
+#include <linux/ptrace.h>
+#include <linux/rculist.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/sched/task.h>
+#include <linux/slab.h>
+#include <linux/spinlock.h>
+#include <linux/wait.h>
+
+/*
+ * Invalidations that are tracked exactly.  More than a few at a time need that
+ * many threads in munmap() and the like of one process, so the set is small; what
+ * does not fit is covered by one range around all of it.
+ */
+#define HMM_NR_ACTIVE	16
+
+struct hmm_span {
+	unsigned long start;	/* inclusive */
+	unsigned long end;	/* exclusive */
+};
+
+/*
+ * struct hmm - what is kept for a mirrored mm_struct
+ *
+ * Unique for the mm by mmu_notifier_get_locked(), and owned by it: each mirror
+ * holds one reference.  @notifier holds the mm_struct (not the address space)
+ * until this is freed, after an SRCU grace period.  So a mirror can be
+ * unregistered long after the process has died.
+ *
+ * @mirrors is read under the SRCU read side that the notifier core holds around
+ * every callback; it is changed under @lock.  All else is protected by @lock,
+ * which nests inside whatever the invalidating task holds and outside of nothing
+ * but the waitqueue's own lock.
+ *
+ * @active[0..nr_active) and @covering, which counts for nr_covered
+ * invalidations, together contain every invalidation between its start and its
+ * end.
+ */
+struct hmm {
+	struct mmu_notifier	notifier;
+	struct hlist_head	mirrors;
+
+	spinlock_t		lock;
+	bool			dead;
+	unsigned int		nr_active;
+	unsigned int		nr_covered;
+	struct list_head	ranges;
+	wait_queue_head_t	wq;
+	struct hmm_span		covering;
+	struct hmm_span		active[HMM_NR_ACTIVE];
+};
+
+static bool hmm_overlaps(unsigned long start, unsigned long end,
+			 unsigned long start2, unsigned long end2)
+{
+	return start < end2 && start2 < end;
+}
+
+static void hmm_active_add(struct hmm *hmm, unsigned long start,
+			   unsigned long end)
+{
+	lockdep_assert_held(&hmm->lock);
+
+	if (likely(hmm->nr_active < HMM_NR_ACTIVE)) {
+		hmm->active[hmm->nr_active++] = (struct hmm_span){ start, end };
+		return;
+	}
+	if (!hmm->nr_covered++) {
+		hmm->covering = (struct hmm_span){ start, end };
+		return;
+	}
+	hmm->covering.start = min(hmm->covering.start, start);
+	hmm->covering.end = max(hmm->covering.end, end);
+}
+
+/*
+ * Two invalidations of the same range can be told apart by nothing, and need not
+ * be: whichever is taken out, the other one stays in.
+ */
+static void hmm_active_del(struct hmm *hmm, unsigned long start,
+			   unsigned long end)
+{
+	unsigned int i;
+
+	lockdep_assert_held(&hmm->lock);
+
+	for (i = 0; i < hmm->nr_active; i++) {
+		if (hmm->active[i].start == start && hmm->active[i].end == end) {
+			hmm->active[i] = hmm->active[--hmm->nr_active];
+			return;
+		}
+	}
+	/* The notifier core gives both ends of an invalidation the same range */
+	if (!WARN_ON_ONCE(!hmm->nr_covered))
+		hmm->nr_covered--;
+}
+
+static bool hmm_active_overlaps(struct hmm *hmm, unsigned long start,
+				unsigned long end)
+{
+	unsigned int i;
+
+	lockdep_assert_held(&hmm->lock);
+
+	for (i = 0; i < hmm->nr_active; i++)
+		if (hmm_overlaps(start, end, hmm->active[i].start,
+				 hmm->active[i].end))
+			return true;
+
+	return hmm->nr_covered && hmm_overlaps(start, end, hmm->covering.start,
+					       hmm->covering.end);
+}
+
+/* Make each range in flight that overlaps [start, end) invalid */
+static void hmm_mark_collided(struct hmm *hmm, unsigned long start,
+			      unsigned long end)
+{
+	struct hmm_mirror_range *range;
+
+	lockdep_assert_held(&hmm->lock);
+
+	list_for_each_entry(range, &hmm->ranges, list) {
+		/*
+		 * Pairs with the READ_ONCE() in hmm_mirror_range_valid() and in
+		 * hmm_range_fault(), neither of which takes @lock.
+		 */
+		if (hmm_overlaps(start, end, range->range.start,
+				 range->range.end))
+			WRITE_ONCE(range->notifier.invalidate_seq,
+				   range->notifier.invalidate_seq + 1);
+	}
+}
+
+static bool hmm_mirror_is_atomic(const struct hmm_mirror *mirror)
+{
+	return mirror->ops->flags & HMM_MIRROR_ATOMIC;
+}
+
+static void hmm_mirror_update(struct hmm_mirror *mirror,
+			      const struct hmm_update *update)
+{
+	const struct hmm_mirror_ops *ops = mirror->ops;
+
+	if (ops->invalidate)
+		ops->invalidate(mirror, update);
+	else
+		ops->sync_cpu_device_pagetables(mirror, HMM_UPDATE_INVALIDATE,
+						update->start, update->end);
+}
+
+/* The notifier core is in the SRCU read side; it does not let us assert that */
+#define hmm_for_each_mirror(mirror, hmm) \
+	hlist_for_each_entry_srcu(mirror, &(hmm)->mirrors, list, true)
+
+/*
+ * How an invalidation and a device page fault of the same addresses get past each
+ * other.  "driver_lock" is the lock that the mirror's callback takes:
+ *
+ *   hmm_invalidate_range_start():      driver's fault path:
+ *     spin_lock(lock)                    hmm_mirror_range_begin(), _fault():
+ *       add to the active set              spin_lock(lock)
+ *       mark the ranges in flight            wait while in the active set
+ *     spin_unlock(lock)                      join ranges, note the sequence
+ *     mirror's callback:                   spin_unlock(lock)
+ *       lock(driver_lock)                  hmm_range_fault()
+ *         clear device entries           lock(driver_lock)
+ *       unlock(driver_lock)                hmm_mirror_range_valid()?
+ *                                            write device entries
+ *   the CPU page table changes           unlock(driver_lock)
+ *
+ *   hmm_invalidate_range_end():          hmm_mirror_range_end():
+ *     spin_lock(lock)                      spin_lock(lock)
+ *       take out of the active set           leave ranges
+ *     spin_unlock(lock)                    spin_unlock(lock)
+ *     wake those who wait
+ *
+ * The left side's first critical section and the right side's come one after the
+ * other:
+ *  - left first: the right side finds the invalidation in the active set and does
+ *    not read the CPU page table before it is over;
+ *  - right first: the left side marks the range before it calls the mirror.  Now
+ *    the two critical sections of driver_lock come one after the other.  If the
+ *    callback is first, the other one sees the mark, by way of driver_lock, and
+ *    does not write.  If it is last, it clears what the other one has written.
+ *
+ * So nothing that was read before the CPU page table changed is in the device
+ * after it has.  Marking before calling is what this hangs on.
+ */
+static int hmm_invalidate_range_start(struct mmu_notifier *notifier,
+				      const struct mmu_notifier_range *range)
+{
+	struct hmm *hmm = container_of(notifier, struct hmm, notifier);
+	const struct hmm_update update = {
+		.start = range->start,
+		.end = range->end,
+		.event = range->event,
+		.owner = range->owner,
+		.blockable = mmu_notifier_range_blockable(range),
+	};
+	struct hmm_mirror *mirror;
+
+	spin_lock(&hmm->lock);
+	hmm_active_add(hmm, range->start, range->end);
+	hmm_mark_collided(hmm, range->start, range->end);
+	spin_unlock(&hmm->lock);
+
+	hmm_for_each_mirror(mirror, hmm) {
+		/*
+		 * Where the callback must not sleep, a mirror that may is left
+		 * out: the veto notifier makes this invalidation fail.
+		 */
+		if (likely(update.blockable) || hmm_mirror_is_atomic(mirror))
+			hmm_mirror_update(mirror, &update);
+	}
+
+	/* Must not fail: the core would still call the end, see hmm_veto_ops */
+	return 0;
+}
+
+static void hmm_invalidate_range_end(struct mmu_notifier *notifier,
+				     const struct mmu_notifier_range *range)
+{
+	struct hmm *hmm = container_of(notifier, struct hmm, notifier);
+	bool wake;
+
+	spin_lock(&hmm->lock);
+	hmm_active_del(hmm, range->start, range->end);
+	/*
+	 * Who waits is on the queue before it looks at the active set under
+	 * @lock.  So whoever has seen this invalidation there is seen here.
+	 */
+	wake = waitqueue_active(&hmm->wq);
+	spin_unlock(&hmm->lock);
+
+	if (unlikely(wake))
+		wake_up_all(&hmm->wq);
+}
+
+/*
+ * The address space is going away.  The notifier core calls this once, before
+ * exit_mmap() frees the first page, and forgets the notifier afterwards; so ends
+ * may stay away for starts that other tasks have made, and @dead takes over from
+ * the active set.
+ */
+static void hmm_release(struct mmu_notifier *notifier, struct mm_struct *mm)
+{
+	struct hmm *hmm = container_of(notifier, struct hmm, notifier);
+	const struct hmm_update update = {
+		.start = 0,
+		.end = ULONG_MAX,
+		.event = MMU_NOTIFY_RELEASE,
+		.blockable = true,
+	};
+	struct hmm_mirror *mirror;
+
+	spin_lock(&hmm->lock);
+	hmm->dead = true;
+	hmm_mark_collided(hmm, update.start, update.end);
+	spin_unlock(&hmm->lock);
+	wake_up_all(&hmm->wq);
+
+	hmm_for_each_mirror(mirror, hmm)
+		hmm_mirror_update(mirror, &update);
+
+	hmm_for_each_mirror(mirror, hmm)
+		if (mirror->ops->release)
+			mirror->ops->release(mirror);
+}
+
+static struct mmu_notifier *hmm_alloc_notifier(struct mm_struct *mm)
+{
+	struct hmm *hmm = kzalloc(sizeof(*hmm), GFP_KERNEL);
+
+	if (!hmm)
+		return ERR_PTR(-ENOMEM);
+
+	spin_lock_init(&hmm->lock);
+	INIT_HLIST_HEAD(&hmm->mirrors);
+	INIT_LIST_HEAD(&hmm->ranges);
+	init_waitqueue_head(&hmm->wq);
+	return &hmm->notifier;
+}
+
+static void hmm_free_notifier(struct mmu_notifier *notifier)
+{
+	kfree(container_of(notifier, struct hmm, notifier));
+}
+
+static const struct mmu_notifier_ops hmm_notifier_ops = {
+	.alloc_notifier		= hmm_alloc_notifier,
+	.free_notifier		= hmm_free_notifier,
+	.invalidate_range_start	= hmm_invalidate_range_start,
+	.invalidate_range_end	= hmm_invalidate_range_end,
+	.release		= hmm_release,
+};
+
+/*
+ * The OOM reaper and process_mrelease(2) invalidate without being allowed to
+ * sleep, and a mirror whose callback may sleep has to refuse that.  A notifier
+ * with an end must not fail its start, so a second notifier, which has no end,
+ * does it by being there: each mirror that may sleep holds a reference.
+ *
+ * Those invalidations are made under the mmap lock, and mirrors are registered
+ * under the mmap lock for write, so no mirror comes in the middle of one.  And a
+ * mirror gives its reference up after an SRCU grace period in which it was on no
+ * list, so when one was left out, the veto is still in place.
+ */
+static int hmm_veto_start(struct mmu_notifier *notifier,
+			  const struct mmu_notifier_range *range)
+{
+	return mmu_notifier_range_blockable(range) ? 0 : -EAGAIN;
+}
+
+static struct mmu_notifier *hmm_veto_alloc(struct mm_struct *mm)
+{
+	struct mmu_notifier *notifier = kzalloc(sizeof(*notifier), GFP_KERNEL);
+
+	return notifier ?: ERR_PTR(-ENOMEM);
+}
+
+static void hmm_veto_free(struct mmu_notifier *notifier)
+{
+	kfree(notifier);
+}
+
+static const struct mmu_notifier_ops hmm_veto_ops = {
+	.alloc_notifier		= hmm_veto_alloc,
+	.free_notifier		= hmm_veto_free,
+	.invalidate_range_start	= hmm_veto_start,
+};
+
+static bool hmm_is_registered(struct hmm *hmm, const struct hmm_mirror *mirror)
+{
+	const struct hmm_mirror *other;
+
+	lockdep_assert_held(&hmm->lock);
+
+	hlist_for_each_entry(other, &hmm->mirrors, list)
+		if (other == mirror)
+			return true;
+	return false;
+}
+
+/**
+ * hmm_mirror_register() - start to mirror an address space
+ * @mirror: mirror to register, with &hmm_mirror.ops set
+ * @mm: the address space; the caller keeps its mm_users above 0, as current->mm
+ *	or get_task_mm() do
+ *
+ * From here on the mirror's callback is called for every change of the CPU page
+ * table, even before this function returns.  Any number of mirrors may be
+ * registered on one mm.
+ *
+ * Context: process context; the caller holds the mmap lock of @mm for write.
+ * May sleep.
+ *
+ * Return: 0, or
+ *
+ * * -EINVAL: @mirror, @mm or the ops are %NULL, or there is no callback
+ * * -ESRCH: the address space is dead, nobody uses it any more
+ * * -EEXIST: @mirror is registered on @mm already (a bug of the driver, warned of)
+ * * -ENOMEM: out of memory
+ * * -EINTR: a signal came while all locks of the mm were being taken, which is
+ *   done for the first mirror of an mm
+ */
+int hmm_mirror_register(struct hmm_mirror *mirror, struct mm_struct *mm)
+{
+	struct mmu_notifier *notifier, *veto = NULL;
+	struct hmm *hmm;
+	bool again;
+
+	if (!mm || !mirror || !mirror->ops)
+		return -EINVAL;
+	if (!mirror->ops->invalidate && !mirror->ops->sync_cpu_device_pagetables)
+		return -EINVAL;
+
+	mmap_assert_write_locked(mm);
+	if (!atomic_read(&mm->mm_users))
+		return -ESRCH;
+
+	notifier = mmu_notifier_get_locked(&hmm_notifier_ops, mm);
+	if (IS_ERR(notifier))
+		return PTR_ERR(notifier);
+
+	if (!hmm_mirror_is_atomic(mirror)) {
+		veto = mmu_notifier_get_locked(&hmm_veto_ops, mm);
+		if (IS_ERR(veto)) {
+			mmu_notifier_put(notifier);
+			return PTR_ERR(veto);
+		}
+	}
+
+	hmm = container_of(notifier, struct hmm, notifier);
+	spin_lock(&hmm->lock);
+	again = hmm_is_registered(hmm, mirror);
+	if (!again) {
+		mirror->hmm = hmm;
+		mirror->veto = veto;
+		hlist_add_head_rcu(&mirror->list, &hmm->mirrors);
+	}
+	spin_unlock(&hmm->lock);
+
+	if (WARN_ON_ONCE(again)) {
+		if (veto)
+			mmu_notifier_put(veto);
+		mmu_notifier_put(notifier);
+		return -EEXIST;
+	}
+	return 0;
+}
+EXPORT_SYMBOL_GPL(hmm_mirror_register);
+
+/*
+ * A range that is still in flight when its mirror goes is a bug of the driver.
+ * Take it off the list, so that nothing worse comes of it.
+ */
+static void hmm_drop_ranges(struct hmm *hmm, const struct hmm_mirror *mirror)
+{
+	struct hmm_mirror_range *range, *next;
+
+	lockdep_assert_held(&hmm->lock);
+
+	list_for_each_entry_safe(range, next, &hmm->ranges, list) {
+		if (WARN_ON_ONCE(range->mirror == mirror)) {
+			WRITE_ONCE(range->notifier.invalidate_seq,
+				   range->notifier.invalidate_seq + 1);
+			list_del(&range->list);
+			range->hmm = NULL;
+		}
+	}
+}
+
+/**
+ * hmm_mirror_unregister() - stop to mirror an address space
+ * @mirror: a registered mirror, with no &struct hmm_mirror_range in flight
+ *
+ * When this returns, no callback of the mirror is running or will run, and the
+ * memory that @mirror is in may be freed.  The device's entries are the driver's
+ * business: nothing keeps them in step any more, so they must be gone, and no new
+ * ones must come, before this is called.
+ *
+ * May be called at any time, also long after the process has died, and in
+ * parallel with its death.
+ *
+ * Context: process context.  Waits for running callbacks, so the caller must not
+ * hold a lock that a callback takes, nor be one.  It may hold the mmap lock.
+ */
+void hmm_mirror_unregister(struct hmm_mirror *mirror)
+{
+	struct hmm *hmm = mirror->hmm;
+
+	if (WARN_ON_ONCE(!hmm))
+		return;
+
+	/* Let lockdep know that this waits for invalidations */
+	lock_map_acquire(&__mmu_notifier_invalidate_range_start_map);
+	lock_map_release(&__mmu_notifier_invalidate_range_start_map);
+
+	spin_lock(&hmm->lock);
+	hlist_del_rcu(&mirror->list);
+	hmm_drop_ranges(hmm, mirror);
+	spin_unlock(&hmm->lock);
+
+	/* Callbacks run in the notifier core's SRCU read side */
+	mmu_notifier_synchronize();
+
+	mirror->hmm = NULL;
+	if (mirror->veto)
+		mmu_notifier_put(mirror->veto);
+	mmu_notifier_put(&hmm->notifier);
+}
+EXPORT_SYMBOL_GPL(hmm_mirror_unregister);
+
+/*
+ * Make a range valid that has collided: 0, or -EBUSY while an invalidation that
+ * overlaps it is going on, or -ESRCH.
+ */
+static int hmm_range_try_arm(struct hmm_mirror_range *range)
+{
+	struct hmm *hmm = range->hmm;
+	int ret = 0;
+
+	spin_lock(&hmm->lock);
+	if (hmm->dead)
+		ret = -ESRCH;
+	else if (hmm_active_overlaps(hmm, range->range.start, range->range.end))
+		ret = -EBUSY;
+	else
+		range->range.notifier_seq = range->notifier.invalidate_seq;
+	spin_unlock(&hmm->lock);
+
+	return ret;
+}
+
+static int hmm_range_arm(struct hmm_mirror_range *range, unsigned long deadline)
+{
+	struct hmm *hmm = range->hmm;
+	long left = max_t(long, deadline - jiffies, 0);
+	int ret;
+
+	/* The wait below is for invalidations: no lock of theirs may be held */
+	lock_map_acquire(&__mmu_notifier_invalidate_range_start_map);
+	lock_map_release(&__mmu_notifier_invalidate_range_start_map);
+
+	if (wait_event_killable_timeout(hmm->wq,
+					(ret = hmm_range_try_arm(range)) != -EBUSY,
+					left) < 0)
+		return -EINTR;
+	return ret;
+}
+
+/**
+ * hmm_mirror_range_begin() - put a device page fault in flight
+ * @range: range to put in flight; zeroed before its first use, and with the
+ *	driver's fields of &hmm_mirror_range.range set
+ * @mirror: the registered mirror that the fault is for
+ *
+ * From here to hmm_mirror_range_end() the registry knows of the range, and marks
+ * it when an invalidation hits it.  @range must stay where it is meanwhile, and
+ * one thread at a time may use it.
+ *
+ * Context: any that may take a spinlock; does not sleep.
+ *
+ * Return: 0, or
+ *
+ * * -EINVAL: an argument is %NULL, @mirror is not registered, the range is empty,
+ *   wraps, is not page aligned or exceeds the address space, or has no pfn array
+ * * -EBUSY: @range is in flight already (a bug of the driver, warned of)
+ * * -ESRCH: the address space is dead
+ */
+int hmm_mirror_range_begin(struct hmm_mirror_range *range,
+			   struct hmm_mirror *mirror)
+{
+	struct hmm *hmm;
+	int ret;
+
+	if (!range || !mirror || !mirror->hmm || !range->range.hmm_pfns)
+		return -EINVAL;
+	if (WARN_ON_ONCE(range->hmm))
+		return -EBUSY;
+
+	hmm = mirror->hmm;
+	if (range->range.start >= range->range.end ||
+	    !PAGE_ALIGNED(range->range.start | range->range.end) ||
+	    range->range.end > hmm->notifier.mm->task_size)
+		return -EINVAL;
+
+	range->mirror = mirror;
+	range->notifier.mm = hmm->notifier.mm;
+	range->range.notifier = &range->notifier;
+
+	spin_lock(&hmm->lock);
+	if (hmm->dead) {
+		ret = -ESRCH;
+	} else {
+		list_add(&range->list, &hmm->ranges);
+		range->hmm = hmm;
+		/*
+		 * Not valid before it is armed.  Where nothing is going on that
+		 * can be done at once, and saves taking the lock again.
+		 */
+		range->range.notifier_seq = range->notifier.invalidate_seq;
+		if (hmm_active_overlaps(hmm, range->range.start,
+					range->range.end))
+			range->notifier.invalidate_seq++;
+		ret = 0;
+	}
+	spin_unlock(&hmm->lock);
+
+	return ret;
+}
+EXPORT_SYMBOL_GPL(hmm_mirror_range_begin);
+
+/**
+ * hmm_mirror_range_fault() - read the CPU page table for a range in flight
+ * @range: range in flight
+ * @timeout: time limit in jiffies, 0 for %HMM_RANGE_DEFAULT_TIMEOUT milliseconds
+ *
+ * Waits until no invalidation of the range is going on, and reads the CPU page
+ * table into &hmm_range.hmm_pfns by hmm_range_fault(), which faults in what
+ * &hmm_range.default_flags and, as &hmm_range.pfn_flags_mask lets them, the input
+ * flags of each page ask for.  Without %HMM_PFN_REQ_FAULT nothing is faulted in:
+ * that is a snapshot.  When the range collides with an invalidation meanwhile,
+ * all that is done again, until the time is over; except with a pfn_flags_mask,
+ * as the reading has overwritten the input flags, and only the driver knows them.
+ *
+ * The pages are not pinned.  They may be used only under the lock that the
+ * mirror's callback takes, once hmm_mirror_range_valid() has said so there.
+ *
+ * Context: process context, with no lock held that a callback of a mirror takes,
+ * and without the mmap lock.  Sleeps.  The last reference to the address space
+ * may be dropped here; it is torn down by a work item then.
+ *
+ * Return: 0, or
+ *
+ * * -EBUSY: collided until the time was over; or once, with a pfn_flags_mask.
+ *   Worth another try
+ * * -EINTR: a fatal signal is pending
+ * * -ESRCH: the address space is dead
+ * * -EFAULT: a page was asked for that has no mapping, or may not be read
+ * * -EPERM: a page was asked for writing that may not be written
+ * * -ENOMEM: out of memory
+ * * -EINVAL: @range is not in flight
+ */
+int hmm_mirror_range_fault(struct hmm_mirror_range *range, unsigned long timeout)
+{
+	unsigned long deadline;
+	struct mm_struct *mm;
+	int ret;
+
+	if (!range || WARN_ON_ONCE(!range->hmm))
+		return -EINVAL;
+
+	deadline = jiffies +
+		   (timeout ?: msecs_to_jiffies(HMM_RANGE_DEFAULT_TIMEOUT));
+
+	mm = range->notifier.mm;
+	if (!mmget_not_zero(mm))
+		return -ESRCH;
+
+	do {
+		if (!hmm_mirror_range_valid(range)) {
+			ret = hmm_range_arm(range, deadline);
+			if (ret)
+				break;
+		}
+		ret = mmap_read_lock_killable(mm);
+		if (ret)
+			break;
+		ret = hmm_range_fault(&range->range);
+		mmap_read_unlock(mm);
+		if (fatal_signal_pending(current))
+			ret = -EINTR;
+	} while (ret == -EBUSY && !range->range.pfn_flags_mask &&
+		 time_before(jiffies, deadline));
+
+	/* Not mmput(): who knows which locks exit_mmap() would meet here */
+	mmput_async(mm);
+	return ret;
+}
+EXPORT_SYMBOL_GPL(hmm_mirror_range_fault);
+
+/**
+ * hmm_mirror_range_end() - take a device page fault out of flight
+ * @range: range in flight
+ *
+ * When this returns the registry has forgotten the range; it may be freed, or
+ * begun again.
+ *
+ * Context: any that may take a spinlock; does not sleep.
+ */
+void hmm_mirror_range_end(struct hmm_mirror_range *range)
+{
+	struct hmm *hmm = range->hmm;
+
+	if (WARN_ON_ONCE(!hmm))
+		return;
+
+	spin_lock(&hmm->lock);
+	list_del(&range->list);
+	spin_unlock(&hmm->lock);
+	range->hmm = NULL;
+}
+EXPORT_SYMBOL_GPL(hmm_mirror_range_end);
+
+/**
+ * hmm_mirror_get_mm() - get the address space of the process behind a pidfd
+ * @pidfd: file descriptor of the calling process, see pidfd_open(2)
+ *
+ * For drivers that mirror another process at its, or its parent's, request.  The
+ * caller needs the permission that PTRACE_ATTACH needs.  It is a pidfd and never
+ * a number, as a number may belong to another process by the time it is used.
+ *
+ * Context: process context.  May sleep.
+ *
+ * Return: the address space, to be given back with mmput(), or an ERR_PTR():
+ *
+ * * -EBADF: @pidfd is not a pidfd
+ * * -ESRCH: the process is gone, or has no address space
+ * * -EACCES: not permitted
+ * * -EINTR: a fatal signal is pending
+ */
+struct mm_struct *hmm_mirror_get_mm(int pidfd)
+{
+	struct task_struct *task;
+	struct mm_struct *mm;
+	unsigned int flags;
+
+	task = pidfd_get_task(pidfd, &flags);
+	if (IS_ERR(task))
+		return ERR_CAST(task);
+
+	mm = mm_access(task, PTRACE_MODE_ATTACH_REALCREDS);
+	put_task_struct(task);
+	return mm ?: ERR_PTR(-ESRCH);
+}
+EXPORT_SYMBOL_GPL(hmm_mirror_get_mm);
