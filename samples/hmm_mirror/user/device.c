@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * One device context: the ioctls of hmm_mirror_uapi.h as functions.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "device.h"
+
+/* The most entries that one DUMP call returns, see struct hmm_mirror_dump. */
+#define DUMP_BATCH	512
+
+int device_open(const char *path)
+{
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
+static int device_ioctl(int fd, unsigned long request, void *arg)
+{
+	return ioctl(fd, request, arg) ? -errno : 0;
+}
+
+int device_bind(int fd, pid_t pid)
+{
+	struct hmm_mirror_bind bind = { };
+	int ret;
+
+	/*
+	 * A pidfd cannot come to mean another process; a number can, while the
+	 * call is under way.
+	 */
+	bind.pidfd = syscall(SYS_pidfd_open, pid, 0);
+	if (bind.pidfd < 0)
+		return -errno;
+	ret = device_ioctl(fd, HMM_MIRROR_IOC_BIND, &bind);
+	close(bind.pidfd);
+	return ret;
+}
+
+int device_map(int fd, uint64_t addr, uint64_t len, uint32_t flags,
+	       uint64_t *pages)
+{
+	struct hmm_mirror_map map = { .addr = addr, .len = len, .flags = flags };
+	int ret = device_ioctl(fd, HMM_MIRROR_IOC_MAP, &map);
+
+	if (pages)
+		*pages = map.pages;
+	return ret;
+}
+
+static int device_rw(int fd, unsigned long request, uint64_t addr,
+		     const void *buf, size_t len, size_t *done)
+{
+	struct hmm_mirror_rw rw = {
+		.addr = addr, .buf = (uintptr_t)buf, .len = len,
+	};
+	int ret = device_ioctl(fd, request, &rw);
+
+	if (done)
+		*done = rw.done;
+	return ret;
+}
+
+int device_read(int fd, uint64_t addr, void *buf, size_t len, size_t *done)
+{
+	return device_rw(fd, HMM_MIRROR_IOC_READ, addr, buf, len, done);
+}
+
+int device_write(int fd, uint64_t addr, const void *buf, size_t len,
+		 size_t *done)
+{
+	return device_rw(fd, HMM_MIRROR_IOC_WRITE, addr, buf, len, done);
+}
+
+int device_dump(int fd, uint64_t start, uint64_t end, struct entries *entries)
+{
+	struct hmm_mirror_dump dump = { .start = start, .end = end };
+
+	entries->nr = 0;
+	do {
+		int ret;
+
+		if (entries->capacity < entries->nr + DUMP_BATCH) {
+			size_t capacity = 2 * entries->capacity + DUMP_BATCH;
+			void *entry = realloc(entries->entry,
+					      capacity * sizeof(*entries->entry));
+
+			if (!entry)
+				return -ENOMEM;
+			entries->entry = entry;
+			entries->capacity = capacity;
+		}
+		dump.entries = (uintptr_t)(entries->entry + entries->nr);
+		dump.capacity = DUMP_BATCH;
+		ret = device_ioctl(fd, HMM_MIRROR_IOC_DUMP, &dump);
+		if (ret)
+			return ret;
+		entries->nr += dump.count;
+	} while (dump.start != end);
+	return 0;
+}
+
+void entries_free(struct entries *entries)
+{
+	free(entries->entry);
+	*entries = (struct entries){ };
+}
+
+int device_stats(int fd, struct hmm_mirror_stats *stats)
+{
+	return device_ioctl(fd, HMM_MIRROR_IOC_STATS, stats);
+}

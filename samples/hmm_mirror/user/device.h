@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * One device context: the ioctls of hmm_mirror_uapi.h as functions.
+ *
+ * Every function returns 0 or a negative errno value, and leaves it to the
+ * caller to try again on -EBUSY or to say what went wrong.
+ */
+#ifndef HMM_MIRROR_DEVICE_H
+#define HMM_MIRROR_DEVICE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "../hmm_mirror_uapi.h"
+
+#define DEVICE_RUST	"/dev/hmm_mirror_rust"
+#define DEVICE_C	"/dev/hmm_mirror_c"
+
+/* The device's page table, or a part of it, in address order. */
+struct entries {
+	struct hmm_mirror_entry *entry;
+	size_t nr;
+	size_t capacity;
+};
+
+int device_open(const char *path);
+int device_bind(int fd, pid_t pid);
+
+/* @pages may be NULL; it is set on failure too, to what was filled in before. */
+int device_map(int fd, uint64_t addr, uint64_t len, uint32_t flags,
+	       uint64_t *pages);
+
+/* @done may be NULL; it is set on failure too, to the bytes copied before. */
+int device_read(int fd, uint64_t addr, void *buf, size_t len, size_t *done);
+int device_write(int fd, uint64_t addr, const void *buf, size_t len,
+		 size_t *done);
+
+/* Replaces what is in @entries. */
+int device_dump(int fd, uint64_t start, uint64_t end, struct entries *entries);
+void entries_free(struct entries *entries);
+
+int device_stats(int fd, struct hmm_mirror_stats *stats);
+
+#endif /* HMM_MIRROR_DEVICE_H */

@@ -1,0 +1,523 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * hmm-mirror: the program in front of the HMM mirroring sample devices.
+ *
+ * This file is the command line; see session.c for mirroring a program for its
+ * whole life, verify.c for what verification means.
+ */
+#include <ctype.h>
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "device.h"
+#include "report.h"
+#include "session.h"
+#include "trace.h"
+#include "verify.h"
+
+#define EXIT_STALE_OR_FAILED	1
+#define EXIT_USAGE		2
+
+static const char help[] =
+"Mirrors the memory of a process into the page table of a fake device.\n"
+"\n"
+"Usage: hmm-mirror [--device PATH] COMMAND ...\n"
+"\n"
+"  run [OPTIONS] [--] CMD [ARG...]  start CMD and mirror it for its whole life\n"
+"  attach [OPTIONS] PID             mirror a process, until it ends or Ctrl-C\n"
+"  read [--raw] PID ADDR LEN        show memory as the device reads it\n"
+"  write [--hex BYTES] PID ADDR     let the device write BYTES, or stdin\n"
+"  dump [--json] PID                show the device's page table\n"
+"  verify PID                       stop PID, compare the device's page table with\n"
+"                                   /proc/PID/pagemap, let PID go on\n"
+"  verify --self-test               show that verify can fail\n"
+"\n"
+"dump and verify begin with an empty page table, and first mirror what PID has\n"
+"in memory. ADDR and LEN are decimal, or hexadecimal with 0x.\n"
+"\n"
+"OPTIONS of run and attach:\n"
+"  --follow           mirror the processes that are forked, too\n"
+"  --write            let the device write, too: it writes memory of the process\n"
+"                     back to itself while all threads stand still. Not for\n"
+"                     programs with asynchronous I/O.\n"
+"  --verify-every MS  time between two verifications (1000)\n"
+"  --view             print a line per process now and then, with a picture of\n"
+"                     its memory: seconds, name, pages that the device has,\n"
+"                     pages mapped and invalidated since the last line\n"
+"  --view-every MS    time between two pictures (500)\n"
+"  --svg FILE         draw the page table over time\n"
+"  --json FILE        write the summary as JSON\n"
+"  --dump FILE        write the page table as JSON, at each verification\n"
+"  --color WHEN       always, never, or auto (on a terminal)\n"
+"\n"
+"The device is " DEVICE_RUST " unless PATH says otherwise.\n"
+"\n"
+"Exit status: 0 for success, 1 when verify found a stale entry or the command\n"
+"failed, 2 for wrong usage. run exits as CMD does, with 128 + N when signal N has\n"
+"ended it; run and attach exit with 120 when an entry was stale, 125 when\n"
+"mirroring failed; run exits with 126 when CMD cannot be run, 127 when there is\n"
+"no CMD.\n";
+
+enum {
+	OPTION_FOLLOW = 256, OPTION_WRITE, OPTION_VERIFY_EVERY, OPTION_VIEW,
+	OPTION_VIEW_EVERY, OPTION_SVG, OPTION_JSON, OPTION_DUMP, OPTION_COLOR,
+	OPTION_RAW, OPTION_HEX, OPTION_SELF_TEST,
+};
+
+static const char *device = DEVICE_RUST;
+
+static void __attribute__((noreturn, format(printf, 1, 2)))
+usage(const char *format, ...)
+{
+	va_list args;
+
+	fputs("hmm-mirror: ", stderr);
+	va_start(args, format);
+	vfprintf(stderr, format, args);
+	va_end(args);
+	fputs("\nTry 'hmm-mirror --help'.\n", stderr);
+	exit(EXIT_USAGE);
+}
+
+static uint64_t number(const char *text, const char *what)
+{
+	uint64_t value;
+	char *end;
+
+	errno = 0;
+	value = strtoull(text, &end, 0);
+	if (errno || end == text || *end || !isdigit((unsigned char)*text))
+		usage("'%s' is no %s", text, what);
+	return value;
+}
+
+static pid_t process(const char *text)
+{
+	uint64_t pid = number(text, "process number");
+
+	if (!pid || pid > INT32_MAX)
+		usage("'%s' is no process number", text);
+	return pid;
+}
+
+static void arguments(int argc, int min, int max)
+{
+	if (argc - optind < min)
+		usage("too few arguments");
+	if (argc - optind > max)
+		usage("too many arguments");
+}
+
+/* The next option of a command; --help is dealt with here. */
+static int option(int argc, char **argv, const struct option *options)
+{
+	int c = getopt_long(argc, argv, "+h", options, NULL);
+
+	if (c == 'h') {
+		fputs(help, stdout);
+		exit(0);
+	}
+	if (c == '?') {
+		fputs("Try 'hmm-mirror --help'.\n", stderr);
+		exit(EXIT_USAGE);
+	}
+	return c;
+}
+
+static int fail(const char *what, pid_t pid, int error)
+{
+	complain("%s process %d: %s", what, pid, strerror(-error));
+	return EXIT_STALE_OR_FAILED;
+}
+
+/* A device access failed: say what that means. */
+static int fail_access(const char *what, pid_t pid, uint64_t addr, int error)
+{
+	const char *why = strerror(-error);
+
+	if (error == -EFAULT)
+		why = "there is no readable memory (see /proc/PID/maps)";
+	else if (error == -EPERM)
+		why = "the process may not write there itself";
+	else if (error == -EINVAL)
+		why = "this is outside of any address space";
+	else if (error == -ESRCH)
+		why = "the process has ended";
+	else if (error == -EBUSY)
+		why = "the process changes this memory all the time; try again";
+	complain("cannot %s process %d at %#" PRIx64 ": %s", what, pid, addr,
+		 why);
+	return EXIT_STALE_OR_FAILED;
+}
+
+static int mirror(int argc, char **argv, bool run)
+{
+	static const struct option options[] = {
+		{ "follow", no_argument, NULL, OPTION_FOLLOW },
+		{ "write", no_argument, NULL, OPTION_WRITE },
+		{ "verify-every", required_argument, NULL, OPTION_VERIFY_EVERY },
+		{ "view", no_argument, NULL, OPTION_VIEW },
+		{ "view-every", required_argument, NULL, OPTION_VIEW_EVERY },
+		{ "svg", required_argument, NULL, OPTION_SVG },
+		{ "json", required_argument, NULL, OPTION_JSON },
+		{ "dump", required_argument, NULL, OPTION_DUMP },
+		{ "color", required_argument, NULL, OPTION_COLOR },
+		{ "help", no_argument, NULL, 'h' },
+		{ }
+	};
+	struct session_options session = {
+		.verify_ms = 1000, .view_ms = 500, .color = isatty(2),
+	};
+	int c;
+
+	while ((c = option(argc, argv, options)) >= 0) {
+		switch (c) {
+		case OPTION_FOLLOW:
+			session.follow = true;
+			break;
+		case OPTION_WRITE:
+			session.write = true;
+			break;
+		case OPTION_VERIFY_EVERY:
+			session.verify_ms = number(optarg, "time");
+			break;
+		case OPTION_VIEW:
+			session.view = true;
+			break;
+		case OPTION_VIEW_EVERY:
+			session.view_ms = number(optarg, "time");
+			break;
+		case OPTION_SVG:
+			session.svg = optarg;
+			break;
+		case OPTION_JSON:
+			session.json = optarg;
+			break;
+		case OPTION_DUMP:
+			session.dump = optarg;
+			break;
+		case OPTION_COLOR:
+			if (!strcmp(optarg, "always"))
+				session.color = true;
+			else if (!strcmp(optarg, "never"))
+				session.color = false;
+			else if (strcmp(optarg, "auto"))
+				usage("--color is always, never or auto");
+			break;
+		}
+	}
+	session.device = device;
+	if (run) {
+		if (optind == argc)
+			usage("run: which command?");
+		return session_run(&session, argv + optind);
+	}
+	arguments(argc, 1, 1);
+	return session_attach(&session, process(argv[optind]));
+}
+
+static int run(int argc, char **argv)
+{
+	return mirror(argc, argv, true);
+}
+
+static int attach(int argc, char **argv)
+{
+	return mirror(argc, argv, false);
+}
+
+static void hexdump(uint64_t addr, const unsigned char *bytes, size_t len)
+{
+	size_t i, j;
+
+	for (i = 0; i < len; i += 16) {
+		printf("%016" PRIx64 " ", addr + i);
+		for (j = i; j < i + 16; j++) {
+			if (j < len)
+				printf(" %02x", bytes[j]);
+			else
+				printf("   ");
+		}
+		printf("  |");
+		for (j = i; j < i + 16 && j < len; j++)
+			putchar(isprint(bytes[j]) ? bytes[j] : '.');
+		printf("|\n");
+	}
+}
+
+static int cmd_read(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "raw", no_argument, NULL, OPTION_RAW },
+		{ "help", no_argument, NULL, 'h' },
+		{ }
+	};
+	static unsigned char buffer[1 << 16];
+	uint64_t addr, left;
+	bool raw = false;
+	int fd, ret = 0;
+	pid_t pid;
+
+	while (option(argc, argv, options) >= 0)
+		raw = true;
+	arguments(argc, 3, 3);
+	pid = process(argv[optind]);
+	addr = number(argv[optind + 1], "address");
+	left = number(argv[optind + 2], "length");
+
+	fd = bind_or_complain(device, pid);
+	if (fd < 0)
+		return EXIT_STALE_OR_FAILED;
+	while (left && !ret) {
+		size_t done, len = left < sizeof(buffer) ? left : sizeof(buffer);
+
+		ret = device_read(fd, addr, buffer, len, &done);
+		if (raw)
+			fwrite(buffer, 1, done, stdout);
+		else
+			hexdump(addr, buffer, done);
+		addr += done;
+		left -= done;
+	}
+	close(fd);
+	if (ret)
+		return fail_access("read", pid, addr, ret);
+	if (fflush(stdout)) {
+		complain("cannot write: %s", strerror(errno));
+		return EXIT_STALE_OR_FAILED;
+	}
+	return 0;
+}
+
+/* Turns digits into bytes, in place. */
+static size_t unhex(char *text)
+{
+	size_t i, len = strlen(text);
+
+	if (len % 2 || strspn(text, "0123456789abcdefABCDEF") != len)
+		usage("--hex takes an even number of hexadecimal digits");
+	for (i = 0; i < len; i += 2) {
+		char digits[3] = { text[i], text[i + 1] };
+
+		text[i / 2] = strtoul(digits, NULL, 16);
+	}
+	return len / 2;
+}
+
+static int cmd_write(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "hex", required_argument, NULL, OPTION_HEX },
+		{ "help", no_argument, NULL, 'h' },
+		{ }
+	};
+	static char buffer[1 << 16];
+	char *hex = NULL;
+	size_t len, done;
+	uint64_t addr;
+	int fd, ret;
+	pid_t pid;
+
+	while (option(argc, argv, options) >= 0)
+		hex = optarg;
+	arguments(argc, 2, 2);
+	pid = process(argv[optind]);
+	addr = number(argv[optind + 1], "address");
+
+	fd = bind_or_complain(device, pid);
+	if (fd < 0)
+		return EXIT_STALE_OR_FAILED;
+	if (hex) {
+		len = unhex(hex);
+		ret = device_write(fd, addr, hex, len, &done);
+		addr += done;
+	} else {
+		ret = 0;
+		while (!ret && (len = fread(buffer, 1, sizeof(buffer), stdin))) {
+			ret = device_write(fd, addr, buffer, len, &done);
+			addr += done;
+		}
+	}
+	close(fd);
+	return ret ? fail_access("write to", pid, addr, ret) : 0;
+}
+
+/* One line per run of entries that differ in nothing but address and frame. */
+static int dump_text(int fd, pid_t pid)
+{
+	const uint64_t page = sysconf(_SC_PAGESIZE);
+	struct entries entries = { };
+	struct maps maps = { };
+	size_t i, nr;
+	int ret;
+
+	ret = device_dump(fd, 0, ~0ULL, &entries);
+	if (!ret)
+		ret = maps_read(pid, &maps);
+	for (i = 0; !ret && i < entries.nr; i += nr) {
+		const struct hmm_mirror_entry *entry = &entries.entry[i];
+		const struct vma *vma = maps_find(&maps, entry->addr);
+
+		for (nr = 1; i + nr < entries.nr; nr++)
+			if (entry[nr].addr != entry->addr + nr * page ||
+			    entry[nr].pfn != entry->pfn + nr ||
+			    entry[nr].flags != entry->flags ||
+			    entry[nr].order != entry->order)
+				break;
+		printf("%012" PRIx64 "-%012" PRIx64 " frame %#10" PRIx64 " %s order %" PRIu32 " %s\n",
+		       (uint64_t)entry->addr, (uint64_t)entry->addr + nr * page,
+		       (uint64_t)entry->pfn,
+		       entry->flags & HMM_MIRROR_ENTRY_WRITE ? "rw" : "r-",
+		       entry->order, vma ? vma->name : "");
+	}
+	maps_free(&maps);
+	entries_free(&entries);
+	return ret;
+}
+
+static int dump(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "json", no_argument, NULL, OPTION_JSON },
+		{ "help", no_argument, NULL, 'h' },
+		{ }
+	};
+	bool json = false;
+	int fd, ret;
+	pid_t pid;
+
+	while (option(argc, argv, options) >= 0)
+		json = true;
+	arguments(argc, 1, 1);
+	pid = process(argv[optind]);
+	fd = bind_or_complain(device, pid);
+	if (fd < 0)
+		return EXIT_STALE_OR_FAILED;
+	ret = mirror_present(fd, pid);
+	if (!ret)
+		ret = json ? json_dump(stdout, device, fd, pid) :
+			     dump_text(fd, pid);
+	close(fd);
+	if (!ret && fflush(stdout))
+		ret = -errno;
+	return ret ? fail("cannot dump", pid, ret) : 0;
+}
+
+static void no_image(pid_t pid, bool exec)
+{
+	(void)pid;
+	(void)exec;
+}
+
+static void no_exiting(pid_t pid)
+{
+	(void)pid;
+}
+
+static void no_gone(pid_t pid, int status)
+{
+	(void)pid;
+	(void)status;
+}
+
+static int self_test(void)
+{
+	int wrong = verify_self_test(stderr);
+
+	if (wrong) {
+		complain("self-test: verify got %d cases wrong", wrong);
+		return EXIT_STALE_OR_FAILED;
+	}
+	printf("self-test: verify tells right entries from wrong ones\n");
+	return 0;
+}
+
+static int verify(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "self-test", no_argument, NULL, OPTION_SELF_TEST },
+		{ "help", no_argument, NULL, 'h' },
+		{ }
+	};
+	static const struct trace_ops ops = {
+		.image = no_image, .exiting = no_exiting, .gone = no_gone,
+	};
+	struct verify result = { };
+	int fd, ret;
+	pid_t pid;
+
+	if (option(argc, argv, options) >= 0)
+		return self_test();
+	arguments(argc, 1, 1);
+	pid = process(argv[optind]);
+	fd = bind_or_complain(device, pid);
+	if (fd < 0)
+		return EXIT_STALE_OR_FAILED;
+
+	/* Fill in while it runs, so that there is something to invalidate. */
+	ret = mirror_present(fd, pid);
+	if (ret)
+		return fail("cannot mirror", pid, ret);
+	ret = trace_attach(pid, false, &ops);
+	if (ret) {
+		complain_trace(pid, ret);
+		return EXIT_STALE_OR_FAILED;
+	}
+	ret = trace_stop(pid);
+	if (ret == -ESRCH)
+		return fail("cannot verify", pid, ret);
+	ret = verify_context(fd, pid, &result, stdout);
+	trace_resume(pid);
+	close(fd);
+	if (ret == -EPERM) {
+		complain("/proc/%d/pagemap shows page frames only to CAP_SYS_ADMIN: run this as root",
+			 pid);
+		return EXIT_STALE_OR_FAILED;
+	}
+	if (ret)
+		return fail("cannot verify", pid, ret);
+	printf("process %d: %" PRIu64 " entries compared with pagemap, %" PRIu64 " stale\n",
+	       pid, result.entries, result.stale);
+	return result.stale ? EXIT_STALE_OR_FAILED : 0;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct {
+		const char *name;
+		int (*command)(int argc, char **argv);
+	} commands[] = {
+		{ "run", run },
+		{ "attach", attach },
+		{ "read", cmd_read },
+		{ "write", cmd_write },
+		{ "dump", dump },
+		{ "verify", verify },
+	};
+	static const struct option options[] = {
+		{ "device", required_argument, NULL, 'd' },
+		{ "help", no_argument, NULL, 'h' },
+		{ }
+	};
+	size_t i;
+
+	while (option(argc, argv, options) >= 0)
+		device = optarg;
+	if (optind == argc)
+		usage("which command?");
+	for (i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+		if (strcmp(argv[optind], commands[i].name))
+			continue;
+		argc -= optind;
+		argv += optind;
+		/* Begin anew with the command's own options. */
+		optind = 1;
+		return commands[i].command(argc, argv);
+	}
+	usage("there is no command '%s'", argv[optind]);
+}

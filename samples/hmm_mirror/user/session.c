@@ -1,0 +1,738 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Mirrors a program for its whole life: the commands run and attach.
+ *
+ * Each address space gets a device context. Tick by tick the device mirrors
+ * what the process has in memory and reads it; from time to time the process
+ * is stopped, and what the device has is compared with what the kernel says.
+ *
+ * The mirrored program must not notice. So the device does not write to its
+ * memory, unless it is asked to; then it writes back what is there, and only
+ * while all threads stand still.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "device.h"
+#include "picture.h"
+#include "report.h"
+#include "session.h"
+#include "trace.h"
+#include "verify.h"
+
+#define TICK		0.02		/* seconds */
+#define CHUNK		(2ULL << 20)	/* bytes mirrored and read in one go */
+#define CHUNK_MAX	(1ULL << 30)	/* ... where nothing is in memory */
+#define DATA_CHECKS	16		/* pages to look into, per verification */
+#define CELLS		72		/* in a line of cells, about */
+
+/* One address space. */
+struct target {
+	pid_t pid;
+	int fd;
+	bool ended;
+	struct maps maps;		/* as of the beginning of this pass */
+	uint64_t cursor;		/* where this pass goes on */
+	uint64_t chunk;
+	unsigned int passes;
+	struct entries before;		/* after the last tick */
+	struct sample sample;		/* what has been seen since the last one */
+	struct hmm_mirror_stats shown;	/* as of the last line */
+	struct history history;
+};
+
+static struct {
+	const struct session_options *options;
+	double start;
+	struct target **target;
+	size_t nr;
+	struct history *history;	/* of targets that have ended */
+	size_t histories;
+	pid_t pid;			/* of the program itself */
+	int status;			/* its wait status */
+	bool attached;			/* it was there before us */
+	bool running;
+	bool failed;			/* a part of it could not be mirrored */
+	char *buffer;
+
+	/* Totals. */
+	struct hmm_mirror_stats stats;
+	struct verify verify;
+	uint64_t address_spaces;
+	uint64_t verifications;
+	uint64_t data_checks;
+} session;
+
+static double now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec + ts.tv_nsec / 1e9 - session.start;
+}
+
+static void *must(void *pointer)
+{
+	if (pointer)
+		return pointer;
+	complain("out of memory");
+	exit(EXIT_MIRROR);
+}
+
+static bool pictures(void)
+{
+	return session.options->view || session.options->svg;
+}
+
+static void comm_read(pid_t pid, char *comm, size_t size)
+{
+	char path[32];
+	ssize_t len = 0;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/comm", pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd >= 0) {
+		len = read(fd, comm, size - 1);
+		close(fd);
+	}
+	comm[len > 0 ? len : 0] = '\0';
+	comm[strcspn(comm, "\n")] = '\0';
+}
+
+static void stats_add(const struct hmm_mirror_stats *stats)
+{
+	session.stats.mapped += stats->mapped;
+	session.stats.read_bytes += stats->read_bytes;
+	session.stats.written_bytes += stats->written_bytes;
+	session.stats.faults += stats->faults;
+	session.stats.retries += stats->retries;
+	session.stats.invalidations += stats->invalidations;
+	session.stats.invalidated += stats->invalidated;
+	session.stats.accesses += stats->accesses;
+}
+
+/* The address space is dead, or we let go of it: take stock. */
+static void target_end(struct target *target)
+{
+	struct hmm_mirror_stats stats;
+
+	if (target->ended)
+		return;
+	target->ended = true;
+	if (!device_stats(target->fd, &stats)) {
+		stats_add(&stats);
+		if (stats.dead && stats.pages) {
+			session.verify.stale += stats.pages;
+			complain("stale: pid %d has gone, and the device still has %" PRIu64 " of its pages",
+				 target->pid, (uint64_t)stats.pages);
+		}
+	}
+	close(target->fd);
+
+	target->history.end = now();
+	/* Of one that was too short-lived for a picture, none is drawn. */
+	if (!target->history.nr) {
+		history_free(&target->history);
+		goto out;
+	}
+	session.history = must(realloc(session.history,
+				       (session.histories + 1) *
+				       sizeof(*session.history)));
+	session.history[session.histories++] = target->history;
+out:
+	maps_free(&target->maps);
+	entries_free(&target->before);
+	sample_free(&target->sample);
+}
+
+static struct target *target_find(pid_t pid)
+{
+	size_t i;
+
+	for (i = 0; i < session.nr; i++)
+		if (session.target[i]->pid == pid && !session.target[i]->ended)
+			return session.target[i];
+	return NULL;
+}
+
+static void target_begin(pid_t pid)
+{
+	struct target *target;
+	char comm[16];
+	int fd;
+
+	fd = bind_or_complain(session.options->device, pid);
+	if (fd < 0) {
+		session.failed = true;
+		return;
+	}
+	target = must(calloc(1, sizeof(*target)));
+	target->pid = pid;
+	target->fd = fd;
+	target->chunk = CHUNK;
+	comm_read(pid, comm, sizeof(comm));
+	snprintf(target->history.title, sizeof(target->history.title),
+		 "process %d: %s", pid, comm);
+	session.target = must(realloc(session.target, (session.nr + 1) *
+				      sizeof(*session.target)));
+	session.target[session.nr++] = target;
+	session.address_spaces++;
+}
+
+static void targets_reap(void)
+{
+	size_t i = 0;
+
+	while (i < session.nr) {
+		if (session.target[i]->ended) {
+			free(session.target[i]);
+			session.target[i] = session.target[--session.nr];
+		} else {
+			i++;
+		}
+	}
+}
+
+static bool private_anonymous(const struct vma *vma)
+{
+	return vma && vma->read && vma->write && !vma->shared &&
+	       (!*vma->name || *vma->name == '[');
+}
+
+/*
+ * Reads what the device has in [start, end). Errors are no news here: the
+ * process changes its memory while we look.
+ */
+static void device_use(struct target *target, const struct vma *vma,
+		       uint64_t start, uint64_t end)
+{
+	const uint64_t page = sysconf(_SC_PAGESIZE);
+	/* Every other pass, the device wants to write to what it can only read. */
+	bool write = session.options->write && target->passes % 2 &&
+		     private_anonymous(vma);
+	struct entries entries = { };
+	size_t i, nr;
+
+	if (device_dump(target->fd, start, end, &entries))
+		entries.nr = 0;
+	for (i = 0; i < entries.nr; i += nr) {
+		const struct hmm_mirror_entry *entry = &entries.entry[i];
+
+		for (nr = 1; i + nr < entries.nr; nr++)
+			if (entry[nr].addr != entry->addr + nr * page ||
+			    entry[nr].flags != entry->flags)
+				break;
+		if (write && !(entry->flags & HMM_MIRROR_ENTRY_WRITE))
+			device_map(target->fd, entry->addr, nr * page,
+				   HMM_MIRROR_MAP_WRITE, NULL);
+		device_read(target->fd, entry->addr, session.buffer, nr * page,
+			    NULL);
+	}
+	entries_free(&entries);
+}
+
+/* Goes on with the pass through the address space, until the time is up. */
+static void target_work(struct target *target, double until)
+{
+	size_t i;
+
+	if (!target->cursor && maps_read(target->pid, &target->maps))
+		return;
+
+	for (i = 0; i < target->maps.nr; i++) {
+		const struct vma *vma = &target->maps.vma[i];
+		uint64_t start, end, pages = 0;
+
+		if (!vma->read)
+			continue;
+		for (start = vma->start; start < vma->end; start = end) {
+			if (start < target->cursor)
+				start = target->cursor;
+			if (start >= vma->end)
+				break;
+			if (now() > until)
+				return;
+			/* Take larger steps where nothing is in memory. */
+			end = vma->end;
+			if (end - start > target->chunk)
+				end = start + target->chunk;
+			device_map(target->fd, start, end - start,
+				   HMM_MIRROR_MAP_PRESENT, &pages);
+			if (!pages && target->chunk < CHUNK_MAX)
+				target->chunk *= 2;
+			if (pages && end - start > CHUNK)
+				end = start + CHUNK;
+			if (pages) {
+				target->chunk = CHUNK;
+				device_use(target, vma, start, end);
+			}
+			target->cursor = end;
+		}
+	}
+	target->cursor = 0;
+	target->chunk = CHUNK;
+	target->passes++;
+}
+
+/*
+ * The process stands still. Does the device see what the process would see? The
+ * kernel's /proc/PID/mem knows. With @write, a page that only this process has
+ * is written back through the device, and must come out unchanged.
+ */
+static void data_check(struct target *target, int mem,
+		       const struct hmm_mirror_entry *entry, bool write)
+{
+	const size_t page = sysconf(_SC_PAGESIZE);
+	char *device = session.buffer, *cpu = device + page;
+
+	if (device_read(target->fd, entry->addr, device, page, NULL) ||
+	    pread(mem, cpu, page, entry->addr) != (ssize_t)page)
+		return;
+	if (write && !memcmp(device, cpu, page)) {
+		if (device_write(target->fd, entry->addr, device, page, NULL) ||
+		    pread(mem, cpu, page, entry->addr) != (ssize_t)page)
+			return;
+	}
+	session.data_checks++;
+	if (!memcmp(device, cpu, page))
+		return;
+	session.verify.stale++;
+	complain("stale: pid %d address %#" PRIx64 ": the device reads other data than the process",
+		 target->pid, (uint64_t)entry->addr);
+}
+
+static void data_checks(struct target *target, bool write)
+{
+	struct entries entries = { };
+	struct maps maps = { };
+	char path[32];
+	int i, mem;
+
+	snprintf(path, sizeof(path), "/proc/%d/mem", target->pid);
+	mem = open(path, O_RDONLY | O_CLOEXEC);
+	if (mem >= 0 && !device_dump(target->fd, 0, ~0ULL, &entries) &&
+	    !maps_read(target->pid, &maps)) {
+		for (i = 0; entries.nr && i < DATA_CHECKS; i++) {
+			const struct hmm_mirror_entry *entry =
+				&entries.entry[random() % entries.nr];
+
+			/* Others may write to what is not its own alone. */
+			if (private_anonymous(maps_find(&maps, entry->addr)))
+				data_check(target, mem, entry, write);
+		}
+	}
+	maps_free(&maps);
+	entries_free(&entries);
+	if (mem >= 0)
+		close(mem);
+}
+
+static void dump_write(const struct target *target)
+{
+	const char *path = session.options->dump;
+	FILE *file = fopen(path, "we");
+	int ret = file ? 0 : -errno;
+
+	if (file) {
+		ret = json_dump(file, session.options->device, target->fd,
+				target->pid);
+		if (fclose(file) && !ret)
+			ret = -errno;
+	}
+	if (ret) {
+		complain("cannot write %s: %s", path, strerror(-ret));
+		session.failed = true;
+	}
+}
+
+/* @still: no thread of the process can run meanwhile. */
+static void target_verify(struct target *target, bool still)
+{
+	int ret;
+
+	if (still)
+		data_checks(target, session.options->write);
+	ret = verify_context(target->fd, target->pid, &session.verify, stderr);
+	if (ret) {
+		complain("cannot verify process %d: %s", target->pid,
+			 ret == -EPERM ?
+			 "/proc/PID/pagemap shows frames only to CAP_SYS_ADMIN; run this as root" :
+			 strerror(-ret));
+		session.failed = true;
+	} else {
+		session.verifications++;
+	}
+	if (session.options->dump)
+		dump_write(target);
+}
+
+/* What has an invalidation taken out since the last tick? */
+static void picture_gone(struct target *target)
+{
+	struct entries entries = { };
+
+	if (!device_dump(target->fd, 0, ~0ULL, &entries))
+		sample_gone(&target->sample, &target->before, &entries);
+	entries_free(&entries);
+}
+
+static void picture_print(struct target *target, const struct sample *sample,
+			  const struct maps *maps)
+{
+	struct hmm_mirror_stats stats;
+	struct layout layout;
+	struct maps copy = { };
+	enum shade *cell;
+
+	if (device_stats(target->fd, &stats))
+		return;
+	copy.vma = must(malloc((maps->nr + 1) * sizeof(*copy.vma)));
+	memcpy(copy.vma, maps->vma, maps->nr * sizeof(*copy.vma));
+	if (layout_make(&layout, copy.vma, maps->nr, CELLS, 1))
+		exit(EXIT_MIRROR);
+	cell = must(calloc(layout.cells + 1, sizeof(*cell)));
+	sample_paint(sample, &layout, cell);
+
+	fprintf(stderr, "%6.1fs %-15s %6" PRIu64 " pages %+6" PRId64 " %+6" PRId64 " ",
+		sample->time, sample->label, (uint64_t)stats.pages,
+		(int64_t)(stats.mapped - target->shown.mapped),
+		-(int64_t)(stats.invalidated - target->shown.invalidated));
+	picture_line(stderr, &layout, cell, session.options->color);
+	fputc('\n', stderr);
+
+	target->shown = stats;
+	free(cell);
+	free(copy.vma);
+	layout_free(&layout);
+}
+
+static void picture_take(struct target *target)
+{
+	struct maps maps = { };
+
+	if (maps_read(target->pid, &maps) || !maps.nr)
+		goto out;
+	target->sample.time = now();
+	comm_read(target->pid, target->sample.label,
+		  sizeof(target->sample.label));
+	if (sample_maps(&target->sample, &maps) ||
+	    sample_entries(&target->sample, &target->before))
+		exit(EXIT_MIRROR);
+	if (session.options->view)
+		picture_print(target, &target->sample, &maps);
+	if (session.options->svg)
+		must(history_add(&target->history, &target->sample, &maps) ?
+		     NULL : target);
+out:
+	maps_free(&maps);
+	sample_free(&target->sample);
+}
+
+static void on_image(pid_t pid, bool exec)
+{
+	struct target *target = target_find(pid);
+
+	if (exec && target)
+		target_end(target);
+	target_begin(pid);
+}
+
+/* However short its life was, it has been mirrored and verified once. */
+static void on_exiting(pid_t pid)
+{
+	struct target *target = target_find(pid);
+
+	if (target) {
+		target_work(target, now() + TICK);
+		target_verify(target, false);
+	}
+}
+
+static void on_gone(pid_t pid, int status)
+{
+	struct target *target = target_find(pid);
+
+	if (target)
+		target_end(target);
+	if (pid == session.pid) {
+		session.status = status;
+		session.running = false;
+	}
+}
+
+static const struct trace_ops ops = {
+	.image = on_image,
+	.exiting = on_exiting,
+	.gone = on_gone,
+};
+
+static void stop_and_verify(pid_t pid)
+{
+	int stopped = trace_stop(pid);
+	/* By now it may have called execve(). */
+	struct target *target = target_find(pid);
+
+	if (stopped != -ESRCH && target)
+		target_verify(target, !stopped);
+	trace_resume(pid);
+}
+
+/* Waits for the next tick, or for something to happen. */
+static void wait_events(double seconds)
+{
+	struct timespec timeout = {
+		.tv_sec = seconds, .tv_nsec = (seconds - (long)seconds) * 1e9,
+	};
+	siginfo_t info;
+	sigset_t set;
+	int sig;
+
+	sigprocmask(SIG_BLOCK, NULL, &set);
+	sig = sigtimedwait(&set, &info, &timeout);
+	trace_poll();
+	if (sig <= 0 || sig == SIGCHLD)
+		return;
+	/*
+	 * We are asked to end. A program that was there before goes on without
+	 * us; one that we have started should end first, and gets the signal,
+	 * unless it was typed on a terminal and so went to both of us.
+	 */
+	if (session.attached)
+		session.running = false;
+	else if (info.si_code != SI_KERNEL)
+		kill(session.pid, sig);
+}
+
+static void session_begin(const struct session_options *options)
+{
+	static const int signals[] = {
+		SIGCHLD, SIGINT, SIGQUIT, SIGTERM, SIGHUP,
+	};
+	sigset_t set;
+	size_t i;
+
+	session.options = options;
+	session.start = now();
+	session.running = true;
+	session.buffer = must(malloc(CHUNK));
+
+	sigemptyset(&set);
+	for (i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
+		sigaddset(&set, signals[i]);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+
+	if (options->view)
+		picture_legend(stderr, options->color);
+}
+
+static void session_loop(void)
+{
+	const double verify_every = session.options->verify_ms / 1e3;
+	const double view_every = session.options->view_ms / 1e3;
+	double verify_at = 0.1, view_at = 0;
+	size_t i;
+
+	while (session.running) {
+		double began = now(), spent;
+		bool view = pictures() && began >= view_at;
+
+		for (i = 0; i < session.nr; i++) {
+			struct target *target = session.target[i];
+
+			if (pictures())
+				picture_gone(target);
+			target_work(target, now() + TICK);
+			if (pictures() && device_dump(target->fd, 0, ~0ULL,
+						      &target->before))
+				target->before.nr = 0;
+			if (view)
+				picture_take(target);
+		}
+		if (view)
+			view_at = now() + view_every;
+
+		if (began >= verify_at) {
+			double before = now();
+
+			for (i = 0; i < session.nr; i++)
+				if (!session.target[i]->ended)
+					stop_and_verify(session.target[i]->pid);
+			/* Leave the program at least half of the time. */
+			spent = now() - before;
+			verify_at = now() + (spent > verify_every ? spent :
+					     verify_every);
+		}
+		targets_reap();
+		if (!session.running)
+			break;
+
+		spent = now() - began;
+		wait_events(spent > TICK ? spent : TICK);
+		targets_reap();
+	}
+	for (i = 0; i < session.nr; i++)
+		target_end(session.target[i]);
+	targets_reap();
+	trace_detach();
+}
+
+static int exit_status(void)
+{
+	if (session.attached)
+		return 0;
+	return WIFSIGNALED(session.status) ? 128 + WTERMSIG(session.status) :
+					     WEXITSTATUS(session.status);
+}
+
+static int session_json(char **argv)
+{
+	FILE *out = fopen(session.options->json, "we");
+	int i;
+
+	if (!out)
+		return -errno;
+	fputs("{\n  \"device\": ", out);
+	json_string(out, session.options->device);
+	fprintf(out, ",\n  \"pid\": %d,\n  \"command\": [", session.pid);
+	for (i = 0; argv && argv[i]; i++) {
+		fputs(i ? ", " : "", out);
+		json_string(out, argv[i]);
+	}
+#define FIELD(name, value) \
+	fprintf(out, ",\n  \"" name "\": %" PRIu64, (uint64_t)(value))
+	fprintf(out, "],\n  \"exit_status\": %d,\n  \"seconds\": %.3f",
+		exit_status(), now());
+	FIELD("address_spaces", session.address_spaces);
+	FIELD("pages_mirrored", session.stats.mapped);
+	FIELD("device_accesses", session.stats.accesses);
+	FIELD("read_bytes", session.stats.read_bytes);
+	FIELD("written_bytes", session.stats.written_bytes);
+	FIELD("faults", session.stats.faults);
+	FIELD("retries", session.stats.retries);
+	FIELD("invalidations", session.stats.invalidations);
+	FIELD("invalidated", session.stats.invalidated);
+	FIELD("verifications", session.verifications);
+	FIELD("verified_entries", session.verify.entries);
+	FIELD("data_checks", session.data_checks);
+	FIELD("stale", session.verify.stale);
+#undef FIELD
+	fputs("\n}\n", out);
+	return fclose(out) ? -errno : 0;
+}
+
+static void session_summary(char **argv)
+{
+	const struct hmm_mirror_stats *stats = &session.stats;
+
+	if (session.attached)
+		complain("process %d, %.1f s, %" PRIu64 " address spaces",
+			 session.pid, now(), session.address_spaces);
+	else
+		complain("%s: exit status %d, %.1f s, %" PRIu64 " address spaces",
+			 argv[0], exit_status(), now(), session.address_spaces);
+	complain("%" PRIu64 " pages mirrored, %" PRIu64 " device accesses, %" PRIu64 " bytes read, %" PRIu64 " bytes written",
+		 (uint64_t)stats->mapped, (uint64_t)stats->accesses,
+		 (uint64_t)stats->read_bytes, (uint64_t)stats->written_bytes);
+	complain("%" PRIu64 " device page faults, %" PRIu64 " retries, %" PRIu64 " invalidations took out %" PRIu64 " pages",
+		 (uint64_t)stats->faults, (uint64_t)stats->retries,
+		 (uint64_t)stats->invalidations, (uint64_t)stats->invalidated);
+	complain("%" PRIu64 " verifications compared %" PRIu64 " entries and the data of %" PRIu64 " pages: %" PRIu64 " stale",
+		 session.verifications, session.verify.entries,
+		 session.data_checks, session.verify.stale);
+}
+
+static int session_end(char **argv)
+{
+	char title[128] = "process";
+	size_t i;
+	int ret;
+
+	if (session.options->svg) {
+		if (argv)
+			snprintf(title, sizeof(title), "%s", argv[0]);
+		for (i = 1; argv && argv[i]; i++) {
+			size_t len = strlen(title);
+
+			snprintf(title + len, sizeof(title) - len, " %s",
+				 argv[i]);
+		}
+		ret = picture_svg(session.options->svg, title, session.history,
+				  session.histories);
+		if (ret) {
+			complain("cannot write %s: %s", session.options->svg,
+				 strerror(-ret));
+			session.failed = true;
+		}
+	}
+	if (session.options->json) {
+		ret = session_json(argv);
+		if (ret) {
+			complain("cannot write %s: %s", session.options->json,
+				 strerror(-ret));
+			session.failed = true;
+		}
+	}
+	session_summary(argv);
+
+	for (i = 0; i < session.histories; i++)
+		history_free(&session.history[i]);
+	free(session.history);
+	free(session.target);
+	free(session.buffer);
+
+	if (session.verify.stale)
+		return EXIT_STALE;
+	return session.failed ? EXIT_MIRROR : exit_status();
+}
+
+int session_run(const struct session_options *options, char **argv)
+{
+	int fd, ret;
+
+	/* Better no program than one that is not mirrored. */
+	fd = open_or_complain(options->device);
+	if (fd < 0)
+		return EXIT_MIRROR;
+	close(fd);
+
+	session_begin(options);
+	ret = trace_spawn(argv, options->follow, &ops, &session.pid);
+	if (ret) {
+		complain("cannot start %s: %s", argv[0], strerror(-ret));
+		return EXIT_MIRROR;
+	}
+	session_loop();
+	return session_end(argv);
+}
+
+int session_attach(const struct session_options *options, pid_t pid)
+{
+	int ret;
+
+	session_begin(options);
+	session.attached = true;
+	session.pid = pid;
+	ret = trace_attach(pid, options->follow, &ops);
+	if (ret) {
+		complain_trace(pid, ret);
+		return EXIT_MIRROR;
+	}
+	/* Not while it calls execve(), which would bind to what is no more. */
+	trace_stop(pid);
+	if (session.running && !target_find(pid))
+		target_begin(pid);
+	trace_resume(pid);
+	if (session.failed)
+		return EXIT_MIRROR;
+	session_loop();
+	return session_end(NULL);
+}

@@ -1,0 +1,369 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The oracle: is the device's page table in step with the CPU's?
+ *
+ * A driver takes an entry out *before* the CPU page table changes. So while an
+ * entry stands in the device's page table, the CPU's must agree with it, even
+ * in a process that runs, and even though khugepaged, compaction and reclaim
+ * move pages of a stopped process, too. What can go wrong in comparing is only
+ * that the entry is taken out between reading it and reading pagemap. So
+ * pagemap is read between two looks at the entry, and only an entry that was
+ * the same in both counts. As nobody fills entries in meanwhile, it was there
+ * all the time.
+ *
+ * One thing is not that exact: mprotect(2) changes the mapping's permissions a
+ * moment before it changes the page table. Therefore an entry is called stale
+ * only when pagemap disagreed CONFIRMATIONS times over, a while apart.
+ *
+ * The other way round is no error: the CPU may map what the device does not.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "verify.h"
+
+#define CONFIRMATIONS		3
+#define CONFIRMATION_PAUSE_US	2000
+#define PAGEMAP_BATCH		512
+
+int maps_read(pid_t pid, struct maps *maps)
+{
+	char path[32], *line = NULL;
+	size_t size = 0;
+	int ret = 0;
+	FILE *file;
+
+	maps->nr = 0;
+	snprintf(path, sizeof(path), "/proc/%d/maps", pid);
+	file = fopen(path, "re");
+	if (!file)
+		return -errno;
+
+	while (getline(&line, &size, file) > 0) {
+		struct vma vma = { };
+		int name = 0;
+		char *slash;
+		char perms[5];
+
+		if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s %*s %*s %*s %n",
+			   &vma.start, &vma.end, perms, &name) != 3)
+			continue;
+		/* x86 shows the vsyscall page, which is in no address space. */
+		if (vma.start >> 63)
+			continue;
+		vma.read = perms[0] == 'r';
+		vma.write = perms[1] == 'w';
+		vma.shared = perms[3] == 's';
+		line[strcspn(line, "\n")] = '\0';
+		slash = strrchr(line + name, '/');
+		snprintf(vma.name, sizeof(vma.name), "%s",
+			 slash ? slash + 1 : line + name);
+
+		if (maps->nr == maps->capacity) {
+			size_t capacity = 2 * maps->capacity + 64;
+			void *array = realloc(maps->vma, capacity * sizeof(vma));
+
+			if (!array) {
+				ret = -ENOMEM;
+				break;
+			}
+			maps->vma = array;
+			maps->capacity = capacity;
+		}
+		maps->vma[maps->nr++] = vma;
+	}
+	free(line);
+	fclose(file);
+	return ret;
+}
+
+void maps_free(struct maps *maps)
+{
+	free(maps->vma);
+	*maps = (struct maps){ };
+}
+
+const struct vma *maps_find(const struct maps *maps, uint64_t addr)
+{
+	size_t low = 0, high = maps->nr;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		const struct vma *vma = &maps->vma[middle];
+
+		if (addr < vma->start)
+			high = middle;
+		else if (addr >= vma->end)
+			low = middle + 1;
+		else
+			return vma;
+	}
+	return NULL;
+}
+
+int pagemap_open(pid_t pid)
+{
+	char path[32];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/pagemap", pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+int pagemap_read(int fd, uint64_t addr, uint64_t *pages, size_t nr)
+{
+	uint64_t index = addr / sysconf(_SC_PAGESIZE);
+	ssize_t bytes;
+
+	bytes = pread(fd, pages, nr * sizeof(*pages), index * sizeof(*pages));
+	if (bytes < 0)
+		return -errno;
+	memset((char *)pages + bytes, 0, nr * sizeof(*pages) - bytes);
+	return 0;
+}
+
+const char *verdict_text(enum verdict verdict)
+{
+	switch (verdict) {
+	case ENTRY_OK:
+		return "in step";
+	case ENTRY_NO_MAPPING:
+		return "the process has no mapping there";
+	case ENTRY_NO_READ:
+		return "the process may not read there";
+	case ENTRY_NOT_PRESENT:
+		return "the CPU has no page there";
+	case ENTRY_WRONG_FRAME:
+		return "the CPU has another page there";
+	case ENTRY_WRITE_READONLY:
+		return "writable, in a read-only mapping";
+	case ENTRY_WRITE_FILE:
+		return "writable, but the page belongs to a file that is mapped privately";
+	case ENTRY_WRITE_SHARED:
+		return "writable, but the page awaits copy-on-write";
+	}
+	return "?";
+}
+
+enum verdict entry_check(const struct hmm_mirror_entry *entry,
+			 const struct vma *vma, uint64_t pagemap)
+{
+	if (!vma)
+		return ENTRY_NO_MAPPING;
+	/* After mprotect(PROT_NONE) pagemap goes on to show the page. */
+	if (!vma->read)
+		return ENTRY_NO_READ;
+	if (!(pagemap & PAGEMAP_PRESENT))
+		return ENTRY_NOT_PRESENT;
+	if ((pagemap & PAGEMAP_PFN) != entry->pfn)
+		return ENTRY_WRONG_FRAME;
+	if (!(entry->flags & HMM_MIRROR_ENTRY_WRITE))
+		return ENTRY_OK;
+
+	if (!vma->write)
+		return ENTRY_WRITE_READONLY;
+	/*
+	 * In a private mapping the CPU writes only to anonymous pages that no
+	 * other process and no second mapping shares. That rules out the page
+	 * cache, the zero page, KSM and what fork() left shared.
+	 */
+	if (!vma->shared && (pagemap & PAGEMAP_FILE))
+		return ENTRY_WRITE_FILE;
+	if (!vma->shared && !(pagemap & PAGEMAP_EXCLUSIVE))
+		return ENTRY_WRITE_SHARED;
+	return ENTRY_OK;
+}
+
+/* Sets @now to the context's entry at @addr, or returns -ENOENT. */
+static int entry_now(int fd, uint64_t addr, struct hmm_mirror_entry *now)
+{
+	struct entries entries = { };
+	int ret;
+
+	ret = device_dump(fd, addr, addr + sysconf(_SC_PAGESIZE), &entries);
+	if (!ret && !entries.nr)
+		ret = -ENOENT;
+	if (!ret)
+		*now = entries.entry[0];
+	entries_free(&entries);
+	return ret;
+}
+
+/*
+ * An entry and pagemap disagreed. Is the entry stale beyond doubt? Sets
+ * @verdict, and @pagemap to what was seen last.
+ */
+static int entry_confirm(int fd, pid_t pid, int pagemap_fd,
+			 const struct hmm_mirror_entry *entry,
+			 enum verdict *verdict, uint64_t *pagemap)
+{
+	struct maps maps = { };
+	int round, ret = 0;
+
+	for (round = 0; round < CONFIRMATIONS && !ret; round++) {
+		struct hmm_mirror_entry now;
+
+		if (round)
+			usleep(CONFIRMATION_PAUSE_US << round);
+		ret = maps_read(pid, &maps);
+		if (!ret)
+			ret = pagemap_read(pagemap_fd, entry->addr, pagemap, 1);
+		if (ret)
+			break;
+		*verdict = entry_check(entry, maps_find(&maps, entry->addr),
+				       *pagemap);
+		if (*verdict == ENTRY_OK)
+			break;
+		ret = entry_now(fd, entry->addr, &now);
+		if (!ret && memcmp(&now, entry, sizeof(now)))
+			ret = -ENOENT;
+	}
+	maps_free(&maps);
+
+	/* It was on its way out. */
+	if (ret == -ENOENT) {
+		*verdict = ENTRY_OK;
+		ret = 0;
+	}
+	return ret;
+}
+
+static int verify_run(int fd, pid_t pid, int pagemap_fd, const struct maps *maps,
+		      const struct hmm_mirror_entry *entry, size_t nr,
+		      struct verify *verify, FILE *report)
+{
+	uint64_t pagemap[PAGEMAP_BATCH];
+	size_t i;
+	int ret;
+
+	ret = pagemap_read(pagemap_fd, entry->addr, pagemap, nr);
+	if (ret)
+		return ret;
+
+	for (i = 0; i < nr; i++, entry++) {
+		enum verdict verdict;
+
+		if ((pagemap[i] & PAGEMAP_PRESENT) && !(pagemap[i] & PAGEMAP_PFN))
+			return -EPERM;
+
+		verify->entries++;
+		verdict = entry_check(entry, maps_find(maps, entry->addr),
+				      pagemap[i]);
+		if (verdict == ENTRY_OK)
+			continue;
+		ret = entry_confirm(fd, pid, pagemap_fd, entry, &verdict,
+				    &pagemap[i]);
+		if (ret)
+			return ret;
+		if (verdict == ENTRY_OK)
+			continue;
+		verify->stale++;
+		if (report)
+			fprintf(report,
+				"stale: pid %d address %#" PRIx64 ": device frame %#" PRIx64 "%s, pagemap %#" PRIx64 ": %s\n",
+				pid, (uint64_t)entry->addr, (uint64_t)entry->pfn,
+				entry->flags & HMM_MIRROR_ENTRY_WRITE ?
+				" writable" : "",
+				pagemap[i], verdict_text(verdict));
+	}
+	return 0;
+}
+
+int verify_context(int fd, pid_t pid, struct verify *verify, FILE *report)
+{
+	const uint64_t page = sysconf(_SC_PAGESIZE);
+	struct entries entries = { };
+	struct maps maps = { };
+	int pagemap_fd, ret;
+	size_t i, nr;
+
+	pagemap_fd = pagemap_open(pid);
+	if (pagemap_fd < 0)
+		return pagemap_fd;
+
+	ret = device_dump(fd, 0, ~0ULL, &entries);
+	if (!ret)
+		ret = maps_read(pid, &maps);
+	for (i = 0; !ret && i < entries.nr; i += nr) {
+		const struct hmm_mirror_entry *entry = &entries.entry[i];
+
+		for (nr = 1; nr < PAGEMAP_BATCH && i + nr < entries.nr; nr++)
+			if (entry[nr].addr != entry->addr + nr * page)
+				break;
+		ret = verify_run(fd, pid, pagemap_fd, &maps, entry, nr, verify,
+				 report);
+	}
+
+	maps_free(&maps);
+	entries_free(&entries);
+	close(pagemap_fd);
+	return ret;
+}
+
+int verify_self_test(FILE *report)
+{
+	static const struct vma private = { .read = true, .write = true };
+	static const struct vma shared = { .read = true, .write = true,
+					   .shared = true };
+	static const struct vma readonly = { .read = true };
+	static const struct vma none = { };
+	const uint64_t present = PAGEMAP_PRESENT | 42;
+	const struct {
+		const char *what;
+		uint64_t pfn;
+		uint32_t flags;
+		const struct vma *vma;
+		uint64_t pagemap;
+		enum verdict verdict;
+	} cases[] = {
+		{ "read-only entry, right page", 42, 0, &readonly,
+		  present, ENTRY_OK },
+		{ "writable entry, page of its own", 42, HMM_MIRROR_ENTRY_WRITE,
+		  &private, present | PAGEMAP_EXCLUSIVE, ENTRY_OK },
+		{ "writable entry, shared file page", 42, HMM_MIRROR_ENTRY_WRITE,
+		  &shared, present | PAGEMAP_FILE, ENTRY_OK },
+		{ "read-only entry of a page that awaits copy-on-write", 42, 0,
+		  &private, present, ENTRY_OK },
+		{ "no mapping", 42, 0, NULL, present, ENTRY_NO_MAPPING },
+		{ "mapping without permissions", 42, 0, &none,
+		  present, ENTRY_NO_READ },
+		{ "page was freed", 42, 0, &private, 0, ENTRY_NOT_PRESENT },
+		{ "page is in swap", 42, 0, &private,
+		  (1ULL << 62) | 42, ENTRY_NOT_PRESENT },
+		{ "page has moved", 43, 0, &private, present, ENTRY_WRONG_FRAME },
+		{ "frame differs in its highest bit", 42 | 1ULL << 54, 0,
+		  &private, present, ENTRY_WRONG_FRAME },
+		{ "writable entry, read-only mapping", 42, HMM_MIRROR_ENTRY_WRITE,
+		  &readonly, present | PAGEMAP_EXCLUSIVE, ENTRY_WRITE_READONLY },
+		{ "writable entry, private file page", 42, HMM_MIRROR_ENTRY_WRITE,
+		  &private, present | PAGEMAP_FILE | PAGEMAP_EXCLUSIVE,
+		  ENTRY_WRITE_FILE },
+		{ "writable entry, page shared by fork", 42,
+		  HMM_MIRROR_ENTRY_WRITE, &private, present,
+		  ENTRY_WRITE_SHARED },
+	};
+	int wrong = 0;
+	size_t i;
+
+	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		const struct hmm_mirror_entry entry = {
+			.pfn = cases[i].pfn, .flags = cases[i].flags,
+		};
+		enum verdict verdict = entry_check(&entry, cases[i].vma,
+						   cases[i].pagemap);
+
+		if (verdict == cases[i].verdict)
+			continue;
+		wrong++;
+		if (report)
+			fprintf(report, "self-test: %s: got '%s', not '%s'\n",
+				cases[i].what, verdict_text(verdict),
+				verdict_text(cases[i].verdict));
+	}
+	return wrong;
+}
