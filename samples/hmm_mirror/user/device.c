@@ -43,8 +43,8 @@ int device_bind(int fd, pid_t pid)
 	return ret;
 }
 
-int device_map(int fd, uint64_t addr, uint64_t len, uint32_t flags,
-	       uint64_t *pages)
+int device_map(int fd, __u64 addr, __u64 len, __u32 flags,
+	       __u64 *pages)
 {
 	struct hmm_mirror_map map = { .addr = addr, .len = len, .flags = flags };
 	int ret = device_ioctl(fd, HMM_MIRROR_IOC_MAP, &map);
@@ -54,7 +54,7 @@ int device_map(int fd, uint64_t addr, uint64_t len, uint32_t flags,
 	return ret;
 }
 
-static int device_rw(int fd, unsigned long request, uint64_t addr,
+static int device_rw(int fd, unsigned long request, __u64 addr,
 		     const void *buf, size_t len, size_t *done)
 {
 	struct hmm_mirror_rw rw = {
@@ -67,18 +67,18 @@ static int device_rw(int fd, unsigned long request, uint64_t addr,
 	return ret;
 }
 
-int device_read(int fd, uint64_t addr, void *buf, size_t len, size_t *done)
+int device_read(int fd, __u64 addr, void *buf, size_t len, size_t *done)
 {
 	return device_rw(fd, HMM_MIRROR_IOC_READ, addr, buf, len, done);
 }
 
-int device_write(int fd, uint64_t addr, const void *buf, size_t len,
+int device_write(int fd, __u64 addr, const void *buf, size_t len,
 		 size_t *done)
 {
 	return device_rw(fd, HMM_MIRROR_IOC_WRITE, addr, buf, len, done);
 }
 
-int device_dump(int fd, uint64_t start, uint64_t end, struct entries *entries)
+int device_dump(int fd, __u64 start, __u64 end, struct entries *entries)
 {
 	struct hmm_mirror_dump dump = { .start = start, .end = end };
 

@@ -15,6 +15,10 @@
 
 #include "../hmm_mirror_uapi.h"
 
+#ifndef ARRAY_SIZE
+#define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
+#endif
+
 #define DEVICE_RUST	"/dev/hmm_mirror_rust"
 #define DEVICE_C	"/dev/hmm_mirror_c"
 
@@ -29,16 +33,16 @@ int device_open(const char *path);
 int device_bind(int fd, pid_t pid);
 
 /* @pages may be NULL; it is set on failure too, to what was filled in before. */
-int device_map(int fd, uint64_t addr, uint64_t len, uint32_t flags,
-	       uint64_t *pages);
+int device_map(int fd, __u64 addr, __u64 len, __u32 flags,
+	       __u64 *pages);
 
 /* @done may be NULL; it is set on failure too, to the bytes copied before. */
-int device_read(int fd, uint64_t addr, void *buf, size_t len, size_t *done);
-int device_write(int fd, uint64_t addr, const void *buf, size_t len,
+int device_read(int fd, __u64 addr, void *buf, size_t len, size_t *done);
+int device_write(int fd, __u64 addr, const void *buf, size_t len,
 		 size_t *done);
 
 /* Replaces what is in @entries. */
-int device_dump(int fd, uint64_t start, uint64_t end, struct entries *entries);
+int device_dump(int fd, __u64 start, __u64 end, struct entries *entries);
 void entries_free(struct entries *entries);
 
 int device_stats(int fd, struct hmm_mirror_stats *stats);

@@ -6,10 +6,9 @@
  * whole life, verify.c for what verification means.
  */
 #include <ctype.h>
+#include <err.h>
 #include <errno.h>
 #include <getopt.h>
-#include <inttypes.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -71,22 +70,12 @@ enum {
 
 static const char *device = DEVICE_RUST;
 
-static void __attribute__((noreturn, format(printf, 1, 2)))
-usage(const char *format, ...)
-{
-	va_list args;
+#define usage(format, ...) \
+	errx(EXIT_USAGE, format "; try 'hmm-mirror --help'", ##__VA_ARGS__)
 
-	fputs("hmm-mirror: ", stderr);
-	va_start(args, format);
-	vfprintf(stderr, format, args);
-	va_end(args);
-	fputs("\nTry 'hmm-mirror --help'.\n", stderr);
-	exit(EXIT_USAGE);
-}
-
-static uint64_t number(const char *text, const char *what)
+static __u64 number(const char *text, const char *what)
 {
-	uint64_t value;
+	__u64 value;
 	char *end;
 
 	errno = 0;
@@ -96,16 +85,16 @@ static uint64_t number(const char *text, const char *what)
 	return value;
 }
 
-static pid_t process(const char *text)
+static pid_t pid_argument(const char *text)
 {
-	uint64_t pid = number(text, "process number");
+	__u64 pid = number(text, "process number");
 
 	if (!pid || pid > INT32_MAX)
 		usage("'%s' is no process number", text);
 	return pid;
 }
 
-static void arguments(int argc, int min, int max)
+static void check_arguments(int argc, int min, int max)
 {
 	if (argc - optind < min)
 		usage("too few arguments");
@@ -131,12 +120,12 @@ static int option(int argc, char **argv, const struct option *options)
 
 static int fail(const char *what, pid_t pid, int error)
 {
-	complain("%s process %d: %s", what, pid, strerror(-error));
+	warnx("%s process %d: %s", what, pid, strerror(-error));
 	return EXIT_STALE_OR_FAILED;
 }
 
 /* A device access failed: say what that means. */
-static int fail_access(const char *what, pid_t pid, uint64_t addr, int error)
+static int fail_access(const char *what, pid_t pid, __u64 addr, int error)
 {
 	const char *why = strerror(-error);
 
@@ -150,8 +139,8 @@ static int fail_access(const char *what, pid_t pid, uint64_t addr, int error)
 		why = "the process has ended";
 	else if (error == -EBUSY)
 		why = "the process changes this memory all the time; try again";
-	complain("cannot %s process %d at %#" PRIx64 ": %s", what, pid, addr,
-		 why);
+	warnx("cannot %s process %d at %#llx: %s", what, pid, addr,
+	      why);
 	return EXIT_STALE_OR_FAILED;
 }
 
@@ -217,26 +206,26 @@ static int mirror(int argc, char **argv, bool run)
 			usage("run: which command?");
 		return session_run(&session, argv + optind);
 	}
-	arguments(argc, 1, 1);
-	return session_attach(&session, process(argv[optind]));
+	check_arguments(argc, 1, 1);
+	return session_attach(&session, pid_argument(argv[optind]));
 }
 
-static int run(int argc, char **argv)
+static int cmd_run(int argc, char **argv)
 {
 	return mirror(argc, argv, true);
 }
 
-static int attach(int argc, char **argv)
+static int cmd_attach(int argc, char **argv)
 {
 	return mirror(argc, argv, false);
 }
 
-static void hexdump(uint64_t addr, const unsigned char *bytes, size_t len)
+static void hexdump(__u64 addr, const unsigned char *bytes, size_t len)
 {
 	size_t i, j;
 
 	for (i = 0; i < len; i += 16) {
-		printf("%016" PRIx64 " ", addr + i);
+		printf("%016llx ", addr + i);
 		for (j = i; j < i + 16; j++) {
 			if (j < len)
 				printf(" %02x", bytes[j]);
@@ -258,15 +247,15 @@ static int cmd_read(int argc, char **argv)
 		{ }
 	};
 	static unsigned char buffer[1 << 16];
-	uint64_t addr, left;
+	__u64 addr, left;
 	bool raw = false;
 	int fd, ret = 0;
 	pid_t pid;
 
 	while (option(argc, argv, options) >= 0)
 		raw = true;
-	arguments(argc, 3, 3);
-	pid = process(argv[optind]);
+	check_arguments(argc, 3, 3);
+	pid = pid_argument(argv[optind]);
 	addr = number(argv[optind + 1], "address");
 	left = number(argv[optind + 2], "length");
 
@@ -288,7 +277,7 @@ static int cmd_read(int argc, char **argv)
 	if (ret)
 		return fail_access("read", pid, addr, ret);
 	if (fflush(stdout)) {
-		complain("cannot write: %s", strerror(errno));
+		warnx("cannot write: %s", strerror(errno));
 		return EXIT_STALE_OR_FAILED;
 	}
 	return 0;
@@ -319,14 +308,14 @@ static int cmd_write(int argc, char **argv)
 	static char buffer[1 << 16];
 	char *hex = NULL;
 	size_t len, done;
-	uint64_t addr;
+	__u64 addr;
 	int fd, ret;
 	pid_t pid;
 
 	while (option(argc, argv, options) >= 0)
 		hex = optarg;
-	arguments(argc, 2, 2);
-	pid = process(argv[optind]);
+	check_arguments(argc, 2, 2);
+	pid = pid_argument(argv[optind]);
 	addr = number(argv[optind + 1], "address");
 
 	fd = bind_or_complain(device, pid);
@@ -350,7 +339,7 @@ static int cmd_write(int argc, char **argv)
 /* One line per run of entries that differ in nothing but address and frame. */
 static int dump_text(int fd, pid_t pid)
 {
-	const uint64_t page = sysconf(_SC_PAGESIZE);
+	const __u64 page = sysconf(_SC_PAGESIZE);
 	struct entries entries = { };
 	struct maps maps = { };
 	size_t i, nr;
@@ -369,9 +358,9 @@ static int dump_text(int fd, pid_t pid)
 			    entry[nr].flags != entry->flags ||
 			    entry[nr].order != entry->order)
 				break;
-		printf("%012" PRIx64 "-%012" PRIx64 " frame %#10" PRIx64 " %s order %" PRIu32 " %s\n",
-		       (uint64_t)entry->addr, (uint64_t)entry->addr + nr * page,
-		       (uint64_t)entry->pfn,
+		printf("%012llx-%012llx frame %#10llx %s order %u %s\n",
+		       entry->addr, entry->addr + nr * page,
+		       entry->pfn,
 		       entry->flags & HMM_MIRROR_ENTRY_WRITE ? "rw" : "r-",
 		       entry->order, vma ? vma->name : "");
 	}
@@ -380,7 +369,7 @@ static int dump_text(int fd, pid_t pid)
 	return ret;
 }
 
-static int dump(int argc, char **argv)
+static int cmd_dump(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "json", no_argument, NULL, OPTION_JSON },
@@ -393,8 +382,8 @@ static int dump(int argc, char **argv)
 
 	while (option(argc, argv, options) >= 0)
 		json = true;
-	arguments(argc, 1, 1);
-	pid = process(argv[optind]);
+	check_arguments(argc, 1, 1);
+	pid = pid_argument(argv[optind]);
 	fd = bind_or_complain(device, pid);
 	if (fd < 0)
 		return EXIT_STALE_OR_FAILED;
@@ -430,14 +419,14 @@ static int self_test(void)
 	int wrong = verify_self_test(stderr);
 
 	if (wrong) {
-		complain("self-test: verify got %d cases wrong", wrong);
+		warnx("self-test: verify got %d cases wrong", wrong);
 		return EXIT_STALE_OR_FAILED;
 	}
 	printf("self-test: verify tells right entries from wrong ones\n");
 	return 0;
 }
 
-static int verify(int argc, char **argv)
+static int cmd_verify(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "self-test", no_argument, NULL, OPTION_SELF_TEST },
@@ -453,8 +442,8 @@ static int verify(int argc, char **argv)
 
 	if (option(argc, argv, options) >= 0)
 		return self_test();
-	arguments(argc, 1, 1);
-	pid = process(argv[optind]);
+	check_arguments(argc, 1, 1);
+	pid = pid_argument(argv[optind]);
 	fd = bind_or_complain(device, pid);
 	if (fd < 0)
 		return EXIT_STALE_OR_FAILED;
@@ -475,13 +464,13 @@ static int verify(int argc, char **argv)
 	trace_resume(pid);
 	close(fd);
 	if (ret == -EPERM) {
-		complain("/proc/%d/pagemap shows page frames only to CAP_SYS_ADMIN: run this as root",
-			 pid);
+		warnx("/proc/%d/pagemap shows page frames only to CAP_SYS_ADMIN: run this as root",
+		      pid);
 		return EXIT_STALE_OR_FAILED;
 	}
 	if (ret)
 		return fail("cannot verify", pid, ret);
-	printf("process %d: %" PRIu64 " entries compared with pagemap, %" PRIu64 " stale\n",
+	printf("process %d: %llu entries compared with pagemap, %llu stale\n",
 	       pid, result.entries, result.stale);
 	return result.stale ? EXIT_STALE_OR_FAILED : 0;
 }
@@ -492,12 +481,12 @@ int main(int argc, char **argv)
 		const char *name;
 		int (*command)(int argc, char **argv);
 	} commands[] = {
-		{ "run", run },
-		{ "attach", attach },
+		{ "run", cmd_run },
+		{ "attach", cmd_attach },
 		{ "read", cmd_read },
 		{ "write", cmd_write },
-		{ "dump", dump },
-		{ "verify", verify },
+		{ "dump", cmd_dump },
+		{ "verify", cmd_verify },
 	};
 	static const struct option options[] = {
 		{ "device", required_argument, NULL, 'd' },
@@ -510,7 +499,7 @@ int main(int argc, char **argv)
 		device = optarg;
 	if (optind == argc)
 		usage("which command?");
-	for (i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+	for (i = 0; i < ARRAY_SIZE(commands); i++) {
 		if (strcmp(argv[optind], commands[i].name))
 			continue;
 		argc -= optind;

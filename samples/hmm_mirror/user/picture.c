@@ -4,7 +4,6 @@
  * it was over time.
  */
 #include <errno.h>
-#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +12,7 @@
 #include "picture.h"
 
 /* Mappings that are closer together than this are shown as one region. */
-#define REGION_GAP	(1ULL << 20)
+#define REGION_GAP	0x100000ULL
 
 static const struct {
 	char letter;
@@ -29,7 +28,7 @@ static const struct {
 	[SHADE_GONE]  = { 'x', "1;31", "#e03030", "just invalidated" },
 };
 
-static int run_add(struct sample *sample, uint64_t start, uint64_t end,
+static int run_add(struct sample *sample, __u64 start, __u64 end,
 		   enum shade shade)
 {
 	struct run *last = sample->nr ? &sample->run[sample->nr - 1] : NULL;
@@ -72,7 +71,7 @@ int sample_maps(struct sample *sample, const struct maps *maps)
 
 int sample_entries(struct sample *sample, const struct entries *entries)
 {
-	const uint64_t page = sysconf(_SC_PAGESIZE);
+	const __u64 page = sysconf(_SC_PAGESIZE);
 	int ret = 0;
 	size_t i;
 
@@ -88,12 +87,12 @@ int sample_entries(struct sample *sample, const struct entries *entries)
 int sample_gone(struct sample *sample, const struct entries *before,
 		const struct entries *now)
 {
-	const uint64_t page = sysconf(_SC_PAGESIZE);
+	const __u64 page = sysconf(_SC_PAGESIZE);
 	size_t i, j = 0;
 	int ret = 0;
 
 	for (i = 0; !ret && i < before->nr; i++) {
-		uint64_t addr = before->entry[i].addr;
+		__u64 addr = before->entry[i].addr;
 
 		while (j < now->nr && now->entry[j].addr < addr)
 			j++;
@@ -119,7 +118,7 @@ static int vma_compare(const void *a, const void *b)
 int layout_make(struct layout *layout, struct vma *vma, size_t nr, size_t cells,
 		size_t least)
 {
-	uint64_t named = 0;	/* size of the mapping that gave the name */
+	__u64 named = 0;	/* size of the mapping that gave the name */
 	double total = 0;
 	size_t i;
 
@@ -175,8 +174,8 @@ static void run_paint(const struct run *run, const struct region *region,
 		      enum shade *cell)
 {
 	double scale = (double)region->cells / (region->end - region->start);
-	uint64_t start = run->start > region->start ? run->start : region->start;
-	uint64_t end = run->end < region->end ? run->end : region->end;
+	__u64 start = run->start > region->start ? run->start : region->start;
+	__u64 end = run->end < region->end ? run->end : region->end;
 	size_t i = (start - region->start) * scale;
 	size_t last = ceil((end - region->start) * scale);
 
@@ -379,7 +378,7 @@ static void svg_regions(FILE *out, const struct layout *layout, double bottom)
 			SVG_LEFT - 5, y, SVG_LEFT + SVG_WIDTH, y,
 			SVG_LEFT - 8, y - 2);
 		text_escaped(out, region->name);
-		fprintf(out, " %#" PRIx64 "</text>\n", region->start);
+		fprintf(out, " %#llx</text>\n", region->start);
 	}
 }
 

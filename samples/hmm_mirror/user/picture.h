@@ -27,8 +27,8 @@ enum shade {
 
 /* Memory of one shade. Runs may overlap: then the later shade shows. */
 struct run {
-	uint64_t start;
-	uint64_t end;
+	__u64 start;
+	__u64 end;
 	enum shade shade;
 };
 
@@ -51,8 +51,8 @@ void sample_free(struct sample *sample);
 
 /* A piece of the address space that a picture shows, with nothing in between. */
 struct region {
-	uint64_t start;
-	uint64_t end;
+	__u64 start;
+	__u64 end;
 	char name[48];
 	size_t first;		/* first cell, counted from the lowest address */
 	size_t cells;

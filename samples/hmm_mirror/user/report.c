@@ -2,25 +2,13 @@
 /*
  * What hmm-mirror tells a person, or another program.
  */
+#include <err.h>
 #include <errno.h>
-#include <inttypes.h>
-#include <stdarg.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "report.h"
 #include "verify.h"
-
-void complain(const char *format, ...)
-{
-	va_list args;
-
-	fputs("hmm-mirror: ", stderr);
-	va_start(args, format);
-	vfprintf(stderr, format, args);
-	va_end(args);
-	fputc('\n', stderr);
-}
 
 int open_or_complain(const char *device)
 {
@@ -33,16 +21,17 @@ int open_or_complain(const char *device)
 	case ENOENT:
 	case ENODEV:
 	case ENXIO:
-		complain("there is no %s: the sample driver is not loaded. Try 'modprobe %s'; it needs a kernel with CONFIG_SAMPLE_HMM_MIRROR_RUST",
-			 device, slash ? slash + 1 : device);
+		warnx("there is no %s: the sample driver is not loaded", device);
+		warnx("try 'modprobe %s'; the kernel needs CONFIG_SAMPLE_HMM_MIRROR_RUST",
+		      slash ? slash + 1 : device);
 		break;
 	case EACCES:
 	case EPERM:
-		complain("no permission to open %s: the devices show page frames, and are for root only. Run this as root",
-			 device);
+		warnx("no permission to open %s", device);
+		warnx("the device shows page frames, and is for root only: run this as root");
 		break;
 	default:
-		complain("cannot open %s: %s", device, strerror(-fd));
+		warnx("cannot open %s: %s", device, strerror(-fd));
 	}
 	return fd;
 }
@@ -60,23 +49,23 @@ int bind_or_complain(const char *device, pid_t pid)
 	close(fd);
 	switch (-ret) {
 	case ESRCH:
-		complain("there is no process %d, or it has no memory of its own (a zombie, or a kernel thread)",
-			 pid);
+		warnx("there is no process %d, or it has no memory (zombie, kernel thread)",
+		      pid);
 		break;
 	case EINVAL:
-		complain("%d is a thread, not a process: take the number of its process ('Tgid' in /proc/%d/status)",
-			 pid, pid);
+		warnx("%d is a thread: its process is 'Tgid' in /proc/%d/status",
+		      pid, pid);
 		break;
 	case EPERM:
 	case EACCES:
-		complain("no permission to mirror process %d: it takes what a debugger needs to attach. Run this as root",
-			 pid);
+		warnx("no permission to mirror process %d", pid);
+		warnx("it takes what a debugger needs to attach: run this as root");
 		break;
 	case ENOTTY:
-		complain("%s is not an HMM mirroring device", device);
+		warnx("%s is not an HMM mirroring device", device);
 		break;
 	default:
-		complain("cannot mirror process %d: %s", pid, strerror(-ret));
+		warnx("cannot mirror process %d: %s", pid, strerror(-ret));
 	}
 	return ret;
 }
@@ -84,12 +73,12 @@ int bind_or_complain(const char *device, pid_t pid)
 void complain_trace(pid_t pid, int error)
 {
 	if (error == -ESRCH)
-		complain("there is no process %d any more", pid);
+		warnx("there is no process %d any more", pid);
 	else if (error == -EPERM)
-		complain("cannot trace process %d: a debugger or another hmm-mirror traces it already ('TracerPid' in /proc/%d/status), or it takes root",
-			 pid, pid);
+		warnx("cannot trace process %d: not root, or traced already ('TracerPid' in its status)",
+		      pid);
 	else
-		complain("cannot trace process %d: %s", pid, strerror(-error));
+		warnx("cannot trace process %d: %s", pid, strerror(-error));
 }
 
 int mirror_present(int fd, pid_t pid)
@@ -144,8 +133,6 @@ int json_dump(FILE *out, const char *device, int fd, pid_t pid)
 	size_t i;
 	int ret;
 
-	_Static_assert(sizeof(stats) == sizeof(names) / sizeof(names[0]) * 8,
-		       "a name for each counter");
 	ret = device_dump(fd, 0, ~0ULL, &entries);
 	if (!ret)
 		ret = device_stats(fd, &stats);
@@ -157,17 +144,17 @@ int json_dump(FILE *out, const char *device, int fd, pid_t pid)
 	fprintf(out, ",\n  \"pid\": %d,\n  \"page_size\": %ld,\n", pid,
 		sysconf(_SC_PAGESIZE));
 	fputs("  \"stats\": {\n", out);
-	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-		fprintf(out, "%s    \"%s\": %" PRIu64, i ? ",\n" : "",
-			names[i], (uint64_t)values[i]);
+	for (i = 0; i < ARRAY_SIZE(names); i++)
+		fprintf(out, "%s    \"%s\": %llu", i ? ",\n" : "",
+			names[i], values[i]);
 	fputs("\n  },\n  \"entries\": [", out);
 	for (i = 0; i < entries.nr; i++) {
 		const struct hmm_mirror_entry *entry = &entries.entry[i];
 
 		fprintf(out,
-			"%s\n    {\"addr\": \"%#" PRIx64 "\", \"pfn\": %" PRIu64 ", \"write\": %s, \"order\": %" PRIu32 "}",
-			i ? "," : "", (uint64_t)entry->addr,
-			(uint64_t)entry->pfn,
+			"%s\n    {\"addr\": \"%#llx\", \"pfn\": %llu, \"write\": %s, \"order\": %u}",
+			i ? "," : "", entry->addr,
+			entry->pfn,
 			entry->flags & HMM_MIRROR_ENTRY_WRITE ? "true" : "false",
 			entry->order);
 	}

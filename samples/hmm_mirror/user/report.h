@@ -10,9 +10,6 @@
 
 #include "device.h"
 
-/* Prints "hmm-mirror: ..." to stderr. */
-void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
-
 /*
  * These two complain when they fail, and say what to do about it. They return a
  * descriptor, or a negative errno value.

@@ -10,9 +10,9 @@
  * memory, unless it is asked to; then it writes back what is there, and only
  * while all threads stand still.
  */
+#include <err.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -30,7 +30,7 @@
 
 #define TICK		0.02		/* seconds */
 #define CHUNK		(2ULL << 20)	/* bytes mirrored and read in one go */
-#define CHUNK_MAX	(1ULL << 30)	/* ... where nothing is in memory */
+#define CHUNK_MAX	(512 * CHUNK)	/* ... where nothing is in memory */
 #define DATA_CHECKS	16		/* pages to look into, per verification */
 #define CELLS		72		/* in a line of cells, about */
 
@@ -40,11 +40,11 @@ struct target {
 	int fd;
 	bool ended;
 	struct maps maps;		/* as of the beginning of this pass */
-	uint64_t cursor;		/* where this pass goes on */
-	uint64_t chunk;
+	__u64 cursor;		/* where this pass goes on */
+	__u64 chunk;
 	unsigned int passes;
-	struct entries before;		/* after the last tick */
-	struct sample sample;		/* what has been seen since the last one */
+	struct entries before;		/* when we looked last */
+	struct sample sample;		/* what was seen since the last picture */
 	struct hmm_mirror_stats shown;	/* as of the last line */
 	struct history history;
 };
@@ -66,9 +66,9 @@ static struct {
 	/* Totals. */
 	struct hmm_mirror_stats stats;
 	struct verify verify;
-	uint64_t address_spaces;
-	uint64_t verifications;
-	uint64_t data_checks;
+	__u64 address_spaces;
+	__u64 verifications;
+	__u64 data_checks;
 } session;
 
 static double now(void)
@@ -83,7 +83,7 @@ static void *must(void *pointer)
 {
 	if (pointer)
 		return pointer;
-	complain("out of memory");
+	warnx("out of memory");
 	exit(EXIT_MIRROR);
 }
 
@@ -132,8 +132,8 @@ static void target_end(struct target *target)
 		stats_add(&stats);
 		if (stats.dead && stats.pages) {
 			session.verify.stale += stats.pages;
-			complain("stale: pid %d has gone, and the device still has %" PRIu64 " of its pages",
-				 target->pid, (uint64_t)stats.pages);
+			warnx("stale: pid %d has gone, and the device still has %llu of its pages",
+			      target->pid, stats.pages);
 		}
 	}
 	close(target->fd);
@@ -213,9 +213,9 @@ static bool private_anonymous(const struct vma *vma)
  * process changes its memory while we look.
  */
 static void device_use(struct target *target, const struct vma *vma,
-		       uint64_t start, uint64_t end)
+		       __u64 start, __u64 end)
 {
-	const uint64_t page = sysconf(_SC_PAGESIZE);
+	const __u64 page = sysconf(_SC_PAGESIZE);
 	/* Every other pass, the device wants to write to what it can only read. */
 	bool write = session.options->write && target->passes % 2 &&
 		     private_anonymous(vma);
@@ -250,7 +250,7 @@ static void target_work(struct target *target, double until)
 
 	for (i = 0; i < target->maps.nr; i++) {
 		const struct vma *vma = &target->maps.vma[i];
-		uint64_t start, end, pages = 0;
+		__u64 start, end, pages = 0;
 
 		if (!vma->read)
 			continue;
@@ -306,8 +306,8 @@ static void data_check(struct target *target, int mem,
 	if (!memcmp(device, cpu, page))
 		return;
 	session.verify.stale++;
-	complain("stale: pid %d address %#" PRIx64 ": the device reads other data than the process",
-		 target->pid, (uint64_t)entry->addr);
+	warnx("stale: pid %d address %#llx: the device reads other data than the process",
+	      target->pid, entry->addr);
 }
 
 static void data_checks(struct target *target, bool write)
@@ -349,7 +349,7 @@ static void dump_write(const struct target *target)
 			ret = -errno;
 	}
 	if (ret) {
-		complain("cannot write %s: %s", path, strerror(-ret));
+		warnx("cannot write %s: %s", path, strerror(-ret));
 		session.failed = true;
 	}
 }
@@ -363,10 +363,10 @@ static void target_verify(struct target *target, bool still)
 		data_checks(target, session.options->write);
 	ret = verify_context(target->fd, target->pid, &session.verify, stderr);
 	if (ret) {
-		complain("cannot verify process %d: %s", target->pid,
-			 ret == -EPERM ?
-			 "/proc/PID/pagemap shows frames only to CAP_SYS_ADMIN; run this as root" :
-			 strerror(-ret));
+		warnx("cannot verify process %d: %s", target->pid,
+		      ret == -EPERM ?
+		      "/proc/PID/pagemap shows frames only to CAP_SYS_ADMIN; run this as root" :
+		      strerror(-ret));
 		session.failed = true;
 	} else {
 		session.verifications++;
@@ -375,14 +375,17 @@ static void target_verify(struct target *target, bool still)
 		dump_write(target);
 }
 
-/* What has an invalidation taken out since the last tick? */
-static void picture_gone(struct target *target)
+/* What has an invalidation taken out since we looked last? */
+static void picture_look(struct target *target)
 {
 	struct entries entries = { };
 
-	if (!device_dump(target->fd, 0, ~0ULL, &entries))
-		sample_gone(&target->sample, &target->before, &entries);
-	entries_free(&entries);
+	if (device_dump(target->fd, 0, ~0ULL, &entries))
+		entries.nr = 0;
+	if (sample_gone(&target->sample, &target->before, &entries))
+		exit(EXIT_MIRROR);
+	entries_free(&target->before);
+	target->before = entries;
 }
 
 static void picture_print(struct target *target, const struct sample *sample,
@@ -402,10 +405,10 @@ static void picture_print(struct target *target, const struct sample *sample,
 	cell = must(calloc(layout.cells + 1, sizeof(*cell)));
 	sample_paint(sample, &layout, cell);
 
-	fprintf(stderr, "%6.1fs %-15s %6" PRIu64 " pages %+6" PRId64 " %+6" PRId64 " ",
-		sample->time, sample->label, (uint64_t)stats.pages,
-		(int64_t)(stats.mapped - target->shown.mapped),
-		-(int64_t)(stats.invalidated - target->shown.invalidated));
+	fprintf(stderr, "%6.1fs %-15s %6llu pages %+6lld %+6lld ",
+		sample->time, sample->label, stats.pages,
+		(long long)(stats.mapped - target->shown.mapped),
+		-(long long)(stats.invalidated - target->shown.invalidated));
 	picture_line(stderr, &layout, cell, session.options->color);
 	fputc('\n', stderr);
 
@@ -526,7 +529,7 @@ static void session_begin(const struct session_options *options)
 	session.buffer = must(malloc(CHUNK));
 
 	sigemptyset(&set);
-	for (i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
+	for (i = 0; i < ARRAY_SIZE(signals); i++)
 		sigaddset(&set, signals[i]);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 
@@ -543,17 +546,16 @@ static void session_loop(void)
 
 	while (session.running) {
 		double began = now(), spent;
-		bool view = pictures() && began >= view_at;
+		bool view = pictures() && session.nr && began >= view_at;
 
 		for (i = 0; i < session.nr; i++) {
 			struct target *target = session.target[i];
 
 			if (pictures())
-				picture_gone(target);
+				picture_look(target);
 			target_work(target, now() + TICK);
-			if (pictures() && device_dump(target->fd, 0, ~0ULL,
-						      &target->before))
-				target->before.nr = 0;
+			if (pictures())
+				picture_look(target);
 			if (view)
 				picture_take(target);
 		}
@@ -608,7 +610,7 @@ static int session_json(char **argv)
 		json_string(out, argv[i]);
 	}
 #define FIELD(name, value) \
-	fprintf(out, ",\n  \"" name "\": %" PRIu64, (uint64_t)(value))
+	fprintf(out, ",\n  \"" name "\": %llu", (value))
 	fprintf(out, "],\n  \"exit_status\": %d,\n  \"seconds\": %.3f",
 		exit_status(), now());
 	FIELD("address_spaces", session.address_spaces);
@@ -634,25 +636,25 @@ static void session_summary(char **argv)
 	const struct hmm_mirror_stats *stats = &session.stats;
 
 	if (session.attached)
-		complain("process %d, %.1f s, %" PRIu64 " address spaces",
-			 session.pid, now(), session.address_spaces);
+		warnx("process %d, %.1f s, %llu address spaces",
+		      session.pid, now(), session.address_spaces);
 	else
-		complain("%s: exit status %d, %.1f s, %" PRIu64 " address spaces",
-			 argv[0], exit_status(), now(), session.address_spaces);
-	complain("%" PRIu64 " pages mirrored, %" PRIu64 " device accesses, %" PRIu64 " bytes read, %" PRIu64 " bytes written",
-		 (uint64_t)stats->mapped, (uint64_t)stats->accesses,
-		 (uint64_t)stats->read_bytes, (uint64_t)stats->written_bytes);
-	complain("%" PRIu64 " device page faults, %" PRIu64 " retries, %" PRIu64 " invalidations took out %" PRIu64 " pages",
-		 (uint64_t)stats->faults, (uint64_t)stats->retries,
-		 (uint64_t)stats->invalidations, (uint64_t)stats->invalidated);
-	complain("%" PRIu64 " verifications compared %" PRIu64 " entries and the data of %" PRIu64 " pages: %" PRIu64 " stale",
-		 session.verifications, session.verify.entries,
-		 session.data_checks, session.verify.stale);
+		warnx("%s: exit status %d, %.1f s, %llu address spaces",
+		      argv[0], exit_status(), now(), session.address_spaces);
+	warnx("%llu pages mirrored, %llu device accesses, %llu bytes read, %llu bytes written",
+	      stats->mapped, stats->accesses,
+	      stats->read_bytes, stats->written_bytes);
+	warnx("%llu device page faults, %llu retries, %llu invalidations took out %llu pages",
+	      stats->faults, stats->retries,
+	      stats->invalidations, stats->invalidated);
+	warnx("%llu verifications compared %llu entries and the data of %llu pages: %llu stale",
+	      session.verifications, session.verify.entries,
+	      session.data_checks, session.verify.stale);
 }
 
 static int session_end(char **argv)
 {
-	char title[128] = "process";
+	char title[100] = "process";
 	size_t i;
 	int ret;
 
@@ -668,16 +670,16 @@ static int session_end(char **argv)
 		ret = picture_svg(session.options->svg, title, session.history,
 				  session.histories);
 		if (ret) {
-			complain("cannot write %s: %s", session.options->svg,
-				 strerror(-ret));
+			warnx("cannot write %s: %s", session.options->svg,
+			      strerror(-ret));
 			session.failed = true;
 		}
 	}
 	if (session.options->json) {
 		ret = session_json(argv);
 		if (ret) {
-			complain("cannot write %s: %s", session.options->json,
-				 strerror(-ret));
+			warnx("cannot write %s: %s", session.options->json,
+			      strerror(-ret));
 			session.failed = true;
 		}
 	}
@@ -707,7 +709,7 @@ int session_run(const struct session_options *options, char **argv)
 	session_begin(options);
 	ret = trace_spawn(argv, options->follow, &ops, &session.pid);
 	if (ret) {
-		complain("cannot start %s: %s", argv[0], strerror(-ret));
+		warnx("cannot start %s: %s", argv[0], strerror(-ret));
 		return EXIT_MIRROR;
 	}
 	session_loop();

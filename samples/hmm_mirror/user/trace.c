@@ -8,6 +8,7 @@
  * that says how it was made, and the two come in either order.
  */
 #include <dirent.h>
+#include <err.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -27,6 +28,9 @@
 #define TRACE_OPTIONS	(PTRACE_O_TRACEEXEC | PTRACE_O_TRACECLONE | \
 			 PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | \
 			 PTRACE_O_TRACEVFORKDONE | PTRACE_O_TRACEEXIT)
+
+/* The exit status when we cannot go on, as env(1) has it. */
+#define EXIT_TRACE	125
 
 /* How long trace_stop() waits for threads that are busy in the kernel. */
 #define STOP_MS		1000
@@ -69,10 +73,8 @@ static struct task *task_add(pid_t tid, pid_t tgid)
 		trace.capacity = 2 * trace.capacity + 16;
 		trace.task = realloc(trace.task,
 				     trace.capacity * sizeof(*trace.task));
-		if (!trace.task) {
-			perror("hmm-mirror");
-			exit(125);
-		}
+		if (!trace.task)
+			err(EXIT_TRACE, "cannot trace");
 	}
 	task = &trace.task[trace.nr++];
 	*task = (struct task){ .tid = tid, .tgid = tgid };
@@ -179,7 +181,7 @@ static void task_stopped(pid_t tid, int sig, int event)
 		break;
 	case PTRACE_EVENT_VFORK:
 		task->away = true;
-		/* fallthrough */
+		__attribute__((fallthrough));
 	case PTRACE_EVENT_FORK:
 	case PTRACE_EVENT_CLONE:
 		ptrace(PTRACE_GETEVENTMSG, tid, 0, &message);
@@ -320,13 +322,12 @@ int trace_spawn(char **argv, bool follow, const struct trace_ops *ops,
 		/* Wait until we are traced, so that execve() is not missed. */
 		close(gate[1]);
 		if (read(gate[0], &byte, 1))
-			_exit(125);
+			_exit(EXIT_TRACE);
 		close(gate[0]);
 		sigemptyset(&none);
 		sigprocmask(SIG_SETMASK, &none, NULL);
 		execvp(argv[0], argv);
-		fprintf(stderr, "hmm-mirror: cannot run '%s': %s\n", argv[0],
-			strerror(errno));
+		warn("cannot run '%s'", argv[0]);
 		_exit(errno == ENOENT ? 127 : 126);
 	}
 

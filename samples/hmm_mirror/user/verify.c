@@ -19,7 +19,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -49,7 +48,7 @@ int maps_read(pid_t pid, struct maps *maps)
 		char *slash;
 		char perms[5];
 
-		if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s %*s %*s %*s %n",
+		if (sscanf(line, "%llx-%llx %4s %*s %*s %*s %n",
 			   &vma.start, &vma.end, perms, &name) != 3)
 			continue;
 		/* x86 shows the vsyscall page, which is in no address space. */
@@ -87,7 +86,7 @@ void maps_free(struct maps *maps)
 	*maps = (struct maps){ };
 }
 
-const struct vma *maps_find(const struct maps *maps, uint64_t addr)
+const struct vma *maps_find(const struct maps *maps, __u64 addr)
 {
 	size_t low = 0, high = maps->nr;
 
@@ -115,9 +114,9 @@ int pagemap_open(pid_t pid)
 	return fd < 0 ? -errno : fd;
 }
 
-int pagemap_read(int fd, uint64_t addr, uint64_t *pages, size_t nr)
+int pagemap_read(int fd, __u64 addr, __u64 *pages, size_t nr)
 {
-	uint64_t index = addr / sysconf(_SC_PAGESIZE);
+	__u64 index = addr / sysconf(_SC_PAGESIZE);
 	ssize_t bytes;
 
 	bytes = pread(fd, pages, nr * sizeof(*pages), index * sizeof(*pages));
@@ -151,7 +150,7 @@ const char *verdict_text(enum verdict verdict)
 }
 
 enum verdict entry_check(const struct hmm_mirror_entry *entry,
-			 const struct vma *vma, uint64_t pagemap)
+			 const struct vma *vma, __u64 pagemap)
 {
 	if (!vma)
 		return ENTRY_NO_MAPPING;
@@ -180,7 +179,7 @@ enum verdict entry_check(const struct hmm_mirror_entry *entry,
 }
 
 /* Sets @now to the context's entry at @addr, or returns -ENOENT. */
-static int entry_now(int fd, uint64_t addr, struct hmm_mirror_entry *now)
+static int entry_now(int fd, __u64 addr, struct hmm_mirror_entry *now)
 {
 	struct entries entries = { };
 	int ret;
@@ -200,7 +199,7 @@ static int entry_now(int fd, uint64_t addr, struct hmm_mirror_entry *now)
  */
 static int entry_confirm(int fd, pid_t pid, int pagemap_fd,
 			 const struct hmm_mirror_entry *entry,
-			 enum verdict *verdict, uint64_t *pagemap)
+			 enum verdict *verdict, __u64 *pagemap)
 {
 	struct maps maps = { };
 	int round, ret = 0;
@@ -237,7 +236,7 @@ static int verify_run(int fd, pid_t pid, int pagemap_fd, const struct maps *maps
 		      const struct hmm_mirror_entry *entry, size_t nr,
 		      struct verify *verify, FILE *report)
 {
-	uint64_t pagemap[PAGEMAP_BATCH];
+	__u64 pagemap[PAGEMAP_BATCH];
 	size_t i;
 	int ret;
 
@@ -265,8 +264,8 @@ static int verify_run(int fd, pid_t pid, int pagemap_fd, const struct maps *maps
 		verify->stale++;
 		if (report)
 			fprintf(report,
-				"stale: pid %d address %#" PRIx64 ": device frame %#" PRIx64 "%s, pagemap %#" PRIx64 ": %s\n",
-				pid, (uint64_t)entry->addr, (uint64_t)entry->pfn,
+				"stale: pid %d address %#llx: device frame %#llx%s, pagemap %#llx: %s\n",
+				pid, entry->addr, entry->pfn,
 				entry->flags & HMM_MIRROR_ENTRY_WRITE ?
 				" writable" : "",
 				pagemap[i], verdict_text(verdict));
@@ -276,7 +275,7 @@ static int verify_run(int fd, pid_t pid, int pagemap_fd, const struct maps *maps
 
 int verify_context(int fd, pid_t pid, struct verify *verify, FILE *report)
 {
-	const uint64_t page = sysconf(_SC_PAGESIZE);
+	const __u64 page = sysconf(_SC_PAGESIZE);
 	struct entries entries = { };
 	struct maps maps = { };
 	int pagemap_fd, ret;
@@ -312,13 +311,13 @@ int verify_self_test(FILE *report)
 					   .shared = true };
 	static const struct vma readonly = { .read = true };
 	static const struct vma none = { };
-	const uint64_t present = PAGEMAP_PRESENT | 42;
+	const __u64 present = PAGEMAP_PRESENT | 42;
 	const struct {
 		const char *what;
-		uint64_t pfn;
-		uint32_t flags;
+		__u64 pfn;
+		__u32 flags;
 		const struct vma *vma;
-		uint64_t pagemap;
+		__u64 pagemap;
 		enum verdict verdict;
 	} cases[] = {
 		{ "read-only entry, right page", 42, 0, &readonly,
@@ -350,7 +349,7 @@ int verify_self_test(FILE *report)
 	int wrong = 0;
 	size_t i;
 
-	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+	for (i = 0; i < ARRAY_SIZE(cases); i++) {
 		const struct hmm_mirror_entry entry = {
 			.pfn = cases[i].pfn, .flags = cases[i].flags,
 		};

@@ -18,14 +18,15 @@
 #include "device.h"
 
 /* What the CPU side says about one page: Documentation/admin-guide/mm/pagemap.rst */
-#define PAGEMAP_PFN		((1ULL << 55) - 1)
-#define PAGEMAP_EXCLUSIVE	(1ULL << 56)
-#define PAGEMAP_FILE		(1ULL << 61)
-#define PAGEMAP_PRESENT		(1ULL << 63)
+#define PAGEMAP_BIT(n)		((__u64)1 << (n))
+#define PAGEMAP_PFN		(PAGEMAP_BIT(55) - 1)
+#define PAGEMAP_EXCLUSIVE	PAGEMAP_BIT(56)
+#define PAGEMAP_FILE		PAGEMAP_BIT(61)
+#define PAGEMAP_PRESENT		PAGEMAP_BIT(63)
 
 struct vma {
-	uint64_t start;
-	uint64_t end;
+	__u64 start;
+	__u64 end;
 	bool read;
 	bool write;
 	bool shared;
@@ -40,14 +41,14 @@ struct maps {
 
 /* Replaces what is in @maps. A process without an address space has no VMAs. */
 int maps_read(pid_t pid, struct maps *maps);
-const struct vma *maps_find(const struct maps *maps, uint64_t addr);
+const struct vma *maps_find(const struct maps *maps, __u64 addr);
 void maps_free(struct maps *maps);
 
 /* Opens /proc/PID/pagemap; the file stays with the address space of now. */
 int pagemap_open(pid_t pid);
 
 /* Pages behind the end of the address space read as 0. */
-int pagemap_read(int fd, uint64_t addr, uint64_t *pages, size_t nr);
+int pagemap_read(int fd, __u64 addr, __u64 *pages, size_t nr);
 
 /* What can be wrong with an entry of the device's page table. */
 enum verdict {
@@ -68,11 +69,11 @@ const char *verdict_text(enum verdict verdict);
  * address (or NULL) and @pagemap the word of /proc/PID/pagemap.
  */
 enum verdict entry_check(const struct hmm_mirror_entry *entry,
-			 const struct vma *vma, uint64_t pagemap);
+			 const struct vma *vma, __u64 pagemap);
 
 struct verify {
-	uint64_t entries;	/* entries that were compared */
-	uint64_t stale;		/* of those, stale beyond doubt */
+	__u64 entries;	/* entries that were compared */
+	__u64 stale;		/* of those, stale beyond doubt */
 };
 
 /*
