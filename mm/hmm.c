@@ -61,8 +61,8 @@ struct hmm {
 	struct mmu_notifier	notifier;
 	struct hlist_head	mirrors;
 
-	spinlock_t		lock;
-	bool			dead;
+	spinlock_t		lock;		/* see above; never held for long */
+	bool			dead;		/* exit_mmap() has begun */
 	unsigned int		nr_active;
 	unsigned int		nr_covered;
 	struct list_head	ranges;
@@ -515,7 +515,6 @@ static int hmm_range_try_arm(struct hmm_mirror_range *range)
 
 static int hmm_range_arm(struct hmm_mirror_range *range, unsigned long deadline)
 {
-	struct hmm *hmm = range->hmm;
 	long left = max_t(long, deadline - jiffies, 0);
 	int ret;
 
@@ -523,11 +522,10 @@ static int hmm_range_arm(struct hmm_mirror_range *range, unsigned long deadline)
 	lock_map_acquire(&__mmu_notifier_invalidate_range_start_map);
 	lock_map_release(&__mmu_notifier_invalidate_range_start_map);
 
-	if (wait_event_killable_timeout(hmm->wq,
-					(ret = hmm_range_try_arm(range)) != -EBUSY,
-					left) < 0)
-		return -EINTR;
-	return ret;
+	left = wait_event_killable_timeout(range->hmm->wq,
+					   (ret = hmm_range_try_arm(range)) != -EBUSY,
+					   left);
+	return left < 0 ? -EINTR : ret;
 }
 
 /**

@@ -198,13 +198,6 @@ struct hmm_mirror {
  *	&hmm_range.hmm_pfns (one per page), &hmm_range.default_flags,
  *	&hmm_range.pfn_flags_mask and &hmm_range.dev_private_owner.  It leaves
  *	&hmm_range.notifier and &hmm_range.notifier_seq alone.
- * @mirror: private: the mirror that this is for
- * @hmm: private: the registry's structure while the range is in flight, else
- *	%NULL
- * @list: private: entry in the list of the mm's ranges in flight
- * @notifier: private: never inserted in the mm's interval tree.  It tells
- *	hmm_range_fault() the mm, and its sequence counts the invalidations that
- *	hit this range, which makes hmm_range_fault() stop early.
  *
  * Must be zeroed before it is used for the first time.  An invalidation that
  * does not touch [start, end) neither makes the range stale nor makes it wait.
@@ -213,8 +206,13 @@ struct hmm_mirror_range {
 	struct hmm_range range;
 	/* private: */
 	struct hmm_mirror *mirror;
-	struct hmm *hmm;
-	struct list_head list;
+	struct hmm *hmm;		/* NULL when not in flight */
+	struct list_head list;		/* in the mm's ranges in flight */
+	/*
+	 * Never inserted in the mm's interval tree.  It tells hmm_range_fault()
+	 * the mm, and its sequence counts the invalidations that hit this range,
+	 * which makes hmm_range_fault() stop early.
+	 */
 	struct mmu_interval_notifier notifier;
 };
 

@@ -56,8 +56,8 @@ struct hmm_mirror_bind {
 };
 
 /* Flags of HMM_MIRROR_IOC_MAP */
-#define HMM_MIRROR_MAP_WRITE	(1U << 0) /* fault for writing */
-#define HMM_MIRROR_MAP_PRESENT	(1U << 1) /* do not fault: mirror what is there */
+#define HMM_MIRROR_MAP_WRITE	0x1 /* fault for writing */
+#define HMM_MIRROR_MAP_PRESENT	0x2 /* do not fault: mirror what is there */
 
 /**
  * struct hmm_mirror_map - argument of HMM_MIRROR_IOC_MAP (32 bytes)
@@ -113,7 +113,7 @@ struct hmm_mirror_rw {
 };
 
 /* Flags of struct hmm_mirror_entry */
-#define HMM_MIRROR_ENTRY_WRITE	(1U << 0) /* the device may write the page */
+#define HMM_MIRROR_ENTRY_WRITE	0x1 /* the device may write the page */
 
 /**
  * struct hmm_mirror_entry - one entry of the device's page table (24 bytes)

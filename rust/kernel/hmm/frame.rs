@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Entries of an emulated device's page table, which the CPU follows.
+//!
+//! A real device follows its page table by itself, and nothing that a driver does wrong there can be
+//! caught by a compiler. An emulated device follows it with this CPU's loads and stores, so a
+//! stale entry would be a use after free in the kernel itself. A [`Frame`] is therefore not
+//! believed: it carries a stamp of when it was made, and is refused if an update may have hit it
+//! since. A driver that forgets to take an entry out sees its accesses fail; it cannot reach the
+//! page.
+
+use super::*;
+use crate::sync::atomic::{
+    Atomic,
+    Relaxed, //
+};
+
+/// Number of buckets in which updates are noted. An update of more pages counts for all addresses.
+const BUCKETS: usize = 512;
+
+/// An entry of an emulated device's page table: where a page of the process is.
+///
+/// Made by [`Page::frame`], and used by [`TableGuard::read`] and [`TableGuard::write`], which find
+/// out when it is stale.
+pub struct Frame {
+    addr: usize,
+    pfn: c_ulong,
+    stamp: u64,
+    mirror: u64,
+}
+
+impl Frame {
+    /// Its address in the process, in bytes.
+    #[inline]
+    pub fn addr(&self) -> usize {
+        self.addr
+    }
+
+    /// Its page frame number.
+    #[inline]
+    pub fn pfn(&self) -> usize {
+        self.pfn & !bindings::hmm_pfn_flags_HMM_PFN_FLAGS
+    }
+
+    /// Whether the device may write it.
+    #[inline]
+    pub fn writable(&self) -> bool {
+        self.pfn & bindings::hmm_pfn_flags_HMM_PFN_WRITE != 0
+    }
+
+    /// The size of the CPU's mapping when the entry was made. See [`Page::order`].
+    #[inline]
+    pub fn order(&self) -> u32 {
+        // SAFETY: Has no requirements.
+        unsafe { bindings::hmm_pfn_to_map_order(self.pfn) }
+    }
+}
+
+/// The page may not be there any more: see [`TableGuard::read`].
+#[derive(Debug, PartialEq, Eq)]
+pub struct StaleFrame;
+
+/// When which addresses were last updated.
+///
+/// Protected by the lock of the mirror. Time is counted in updates.
+///
+/// # Invariants
+///
+/// For every address, the time of the last update that hit it is at most the larger of `all` and
+/// its bucket. `now` is at least any of these. No other instance has the same `mirror`.
+pub(super) struct FrameStamps {
+    mirror: u64,
+    now: u64,
+    all: u64,
+    /// Empty for devices without [`MirrorOps::CPU_ACCESS`].
+    buckets: KVec<u64>,
+}
+
+impl FrameStamps {
+    pub(super) fn new(cpu_access: bool) -> Result<Self> {
+        static NEXT_MIRROR: Atomic<i64> = Atomic::new(0);
+
+        // INVARIANT: Nothing was updated yet, and 64 bits do not wrap around in any lifetime.
+        Ok(Self {
+            mirror: NEXT_MIRROR.fetch_add(1, Relaxed) as u64,
+            now: 0,
+            all: 0,
+            buckets: KVec::from_elem(0, if cpu_access { BUCKETS } else { 0 }, GFP_KERNEL)?,
+        })
+    }
+
+    fn bucket(addr: usize) -> usize {
+        (addr >> PAGE_SHIFT) % BUCKETS
+    }
+
+    /// Notes an update of `range`.
+    #[inline]
+    pub(super) fn invalidate(&mut self, range: Range<usize>) {
+        if self.buckets.is_empty() {
+            return;
+        }
+
+        // INVARIANT: All addresses in `range` get the new time.
+        self.now += 1;
+        let pages = range.end.saturating_sub(range.start & PAGE_MASK).div_ceil(PAGE_SIZE);
+        if pages >= BUCKETS {
+            self.all = self.now;
+            return;
+        }
+        let first = Self::bucket(range.start);
+        for i in first..first + pages {
+            self.buckets[i % BUCKETS] = self.now;
+        }
+    }
+
+    /// Makes a frame of what the CPU page table says now.
+    ///
+    /// # Safety
+    ///
+    /// `pfn` is what a fault has read for `addr`, no update has hit `addr` since, and the lock that
+    /// protects `self` is held.
+    pub(super) unsafe fn frame(&self, addr: usize, pfn: c_ulong) -> Frame {
+        Frame {
+            addr,
+            pfn,
+            stamp: self.now,
+            mirror: self.mirror,
+        }
+    }
+
+    /// Gets the page of a frame, if no update can have hit it.
+    ///
+    /// The page is there, and at the frame's address, for as long as `self` is borrowed: as that
+    /// needs the lock, no update gets through the mirror.
+    fn page(&self, frame: &Frame) -> core::result::Result<*mut bindings::page, StaleFrame> {
+        let updated = self
+            .buckets
+            .get(Self::bucket(frame.addr))
+            .ok_or(StaleFrame)?
+            .max(&self.all);
+
+        if frame.mirror != self.mirror || frame.stamp < *updated {
+            return Err(StaleFrame);
+        }
+        // SAFETY: By the type invariants no update has hit the frame since it was made, so its pfn
+        // is that of a page of the process.
+        Ok(unsafe { bindings::hmm_pfn_to_page(frame.pfn) })
+    }
+
+    pub(super) fn read(
+        &self,
+        frame: &Frame,
+        offset: usize,
+        to: &mut [u8],
+    ) -> core::result::Result<usize, StaleFrame> {
+        let page = self.page(frame)?;
+        let len = to.len().min(PAGE_SIZE.saturating_sub(offset));
+
+        // SAFETY: The page stays what it is while we hold `self`, and the bytes lie within it. That
+        // the process may write them meanwhile is C's business, which copies bytes as they are.
+        unsafe { bindings::memcpy_from_page(to.as_mut_ptr().cast(), page, offset, len) };
+        Ok(len)
+    }
+
+    pub(super) fn write(
+        &self,
+        frame: &Frame,
+        offset: usize,
+        from: &[u8],
+    ) -> core::result::Result<usize, StaleFrame> {
+        let page = self.page(frame)?;
+        let len = from.len().min(PAGE_SIZE.saturating_sub(offset));
+
+        if !frame.writable() {
+            return Err(StaleFrame);
+        }
+        // SAFETY: As in `read`, and the process itself may write the page.
+        unsafe { bindings::memcpy_to_page(page, offset, from.as_ptr().cast(), len) };
+        // The CPU's entry is writable but need not be dirty, as after MADV_FREE.
+        // SAFETY: The page is mapped, and an update would have to wait for us to unmap it.
+        unsafe { bindings::set_page_dirty(page) };
+        Ok(len)
+    }
+}
