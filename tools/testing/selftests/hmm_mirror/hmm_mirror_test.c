@@ -1,0 +1,1548 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Tests of the HMM mirroring sample devices, and with them of HMM mirroring.
+ *
+ * Each test has a fresh device context, and in most it is bound to the test's
+ * own process. Whether the device's page table is in step with the CPU's is
+ * judged by /proc/PID/pagemap; see verify.c of the samples.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "kselftest_harness.h"
+
+#include "device.h"
+#include "verify.h"
+
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE		25
+#endif
+#ifndef MADV_GUARD_INSTALL
+#define MADV_GUARD_INSTALL	102
+#endif
+
+#define HUGE_SIZE		(2UL << 20)
+#define PAGES			64
+#define ABOVE			((__u64)1 << 60)	/* in no address space */
+
+FIXTURE(hmm_mirror)
+{
+	int fd;
+	size_t page;
+	size_t size;
+};
+
+FIXTURE_VARIANT(hmm_mirror)
+{
+	const char *device;
+};
+
+FIXTURE_VARIANT_ADD(hmm_mirror, rust)
+{
+	.device = DEVICE_RUST,
+};
+
+FIXTURE_VARIANT_ADD(hmm_mirror, c)
+{
+	.device = DEVICE_C,
+};
+
+FIXTURE_SETUP(hmm_mirror)
+{
+	self->page = sysconf(_SC_PAGESIZE);
+	self->size = PAGES * self->page;
+	self->fd = device_open(variant->device);
+	if (self->fd == -ENOENT)
+		SKIP(return, "there is no %s", variant->device);
+	if (self->fd == -EACCES || geteuid())
+		SKIP(return, "must be run as root");
+	ASSERT_LE(0, self->fd);
+}
+
+FIXTURE_TEARDOWN(hmm_mirror)
+{
+	close(self->fd);
+}
+
+/* An ioctl as it is: 0 or a negative errno value. */
+static int call(int fd, unsigned long request, void *arg)
+{
+	return ioctl(fd, request, arg) ? -errno : 0;
+}
+
+static int bind_self(int fd)
+{
+	return device_bind(fd, getpid());
+}
+
+/* Anonymous memory, private to this process. */
+static char *memory(size_t size)
+{
+	return mmap(NULL, size, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+}
+
+/* Memory with a huge page, or NULL. */
+static char *huge_memory(void)
+{
+	char *map = memory(3 * HUGE_SIZE);
+	char *huge = (char *)(((uintptr_t)map + HUGE_SIZE - 1) & -HUGE_SIZE);
+
+	memset(huge, 1, HUGE_SIZE);
+	madvise(huge, HUGE_SIZE, MADV_HUGEPAGE);
+	return madvise(huge, HUGE_SIZE, MADV_COLLAPSE) ? NULL : huge;
+}
+
+/* The number of stale entries, or a negative errno value. */
+static long stale(int fd, pid_t pid)
+{
+	struct verify verify = { };
+	int ret = verify_context(fd, pid, &verify, stderr);
+
+	return ret ? ret : (long)verify.stale;
+}
+
+/* The number of entries in a range; of those with certain flags and order. */
+static long entries_with(int fd, char *map, size_t size, __u32 flags,
+			 __u32 order)
+{
+	struct entries entries = { };
+	int ret = device_dump(fd, (uintptr_t)map, (uintptr_t)map + size,
+			      &entries);
+	long count = 0;
+	size_t i;
+
+	for (i = 0; !ret && i < entries.nr; i++)
+		if ((entries.entry[i].flags & flags) == flags &&
+		    entries.entry[i].order >= order)
+			count++;
+	entries_free(&entries);
+	return ret ? ret : count;
+}
+
+static long entries_in(int fd, char *map, size_t size)
+{
+	return entries_with(fd, map, size, 0, 0);
+}
+
+static int map_write(int fd, char *map, size_t size)
+{
+	return device_map(fd, (uintptr_t)map, size, HMM_MIRROR_MAP_WRITE, NULL);
+}
+
+static int read_at(int fd, const void *addr, void *buf, size_t len)
+{
+	return device_read(fd, (uintptr_t)addr, buf, len, NULL);
+}
+
+static int write_at(int fd, void *addr, const void *buf, size_t len)
+{
+	return device_write(fd, (uintptr_t)addr, buf, len, NULL);
+}
+
+/* What the device reads of one byte, or a negative errno value. */
+static int byte_at(int fd, const char *addr)
+{
+	unsigned char byte;
+	int ret = read_at(fd, addr, &byte, 1);
+
+	return ret ? ret : byte;
+}
+
+/* A child that sleeps until it is killed. */
+static pid_t sleeper(void)
+{
+	pid_t pid = fork();
+
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		for (;;)
+			pause();
+	}
+	return pid;
+}
+
+static void reap(pid_t pid)
+{
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+}
+
+/* The oracle itself */
+
+TEST(oracle_tells_wrong_entries_from_right_ones)
+{
+	ASSERT_EQ(0, verify_self_test(stderr));
+}
+
+TEST_F(hmm_mirror, oracle_finds_entries_of_another_process_stale)
+{
+	char *map = memory(self->size);
+	struct verify verify = { };
+	pid_t pid = sleeper();
+
+	ASSERT_LT(0, pid);
+	memset(map, 1, self->size);
+	ASSERT_EQ(0, bind_self(self->fd));
+	ASSERT_EQ(0, map_write(self->fd, map, self->size));
+	ASSERT_EQ(0, verify_context(self->fd, pid, &verify, NULL));
+	EXPECT_EQ(PAGES, verify.stale);
+	reap(pid);
+}
+
+/* BIND */
+
+TEST_F(hmm_mirror, bind_twice_is_EBUSY)
+{
+	ASSERT_EQ(0, bind_self(self->fd));
+	EXPECT_EQ(-EBUSY, bind_self(self->fd));
+}
+
+TEST_F(hmm_mirror, bind_to_no_pidfd_is_EBADF)
+{
+	struct hmm_mirror_bind bind = { .pidfd = -1 };
+
+	EXPECT_EQ(-EBADF, call(self->fd, HMM_MIRROR_IOC_BIND, &bind));
+	bind.pidfd = self->fd;
+	EXPECT_EQ(-EBADF, call(self->fd, HMM_MIRROR_IOC_BIND, &bind));
+	/* A failure leaves the context as it was. */
+	EXPECT_EQ(0, bind_self(self->fd));
+}
+
+TEST_F(hmm_mirror, bind_with_flags_is_EINVAL)
+{
+	struct hmm_mirror_bind bind = { .flags = 1 };
+
+	bind.pidfd = syscall(SYS_pidfd_open, getpid(), 0);
+	ASSERT_LE(0, bind.pidfd);
+	EXPECT_EQ(-EINVAL, call(self->fd, HMM_MIRROR_IOC_BIND, &bind));
+	bind.flags = 0;
+	EXPECT_EQ(0, call(self->fd, HMM_MIRROR_IOC_BIND, &bind));
+	close(bind.pidfd);
+}
+
+TEST_F(hmm_mirror, bind_to_a_dead_process_is_ESRCH)
+{
+	struct hmm_mirror_bind bind = { };
+	pid_t pid = sleeper();
+	siginfo_t info;
+
+	bind.pidfd = syscall(SYS_pidfd_open, pid, 0);
+	ASSERT_LE(0, bind.pidfd);
+	kill(pid, SIGKILL);
+	/* First a zombie, then gone. */
+	ASSERT_EQ(0, waitid(P_PID, pid, &info, WEXITED | WNOWAIT));
+	EXPECT_EQ(-ESRCH, call(self->fd, HMM_MIRROR_IOC_BIND, &bind));
+	ASSERT_EQ(pid, waitpid(pid, NULL, 0));
+	EXPECT_EQ(-ESRCH, call(self->fd, HMM_MIRROR_IOC_BIND, &bind));
+	close(bind.pidfd);
+}
+
+TEST_F(hmm_mirror, bind_to_a_kernel_thread_is_ESRCH)
+{
+	/* Nothing but the kernel is the parent of kthreadd. */
+	EXPECT_EQ(-ESRCH, device_bind(self->fd, 2));
+}
+
+TEST_F(hmm_mirror, bind_needs_the_permission_of_ptrace)
+{
+	const uid_t nobody = 65534;
+	pid_t pid = fork();
+	int status;
+
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		int ret;
+
+		if (setresgid(nobody, nobody, nobody) ||
+		    setresuid(nobody, nobody, nobody))
+			_exit(1);
+		ret = device_bind(self->fd, getppid());
+		if (ret != -EPERM && ret != -EACCES)
+			_exit(2);
+		/* But to itself it may. */
+		_exit(bind_self(self->fd) ? 3 : 0);
+	}
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status);
+}
+
+TEST_F(hmm_mirror, calls_before_bind_are_ENXIO)
+{
+	struct hmm_mirror_stats stats;
+	struct entries entries = { };
+	char *map = memory(self->size), byte = 0;
+
+	EXPECT_EQ(-ENXIO, map_write(self->fd, map, self->size));
+	EXPECT_EQ(-ENXIO, read_at(self->fd, map, &byte, 1));
+	EXPECT_EQ(-ENXIO, write_at(self->fd, map, &byte, 1));
+	EXPECT_EQ(-ENXIO, device_dump(self->fd, 0, ~0ULL, &entries));
+	EXPECT_EQ(-ENXIO, device_stats(self->fd, &stats));
+	entries_free(&entries);
+}
+
+/* Arguments */
+
+TEST_F(hmm_mirror, unknown_ioctls_are_ENOTTY)
+{
+	char arg[256] = { };
+
+	ASSERT_EQ(0, bind_self(self->fd));
+	EXPECT_EQ(-ENOTTY, call(self->fd, _IO(0xBE, 0x7f), arg));
+	EXPECT_EQ(-ENOTTY, call(self->fd, _IO('T', 0), arg));
+	/* The right number with the wrong size. */
+	EXPECT_EQ(-ENOTTY, call(self->fd, _IOWR(0xBE, 1, char[8]), arg));
+}
+
+TEST_F(hmm_mirror, unreadable_arguments_are_EFAULT)
+{
+	static const unsigned long requests[] = {
+		HMM_MIRROR_IOC_MAP, HMM_MIRROR_IOC_READ, HMM_MIRROR_IOC_WRITE,
+		HMM_MIRROR_IOC_DUMP, HMM_MIRROR_IOC_STATS,
+	};
+	size_t i;
+
+	EXPECT_EQ(-EFAULT, call(self->fd, HMM_MIRROR_IOC_BIND, NULL));
+	ASSERT_EQ(0, bind_self(self->fd));
+	for (i = 0; i < ARRAY_SIZE(requests); i++)
+		EXPECT_EQ(-EFAULT, call(self->fd, requests[i], NULL)) {
+			TH_LOG("request %#lx", requests[i]);
+		}
+}
+
+TEST_F(hmm_mirror, map_of_a_bad_range_is_EINVAL)
+{
+	char *map = memory(self->size);
+	const __u64 addr = (uintptr_t)map, page = self->page;
+	const struct hmm_mirror_map bad[] = {
+		{ .addr = addr + 1, .len = page },
+		{ .addr = addr, .len = page + 1 },
+		{ .addr = addr, .len = 0 },
+		{ .addr = addr, .len = -page },
+		{ .addr = -page, .len = page },
+		{ .addr = -page, .len = 2 * page },
+		{ .addr = ABOVE, .len = page },
+		{ .addr = addr, .len = ABOVE },
+		{ .addr = addr, .len = page, .flags = 4 },
+		{ .addr = addr, .len = page, .flags = HMM_MIRROR_MAP_WRITE |
+						     HMM_MIRROR_MAP_PRESENT },
+		{ .addr = addr, .len = page, .reserved = 1 },
+	};
+	size_t i;
+
+	ASSERT_EQ(0, bind_self(self->fd));
+	for (i = 0; i < ARRAY_SIZE(bad); i++) {
+		struct hmm_mirror_map arg = bad[i];
+
+		EXPECT_EQ(-EINVAL, call(self->fd, HMM_MIRROR_IOC_MAP, &arg)) {
+			TH_LOG("case %zu", i);
+		}
+	}
+	EXPECT_EQ(0, entries_in(self->fd, NULL, ABOVE));
+}
+
+TEST_F(hmm_mirror, access_to_a_bad_range_is_EINVAL)
+{
+	char byte = 0;
+	const struct hmm_mirror_rw bad[] = {
+		{ .addr = ~0ULL, .len = 2 },
+		{ .addr = 4096, .len = ~0ULL },
+		{ .addr = ABOVE, .len = 1 },
+	};
+	size_t i;
+
+	ASSERT_EQ(0, bind_self(self->fd));
+	for (i = 0; i < ARRAY_SIZE(bad); i++) {
+		struct hmm_mirror_rw arg = bad[i];
+
+		arg.buf = (uintptr_t)&byte;
+		EXPECT_EQ(-EINVAL, call(self->fd, HMM_MIRROR_IOC_READ, &arg));
+		EXPECT_EQ(-EINVAL, call(self->fd, HMM_MIRROR_IOC_WRITE, &arg));
+	}
+}
+
+TEST_F(hmm_mirror, access_of_no_bytes_succeeds)
+{
+	ASSERT_EQ(0, bind_self(self->fd));
+	EXPECT_EQ(0, read_at(self->fd, NULL, NULL, 0));
+	EXPECT_EQ(0, write_at(self->fd, NULL, NULL, 0));
+	EXPECT_EQ(0, entries_in(self->fd, NULL, ABOVE));
+}
+
+TEST_F(hmm_mirror, access_with_a_bad_buffer_is_EFAULT)
+{
+	char *map = memory(self->size), *none = memory(self->page);
+
+	munmap(none, self->page);
+	ASSERT_EQ(0, bind_self(self->fd));
+	EXPECT_EQ(-EFAULT, read_at(self->fd, map, none, 1));
+	EXPECT_EQ(-EFAULT, write_at(self->fd, map, none, 1));
+	EXPECT_EQ(-EFAULT, read_at(self->fd, map, (void *)ABOVE, 1));
+	EXPECT_EQ(0, stale(self->fd, getpid()));
+}
+
+TEST_F(hmm_mirror, dump_of_a_bad_range_is_EINVAL)
+{
+	struct hmm_mirror_entry entry[4];
+	struct hmm_mirror_dump dump = {
+		.start = 8192, .end = 4096, .entries = (uintptr_t)entry,
+		.capacity = 4,
+	};
+
+	ASSERT_EQ(0, bind_self(self->fd));
+	EXPECT_EQ(-EINVAL, call(self->fd, HMM_MIRROR_IOC_DUMP, &dump));
+	dump.start = 0;
+	dump.capacity = 0;
+	EXPECT_EQ(-EINVAL, call(self->fd, HMM_MIRROR_IOC_DUMP, &dump));
+}
+
+TEST_F(hmm_mirror, dump_to_a_bad_array_is_EFAULT)
+{
+	char *map = memory(self->size);
+	struct hmm_mirror_dump dump = {
+		.end = ~0ULL, .entries = ABOVE, .capacity = 4,
+	};
+
+	ASSERT_EQ(0, bind_self(self->fd));
+	ASSERT_EQ(0, map_write(self->fd, map, self->size));
+	EXPECT_EQ(-EFAULT, call(self->fd, HMM_MIRROR_IOC_DUMP, &dump));
+}
+
+/* MAP */
+
+TEST_F(hmm_mirror, map_stops_at_a_hole_with_EFAULT)
+{
+	char *map = memory(self->size);
+	__u64 pages;
+
+	munmap(map + 5 * self->page, self->page);
+	ASSERT_EQ(0, bind_self(self->fd));
+	EXPECT_EQ(-EFAULT, device_map(self->fd, (uintptr_t)map, self->size, 0,
+				      &pages));
+	EXPECT_GE(5, pages);
+	EXPECT_EQ(pages, entries_in(self->fd, map, self->size));
+	EXPECT_EQ(0, stale(self->fd, getpid()));
+}
+
+TEST_F(hmm_mirror, map_of_unreadable_memory_is_EFAULT)
+{
+	char *map = memory(self->size);
+
+	memset(map, 1, self->size);
+	mprotect(map, self->size, PROT_NONE);
+	ASSERT_EQ(0, bind_self(self->fd));
+	EXPECT_EQ(-EFAULT, device_map(self->fd, (uintptr_t)map, self->size, 0,
+				      NULL));
+	EXPECT_EQ(-EFAULT, map_write(self->fd, map, self->size));
+	EXPECT_EQ(0, entries_in(self->fd, map, self->size));
+}
+
+TEST_F(hmm_mirror, map_for_writing_of_a_read_only_mapping_is_EPERM)
+{
+	char *map = memory(self->size);
+
+	memset(map, 1, self->size);
+	mprotect(map, self->size, PROT_READ);
+	ASSERT_EQ(0, bind_self(self->fd));
+	EXPECT_EQ(-EPERM, map_write(self->fd, map, self->size));
+	EXPECT_EQ(0, entries_with(self->fd, map, self->size,
+				  HMM_MIRROR_ENTRY_WRITE, 0));
+	EXPECT_EQ(0, device_map(self->fd, (uintptr_t)map, self->size, 0, NULL));
+	EXPECT_EQ(PAGES, entries_in(self->fd, map, self->size));
+	EXPECT_EQ(0, stale(self->fd, getpid()));
+}
+
+TEST_F(hmm_mirror, map_present_takes_what_is_there_and_no_more)
+{
+	char *map = memory(self->size);
+	__u64 pages;
+	size_t i;
+
+	for (i = 0; i < PAGES; i += 3)
+		map[i * self->page] = 1;
+	munmap(map + 4 * self->page, self->page);
+	ASSERT_EQ(0, bind_self(self->fd));
+	EXPECT_EQ(0, device_map(self->fd, (uintptr_t)map, self->size,
+				HMM_MIRROR_MAP_PRESENT, &pages));
+	EXPECT_EQ((PAGES + 2) / 3, pages);
+	EXPECT_EQ((PAGES + 2) / 3, entries_in(self->fd, map, self->size));
+	EXPECT_EQ(0, stale(self->fd, getpid()));
+}
+
+TEST_F(hmm_mirror, map_present_goes_through_a_sparse_terabyte)
+{
+	const size_t size = 1UL << 40;
+	char *map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE |
+			 MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	__u64 pages;
+
+	if (map == MAP_FAILED)
+		SKIP(return, "no terabyte of address space to be had");
+	madvise(map, size, MADV_NOHUGEPAGE);
+	map[0] = 1;
+	map[size / 3] = 1;
+	map[size - 1] = 1;
+	ASSERT_EQ(0, bind_self(self->fd));
+	EXPECT_EQ(0, device_map(self->fd, (uintptr_t)map, size,
+				HMM_MIRROR_MAP_PRESENT, &pages));
+	EXPECT_EQ(3, pages);
+	EXPECT_EQ(3, entries_in(self->fd, map, size));
+	EXPECT_EQ(0, stale(self->fd, getpid()));
+}
+
+/* DUMP and STATS */
+
+TEST_F(hmm_mirror, dump_goes_on_where_it_stopped)
+{
+	static const __u32 capacities[] = { 1, 7, 1000 };
+	char *map = memory(self->size);
+	struct entries entries = { };
+	size_t i;
+
+	ASSERT_EQ(0, bind_self(self->fd));
+	ASSERT_EQ(0, map_write(self->fd, map, self->size));
+	/* Something far away, too. */
+	ASSERT_EQ(0, byte_at(self->fd, (char *)&entries));
+	ASSERT_EQ(0, device_dump(self->fd, 0, ~0ULL, &entries));
+	ASSERT_EQ(PAGES + 1, entries.nr);
+
+	for (i = 0; i < ARRAY_SIZE(capacities); i++) {
+		struct hmm_mirror_entry entry[1000];
+		struct hmm_mirror_dump dump = {
+			.end = ~0ULL, .entries = (uintptr_t)entry,
+			.capacity = capacities[i],
+		};
+		size_t nr = 0;
+
+		do {
+			ASSERT_EQ(0, call(self->fd, HMM_MIRROR_IOC_DUMP, &dump));
+			ASSERT_GE(capacities[i], dump.count);
+			ASSERT_LE(nr + dump.count, entries.nr);
+			EXPECT_EQ(0, memcmp(entry, entries.entry + nr,
+					    dump.count * sizeof(*entry)));
+			nr += dump.count;
+		} while (dump.start != dump.end);
+		EXPECT_EQ(entries.nr, nr);
+	}
+	entries_free(&entries);
+}
+
+TEST_F(hmm_mirror, dump_shows_its_range_only)
+{
+	char *map = memory(self->size);
+	struct entries entries = { };
+
+	ASSERT_EQ(0, bind_self(self->fd));
+	ASSERT_EQ(0, map_write(self->fd, map, self->size));
+	ASSERT_EQ(0, device_dump(self->fd, (uintptr_t)map + 3 * self->page,
+				 (uintptr_t)map + 5 * self->page, &entries));
+	ASSERT_EQ(2, entries.nr);
+	EXPECT_EQ((uintptr_t)map + 3 * self->page, entries.entry[0].addr);
+	EXPECT_EQ((uintptr_t)map + 4 * self->page, entries.entry[1].addr);
+	entries_free(&entries);
+}
+
+TEST_F(hmm_mirror, stats_count_what_was_done)
+{
+	char *map = memory(self->size), buffer[100] = { };
+	struct hmm_mirror_stats stats;
+	__u64 tables;
+
+	ASSERT_EQ(0, bind_self(self->fd));
+	ASSERT_EQ(0, device_stats(self->fd, &stats));
+	EXPECT_EQ(0, stats.pages);
+	EXPECT_EQ(0, stats.mapped);
+	EXPECT_EQ(0, stats.accesses);
+	EXPECT_EQ(0, stats.dead);
+	tables = stats.tables;
+	EXPECT_LE(1, tables);
+
+	ASSERT_EQ(0, map_write(self->fd, map, self->size));
+	ASSERT_EQ(0, read_at(self->fd, map + self->page - 50, buffer, 100));
+	ASSERT_EQ(0, write_at(self->fd, map, buffer, 10));
+	ASSERT_EQ(0, device_stats(self->fd, &stats));
+	EXPECT_EQ(PAGES, stats.pages);
+	EXPECT_EQ(PAGES, stats.mapped);
+	EXPECT_EQ(100, stats.read_bytes);
+	EXPECT_EQ(10, stats.written_bytes);
+	EXPECT_EQ(3, stats.accesses);
+	EXPECT_LE(1, stats.faults);
+	EXPECT_LT(tables, stats.tables);
+
+	munmap(map, self->size);
+	ASSERT_EQ(0, device_stats(self->fd, &stats));
+	EXPECT_EQ(0, stats.pages);
+	EXPECT_EQ(PAGES, stats.invalidated);
+	EXPECT_LE(1, stats.invalidations);
+}
+
+/* READ and WRITE */
+
+TEST_F(hmm_mirror, data_is_right_across_page_borders)
+{
+	char *map = memory(self->size), *copy = malloc(self->size);
+	unsigned int seed = 1;
+	size_t i;
+
+	for (i = 0; i < self->size; i++)
+		map[i] = rand_r(&seed);
+	ASSERT_EQ(0, bind_self(self->fd));
+	ASSERT_EQ(0, read_at(self->fd, map, copy, self->size));
+	EXPECT_EQ(0, memcmp(map, copy, self->size));
+
+	for (i = 0; i < 200; i++) {
+		size_t at = rand_r(&seed) % self->size;
+		size_t len = rand_r(&seed) % (self->size - at);
+
+		if (i % 2) {
+			ASSERT_EQ(0, read_at(self->fd, map + at, copy + at, len));
+		} else {
+			memset(copy + at, i, len);
+			ASSERT_EQ(0, write_at(self->fd, map + at, copy + at,
+					      len));
+		}
+		ASSERT_EQ(0, memcmp(map, copy, self->size));
+	}
+	EXPECT_EQ(0, stale(self->fd, getpid()));
+	free(copy);
+}
+
+TEST_F(hmm_mirror, data_is_right_across_table_borders)
+{
+	/* With 4 KiB pages: borders of one, two and three levels of tables. */
+	static const unsigned long borders[] = {
+		0x10000200000, 0x10040000000, 0x18000000000,
+	};
+	size_t i, j;
+
+	ASSERT_EQ(0, bind_self(self->fd));
+	for (i = 0; i < ARRAY_SIZE(borders); i++) {
+		char *want = (char *)borders[i] - self->size / 2;
+		char *map = mmap(want, self->size, PROT_READ | PROT_WRITE,
+				 MAP_PRIVATE | MAP_ANONYMOUS |
+				 MAP_FIXED_NOREPLACE, -1, 0);
+		char *data = malloc(self->size), *copy = malloc(self->size);
+
+		ASSERT_EQ(want, map);
+		for (j = 0; j < self->size; j++)
+			data[j] = j * 7 + i + j / self->page;
+		ASSERT_EQ(0, write_at(self->fd, map, data, self->size));
+		EXPECT_EQ(0, memcmp(map, data, self->size));
+		ASSERT_EQ(0, read_at(self->fd, map, copy, self->size));
+		EXPECT_EQ(0, memcmp(copy, data, self->size));
+		EXPECT_EQ(PAGES, entries_in(self->fd, map, self->size));
+		free(data);
+		free(copy);
+	}
+	EXPECT_EQ(0, stale(self->fd, getpid()));
+
+	/* One invalidation across a border takes out both sides. */
+	for (i = 0; i < ARRAY_SIZE(borders); i++) {
+		char *map = (char *)borders[i] - self->size / 2;
+
+		munmap(map, self->size);
+		EXPECT_EQ(0, entries_in(self->fd, map, self->size));
+	}
+}
+
+TEST_F(hmm_mirror, data_is_right_in_the_last_page)
+{
+	char *want = (char *)0x7ffffffff000 - self->page;
+	char *map = mmap(want, self->page, PROT_READ | PROT_WRITE, MAP_PRIVATE |
+			 MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+
+	if (map != want)
+		SKIP(return, "the address space ends elsewhere");
+	map[self->page - 1] = 42;
+	ASSERT_EQ(0, bind_self(self->fd));
+	EXPECT_EQ(42, byte_at(self->fd, map + self->page - 1));
+	EXPECT_EQ(-EINVAL, byte_at(self->fd, map + self->page));
+	EXPECT_EQ(0, stale(self->fd, getpid()));
+}
+
+TEST_F(hmm_mirror, access_stops_at_a_hole_with_EFAULT)
+{
+	char *map = memory(self->size), *copy = malloc(self->size);
+	size_t done;
+
+	memset(map, 7, self->size);
+	munmap(map + 5 * self->page, self->page);
+	ASSERT_EQ(0, bind_self(self->fd));
+	EXPECT_EQ(-EFAULT, device_read(self->fd, (uintptr_t)map + 100, copy,
+				       self->size - 100, &done));
+	EXPECT_EQ(5 * self->page - 100, done);
+	EXPECT_EQ(7, copy[done - 1]);
+	EXPECT_EQ(-EFAULT, device_write(self->fd, (uintptr_t)map + 100, copy,
+					self->size - 100, &done));
+	EXPECT_EQ(5 * self->page - 100, done);
+	EXPECT_EQ(0, stale(self->fd, getpid()));
+	free(copy);
+}
+
+TEST_F(hmm_mirror, write_to_a_read_only_mapping_is_EPERM)
+{
+	char *map = memory(self->size), byte = 2;
+
+	memset(map, 1, self->size);
+	ASSERT_EQ(0, bind_self(self->fd));
+	/* The device has a writable entry when the permission goes. */
+	ASSERT_EQ(0, write_at(self->fd, map, &byte, 1));
+	mprotect(map, self->size, PROT_READ);
+	byte = 3;
+	EXPECT_EQ(-EPERM, write_at(self->fd, map, &byte, 1));
+	EXPECT_EQ(-EPERM, write_at(self->fd, map + self->page, &byte, 1));
+	EXPECT_EQ(2, map[0]);
+	EXPECT_EQ(1, map[self->page]);
+	EXPECT_EQ(2, byte_at(self->fd, map));
+	EXPECT_EQ(0, stale(self->fd, getpid()));
+}
+
+TEST_F(hmm_mirror, access_to_unreadable_memory_is_EFAULT)
+{
+	char *map = memory(self->size), byte = 2;
+
+	memset(map, 1, self->size);
+	ASSERT_EQ(0, bind_self(self->fd));
+	ASSERT_EQ(0, write_at(self->fd, map, &byte, 1));
+	mprotect(map, self->size, PROT_NONE);
+	EXPECT_EQ(-EFAULT, byte_at(self->fd, map));
+	EXPECT_EQ(-EFAULT, write_at(self->fd, map, &byte, 1));
+	EXPECT_EQ(0, stale(self->fd, getpid()));
+	mprotect(map, self->size, PROT_READ);
+	EXPECT_EQ(2, byte_at(self->fd, map));
+}
+
+TEST_F(hmm_mirror, the_zero_page_is_never_written)
+{
+	char *map = memory(self->size), *other = memory(self->size), byte = 1;
+
+	madvise(map, self->size, MADV_NOHUGEPAGE);
+	ASSERT_EQ(0, bind_self(self->fd));
+	EXPECT_EQ(0, byte_at(self->fd, map));
+	EXPECT_EQ(0, entries_with(self->fd, map, self->page,
+				  HMM_MIRROR_ENTRY_WRITE, 0));
+	ASSERT_EQ(0, write_at(self->fd, map, &byte, 1));
+	EXPECT_EQ(1, map[0]);
+	EXPECT_EQ(0, other[0]);
+	EXPECT_EQ(0, byte_at(self->fd, map + self->page));
+	EXPECT_EQ(0, stale(self->fd, getpid()));
+}
+
+TEST_F(hmm_mirror, write_to_a_private_file_mapping_leaves_the_file)
+{
+	int fd = memfd_create("file", MFD_CLOEXEC);
+	char byte = 1, *map;
+
+	ASSERT_EQ(0, ftruncate(fd, self->size));
+	map = mmap(NULL, self->size, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+	ASSERT_EQ(0, bind_self(self->fd));
+	EXPECT_EQ(0, byte_at(self->fd, map));
+	ASSERT_EQ(0, write_at(self->fd, map, &byte, 1));
+	EXPECT_EQ(1, map[0]);
+	ASSERT_EQ(1, pread(fd, &byte, 1, 0));
+	EXPECT_EQ(0, byte);
+	EXPECT_EQ(0, stale(self->fd, getpid()));
+	close(fd);
+}
+
+TEST_F(hmm_mirror, write_to_a_shared_file_mapping_reaches_the_file)
+{
+	int fd = memfd_create("file", MFD_CLOEXEC);
+	char byte = 1, *map;
+
+	ASSERT_EQ(0, ftruncate(fd, self->size));
+	map = mmap(NULL, self->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	ASSERT_EQ(0, bind_self(self->fd));
+	ASSERT_EQ(0, write_at(self->fd, map, &byte, 1));
+	byte = 0;
+	ASSERT_EQ(1, pread(fd, &byte, 1, 0));
+	EXPECT_EQ(1, byte);
+	EXPECT_EQ(0, stale(self->fd, getpid()));
+	close(fd);
+}
+
+TEST_F(hmm_mirror, write_after_fork_is_seen_by_one_side_only)
+{
+	char *map = memory(self->size), byte = 2;
+	int fd = device_open(variant->device);
+	pid_t pid;
+
+	memset(map, 1, self->size);
+	ASSERT_EQ(0, bind_self(self->fd));
+	ASSERT_EQ(0, map_write(self->fd, map, self->size));
+	pid = sleeper();
+	ASSERT_LT(0, pid);
+	EXPECT_EQ(0, entries_with(self->fd, map, self->size,
+				  HMM_MIRROR_ENTRY_WRITE, 0));
+	ASSERT_EQ(0, device_bind(fd, pid));
+
+	/* The device of the parent writes, then that of the child. */
+	ASSERT_EQ(0, write_at(self->fd, map, &byte, 1));
+	EXPECT_EQ(2, map[0]);
+	EXPECT_EQ(1, byte_at(fd, map));
+	byte = 3;
+	ASSERT_EQ(0, write_at(fd, map + self->page, &byte, 1));
+	EXPECT_EQ(3, byte_at(fd, map + self->page));
+	EXPECT_EQ(1, map[self->page]);
+	EXPECT_EQ(1, byte_at(self->fd, map + self->page));
+	EXPECT_EQ(0, stale(self->fd, getpid()));
+	EXPECT_EQ(0, stale(fd, pid));
+	reap(pid);
+	close(fd);
+}
+
+/*
+ * Invalidation: the device has all of the memory writable, then the CPU page
+ * table changes.
+ */
+
+FIXTURE(invalidation)
+{
+	int fd;
+	size_t page;
+	size_t size;
+	char *map;
+};
+
+FIXTURE_VARIANT(invalidation)
+{
+	const char *device;
+};
+
+FIXTURE_VARIANT_ADD(invalidation, rust)
+{
+	.device = DEVICE_RUST,
+};
+
+FIXTURE_VARIANT_ADD(invalidation, c)
+{
+	.device = DEVICE_C,
+};
+
+FIXTURE_SETUP(invalidation)
+{
+	self->page = sysconf(_SC_PAGESIZE);
+	self->size = PAGES * self->page;
+	self->fd = device_open(variant->device);
+	if (self->fd == -ENOENT)
+		SKIP(return, "there is no %s", variant->device);
+	if (self->fd == -EACCES || geteuid())
+		SKIP(return, "must be run as root");
+	ASSERT_LE(0, self->fd);
+
+	self->map = memory(self->size);
+	madvise(self->map, self->size, MADV_NOHUGEPAGE);
+	memset(self->map, 1, self->size);
+	ASSERT_EQ(0, bind_self(self->fd));
+	ASSERT_EQ(0, map_write(self->fd, self->map, self->size));
+	ASSERT_EQ(PAGES, entries_with(self->fd, self->map, self->size,
+				      HMM_MIRROR_ENTRY_WRITE, 0));
+	ASSERT_EQ(0, stale(self->fd, getpid()));
+}
+
+FIXTURE_TEARDOWN(invalidation)
+{
+	/* Whatever the change was: what is in memory now can be mirrored. */
+	EXPECT_EQ(0, device_map(self->fd, (uintptr_t)self->map, self->size,
+				HMM_MIRROR_MAP_PRESENT, NULL));
+	EXPECT_EQ(0, stale(self->fd, getpid()));
+	close(self->fd);
+}
+
+TEST_F(invalidation, munmap_takes_out_what_was_unmapped)
+{
+	char *hole = self->map + 8 * self->page;
+
+	munmap(hole, 8 * self->page);
+	EXPECT_EQ(0, entries_in(self->fd, hole, 8 * self->page));
+	EXPECT_EQ(PAGES - 8, entries_in(self->fd, self->map, self->size));
+	EXPECT_EQ(-EFAULT, byte_at(self->fd, hole));
+	EXPECT_EQ(0, stale(self->fd, getpid()));
+}
+
+TEST_F(invalidation, mmap_over_a_mapping_takes_out_its_pages)
+{
+	ASSERT_EQ(self->map, mmap(self->map, 8 * self->page, PROT_READ,
+				  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
+				  0));
+	EXPECT_EQ(0, entries_in(self->fd, self->map, 8 * self->page));
+	EXPECT_EQ(0, byte_at(self->fd, self->map));
+	EXPECT_EQ(0, stale(self->fd, getpid()));
+}
+
+TEST_F(invalidation, mprotect_takes_the_permission_to_write)
+{
+	mprotect(self->map, self->size, PROT_READ);
+	EXPECT_EQ(0, entries_with(self->fd, self->map, self->size,
+				  HMM_MIRROR_ENTRY_WRITE, 0));
+	EXPECT_EQ(0, stale(self->fd, getpid()));
+}
+
+TEST_F(invalidation, mprotect_takes_the_permission_to_read)
+{
+	mprotect(self->map, self->size, PROT_NONE);
+	EXPECT_EQ(0, entries_in(self->fd, self->map, self->size));
+	EXPECT_EQ(0, stale(self->fd, getpid()));
+}
+
+TEST_F(invalidation, mremap_moves_the_pages)
+{
+	char *to = memory(self->size);
+
+	ASSERT_EQ(to, mremap(self->map, self->size, self->size,
+			     MREMAP_MAYMOVE | MREMAP_FIXED, to));
+	EXPECT_EQ(0, entries_in(self->fd, self->map, self->size));
+	EXPECT_EQ(-EFAULT, byte_at(self->fd, self->map));
+	EXPECT_EQ(1, byte_at(self->fd, to));
+	EXPECT_EQ(0, stale(self->fd, getpid()));
+}
+
+TEST_F(invalidation, madvise_dontneed_takes_the_pages_away)
+{
+	madvise(self->map, self->size, MADV_DONTNEED);
+	EXPECT_EQ(0, entries_in(self->fd, self->map, self->size));
+	EXPECT_EQ(0, byte_at(self->fd, self->map));
+	EXPECT_EQ(0, stale(self->fd, getpid()));
+}
+
+TEST_F(invalidation, madvise_free_pages_may_go_at_any_time)
+{
+	madvise(self->map, self->size, MADV_FREE);
+	EXPECT_EQ(0, stale(self->fd, getpid()));
+	madvise(self->map, self->size, MADV_PAGEOUT);
+	EXPECT_EQ(0, stale(self->fd, getpid()));
+}
+
+TEST_F(invalidation, madvise_guard_takes_the_pages_away)
+{
+	if (madvise(self->map, self->size / 2, MADV_GUARD_INSTALL))
+		SKIP(return, "this kernel has no guard regions");
+	EXPECT_EQ(PAGES / 2, entries_in(self->fd, self->map, self->size));
+	EXPECT_EQ(-EFAULT, byte_at(self->fd, self->map));
+	EXPECT_EQ(0, stale(self->fd, getpid()));
+}
+
+TEST_F(invalidation, fork_takes_the_permission_to_write)
+{
+	pid_t pid = sleeper();
+
+	ASSERT_LT(0, pid);
+	EXPECT_EQ(0, entries_with(self->fd, self->map, self->size,
+				  HMM_MIRROR_ENTRY_WRITE, 0));
+	EXPECT_EQ(0, stale(self->fd, getpid()));
+	/* The process writes, and so gets pages of its own. */
+	ASSERT_EQ(1, byte_at(self->fd, self->map));
+	memset(self->map, 2, self->size);
+	EXPECT_EQ(2, byte_at(self->fd, self->map));
+	EXPECT_EQ(0, stale(self->fd, getpid()));
+	reap(pid);
+}
+
+TEST_F(invalidation, pageout_takes_the_pages_away)
+{
+	__u64 pagemap[PAGES];
+	int fd = pagemap_open(getpid());
+	size_t i, out = 0;
+
+	ASSERT_LE(0, fd);
+	madvise(self->map, self->size, MADV_PAGEOUT);
+	ASSERT_EQ(0, pagemap_read(fd, (uintptr_t)self->map, pagemap, PAGES));
+	close(fd);
+	for (i = 0; i < PAGES; i++)
+		out += !(pagemap[i] & PAGEMAP_PRESENT);
+	if (!out)
+		SKIP(return, "nothing was paged out: is there swap?");
+	EXPECT_GE(PAGES - out, entries_in(self->fd, self->map, self->size));
+	EXPECT_EQ(0, stale(self->fd, getpid()));
+	/* A device page fault brings the data back. */
+	for (i = 0; i < PAGES; i++)
+		ASSERT_EQ(1, byte_at(self->fd, self->map + i * self->page));
+	EXPECT_EQ(0, stale(self->fd, getpid()));
+}
+
+TEST_F(invalidation, compaction_moves_the_pages)
+{
+	const size_t size = 64UL << 20;
+	char *holes = memory(size);
+	int fd = open("/proc/sys/vm/compact_memory", O_WRONLY);
+	__u64 before[PAGES], after[PAGES];
+	int pagemap = pagemap_open(getpid());
+	size_t i, moved = 0;
+
+	if (fd < 0)
+		SKIP(return, "this kernel has no compaction");
+	memset(holes, 1, size);
+	for (i = 0; i < size; i += 2 * self->page)
+		madvise(holes + i, self->page, MADV_DONTNEED);
+	ASSERT_EQ(0, map_write(self->fd, self->map, self->size));
+	pagemap_read(pagemap, (uintptr_t)self->map, before, PAGES);
+	ASSERT_EQ(1, write(fd, "1", 1));
+	pagemap_read(pagemap, (uintptr_t)self->map, after, PAGES);
+	for (i = 0; i < PAGES; i++)
+		moved += before[i] != after[i];
+	EXPECT_EQ(0, stale(self->fd, getpid()));
+	for (i = 0; i < PAGES; i++)
+		ASSERT_EQ(1, byte_at(self->fd, self->map + i * self->page));
+	close(pagemap);
+	close(fd);
+	if (!moved)
+		SKIP(return, "compaction moved nothing");
+}
+
+TEST_F(invalidation, unrelated_changes_keep_the_entries)
+{
+	char *other = memory(self->size);
+
+	memset(other, 1, self->size);
+	mprotect(other, self->size, PROT_READ);
+	munmap(other, self->size);
+	EXPECT_EQ(PAGES, entries_with(self->fd, self->map, self->size,
+				      HMM_MIRROR_ENTRY_WRITE, 0));
+}
+
+TEST_F(invalidation, truncate_takes_the_pages_away)
+{
+	int fd = memfd_create("file", MFD_CLOEXEC);
+	char *map;
+
+	ASSERT_EQ(0, ftruncate(fd, self->size));
+	map = mmap(NULL, self->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	memset(map, 1, self->size);
+	ASSERT_EQ(0, map_write(self->fd, map, self->size));
+	ASSERT_EQ(0, ftruncate(fd, self->size / 2));
+	EXPECT_EQ(PAGES / 2, entries_in(self->fd, map, self->size));
+	EXPECT_EQ(-EFAULT, byte_at(self->fd, map + self->size / 2));
+	EXPECT_EQ(0, stale(self->fd, getpid()));
+	close(fd);
+}
+
+TEST_F(invalidation, punching_a_hole_takes_the_pages_away)
+{
+	int fd = memfd_create("file", MFD_CLOEXEC);
+	char *map;
+
+	ASSERT_EQ(0, ftruncate(fd, self->size));
+	map = mmap(NULL, self->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	memset(map, 1, self->size);
+	ASSERT_EQ(0, map_write(self->fd, map, self->size));
+	ASSERT_EQ(0, fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			       0, 8 * self->page));
+	EXPECT_EQ(PAGES - 8, entries_in(self->fd, map, self->size));
+	EXPECT_EQ(0, byte_at(self->fd, map));
+	EXPECT_EQ(0, stale(self->fd, getpid()));
+	close(fd);
+}
+
+TEST_F(invalidation, collapse_into_a_huge_page_replaces_the_pages)
+{
+	char *map = memory(2 * HUGE_SIZE);
+	char *huge = (char *)(((uintptr_t)map + HUGE_SIZE - 1) & -HUGE_SIZE);
+
+	madvise(huge, HUGE_SIZE, MADV_NOHUGEPAGE);
+	memset(huge, 1, HUGE_SIZE);
+	ASSERT_EQ(0, map_write(self->fd, huge, HUGE_SIZE));
+	madvise(huge, HUGE_SIZE, MADV_HUGEPAGE);
+	if (madvise(huge, HUGE_SIZE, MADV_COLLAPSE))
+		SKIP(return, "no huge page to be had");
+	EXPECT_EQ(0, stale(self->fd, getpid()));
+	ASSERT_EQ(0, map_write(self->fd, huge, HUGE_SIZE));
+	EXPECT_EQ(HUGE_SIZE / self->page,
+		  entries_with(self->fd, huge, HUGE_SIZE,
+			       HMM_MIRROR_ENTRY_WRITE, 9));
+	EXPECT_EQ(0, stale(self->fd, getpid()));
+}
+
+TEST_F(invalidation, munmap_of_a_part_splits_a_huge_page)
+{
+	char *huge = huge_memory();
+
+	if (!huge)
+		SKIP(return, "no huge page to be had");
+	ASSERT_EQ(0, map_write(self->fd, huge, HUGE_SIZE));
+	munmap(huge + 16 * self->page, 16 * self->page);
+	EXPECT_EQ(0, entries_in(self->fd, huge + 16 * self->page,
+				16 * self->page));
+	EXPECT_EQ(1, byte_at(self->fd, huge));
+	EXPECT_EQ(1, byte_at(self->fd, huge + HUGE_SIZE - 1));
+	EXPECT_EQ(0, stale(self->fd, getpid()));
+}
+
+TEST_F(invalidation, mprotect_of_a_part_splits_a_huge_page)
+{
+	char *huge = huge_memory(), byte = 2;
+
+	if (!huge)
+		SKIP(return, "no huge page to be had");
+	ASSERT_EQ(0, map_write(self->fd, huge, HUGE_SIZE));
+	mprotect(huge + 16 * self->page, 16 * self->page, PROT_READ);
+	EXPECT_EQ(-EPERM, write_at(self->fd, huge + 16 * self->page, &byte, 1));
+	EXPECT_EQ(0, write_at(self->fd, huge + 32 * self->page, &byte, 1));
+	EXPECT_EQ(2, huge[32 * self->page]);
+	EXPECT_EQ(0, stale(self->fd, getpid()));
+}
+
+TEST_F(invalidation, the_kernel_splits_a_huge_page)
+{
+	int fd = open("/sys/kernel/debug/split_huge_pages", O_WRONLY);
+	char *huge = huge_memory();
+	char text[64];
+	int len;
+
+	if (fd < 0)
+		SKIP(return, "no split_huge_pages in debugfs");
+	if (!huge)
+		SKIP(return, "no huge page to be had");
+	ASSERT_EQ(0, map_write(self->fd, huge, HUGE_SIZE));
+	len = snprintf(text, sizeof(text), "%d,%#lx,%#lx", getpid(),
+		       (unsigned long)huge, (unsigned long)huge + HUGE_SIZE);
+	ASSERT_EQ(len, write(fd, text, len));
+	EXPECT_EQ(0, stale(self->fd, getpid()));
+	ASSERT_EQ(0, map_write(self->fd, huge, HUGE_SIZE));
+	EXPECT_EQ(0, entries_with(self->fd, huge, HUGE_SIZE, 0, 9));
+	EXPECT_EQ(0, stale(self->fd, getpid()));
+	close(fd);
+}
+
+/* Life and death */
+
+TEST_F(hmm_mirror, exit_takes_everything_out)
+{
+	char *map = memory(self->size), byte;
+	struct hmm_mirror_stats stats;
+	pid_t pid;
+
+	memset(map, 1, self->size);
+	pid = sleeper();
+	ASSERT_LT(0, pid);
+	ASSERT_EQ(0, device_bind(self->fd, pid));
+	ASSERT_EQ(0, map_write(self->fd, map, self->size));
+	reap(pid);
+	EXPECT_EQ(0, entries_in(self->fd, NULL, ABOVE));
+	EXPECT_EQ(-ESRCH, map_write(self->fd, map, self->size));
+	EXPECT_EQ(-ESRCH, device_map(self->fd, (uintptr_t)map, self->size,
+				     HMM_MIRROR_MAP_PRESENT, NULL));
+	EXPECT_EQ(-ESRCH, read_at(self->fd, map, &byte, 1));
+	EXPECT_EQ(-ESRCH, write_at(self->fd, map, &byte, 1));
+	ASSERT_EQ(0, device_stats(self->fd, &stats));
+	EXPECT_EQ(1, stats.dead);
+	EXPECT_EQ(0, stats.pages);
+	EXPECT_EQ(PAGES, stats.invalidated);
+	/* Once bound, bound for ever. */
+	EXPECT_EQ(-EBUSY, bind_self(self->fd));
+}
+
+TEST_F(hmm_mirror, exec_takes_everything_out)
+{
+	char *map = memory(self->size), byte;
+	struct hmm_mirror_stats stats;
+	int gate[2], done[2];
+	pid_t pid;
+
+	memset(map, 1, self->size);
+	ASSERT_EQ(0, pipe(gate));
+	ASSERT_EQ(0, pipe2(done, O_CLOEXEC));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		if (read(gate[0], &byte, 1) == 1)
+			execlp("sleep", "sleep", "100", NULL);
+		_exit(1);
+	}
+	close(done[1]);
+	ASSERT_EQ(0, device_bind(self->fd, pid));
+	ASSERT_EQ(0, map_write(self->fd, map, self->size));
+	ASSERT_EQ(1, write(gate[1], "", 1));
+	/* It is closed by execve(), after the memory has gone. */
+	ASSERT_EQ(0, read(done[0], &byte, 1));
+	EXPECT_EQ(-ESRCH, read_at(self->fd, map, &byte, 1));
+	EXPECT_EQ(0, entries_in(self->fd, NULL, ABOVE));
+	ASSERT_EQ(0, device_stats(self->fd, &stats));
+	EXPECT_EQ(1, stats.dead);
+	reap(pid);
+}
+
+TEST_F(hmm_mirror, an_inherited_context_still_shows_the_parent)
+{
+	char *map = memory(self->size), byte = 2;
+	int status;
+	pid_t pid;
+
+	memset(map, 1, self->size);
+	ASSERT_EQ(0, bind_self(self->fd));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		memset(map, 3, self->size);
+		if (byte_at(self->fd, map) != 1)
+			_exit(1);
+		if (write_at(self->fd, map, &byte, 1))
+			_exit(2);
+		_exit(map[0] == 3 ? 0 : 3);
+	}
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status);
+	EXPECT_EQ(2, map[0]);
+	EXPECT_EQ(1, map[self->page]);
+	EXPECT_EQ(0, stale(self->fd, getpid()));
+}
+
+TEST_F(hmm_mirror, two_contexts_of_one_process_both_follow)
+{
+	int fd = device_open(variant->device);
+	char *map = memory(self->size);
+
+	ASSERT_EQ(0, bind_self(self->fd));
+	ASSERT_EQ(0, bind_self(fd));
+	ASSERT_EQ(0, map_write(self->fd, map, self->size));
+	ASSERT_EQ(0, map_write(fd, map, self->size));
+	munmap(map, self->size / 2);
+	EXPECT_EQ(PAGES / 2, entries_in(self->fd, map, self->size));
+	EXPECT_EQ(PAGES / 2, entries_in(fd, map, self->size));
+	/* One goes, the other stays. */
+	close(fd);
+	munmap(map, self->size);
+	EXPECT_EQ(0, entries_in(self->fd, map, self->size));
+	EXPECT_EQ(0, stale(self->fd, getpid()));
+}
+
+TEST_F(hmm_mirror, many_contexts_of_one_process_all_follow)
+{
+	char *map = memory(self->size);
+	int fd[50];
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(fd); i++) {
+		fd[i] = device_open(variant->device);
+		ASSERT_LE(0, fd[i]);
+		ASSERT_EQ(0, bind_self(fd[i]));
+		ASSERT_EQ(0, map_write(fd[i], map, self->size));
+	}
+	for (i = 0; i < ARRAY_SIZE(fd); i += 2)
+		close(fd[i]);
+	mprotect(map, self->size, PROT_READ);
+	for (i = 1; i < ARRAY_SIZE(fd); i += 2) {
+		EXPECT_EQ(0, entries_with(fd[i], map, self->size,
+					  HMM_MIRROR_ENTRY_WRITE, 0));
+		EXPECT_EQ(0, stale(fd[i], getpid()));
+		close(fd[i]);
+	}
+}
+
+TEST_F(hmm_mirror, closing_a_context_leaves_the_process_alone)
+{
+	char *map = memory(self->size);
+	size_t i;
+
+	for (i = 0; i < 20; i++) {
+		int fd = device_open(variant->device);
+
+		memset(map, i, self->size);
+		ASSERT_EQ(0, bind_self(fd));
+		ASSERT_EQ(0, map_write(fd, map, self->size));
+		close(fd);
+		EXPECT_EQ((char)i, map[0]);
+		madvise(map, self->size, MADV_DONTNEED);
+		EXPECT_EQ(0, map[0]);
+	}
+}
+
+TEST_F(hmm_mirror, a_module_in_use_cannot_be_unloaded)
+{
+	const char *name = strrchr(variant->device, '/') + 1;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/sys/module/%s/refcnt", name);
+	if (access(path, F_OK))
+		SKIP(return, "%s is not a module", name);
+	ASSERT_EQ(0, bind_self(self->fd));
+	EXPECT_EQ(-1, syscall(SYS_delete_module, name, O_NONBLOCK));
+	EXPECT_EQ(EWOULDBLOCK, errno);
+}
+
+/* Races */
+
+static void *kill_soon(void *arg)
+{
+	usleep(rand() % 2000);
+	kill((intptr_t)arg, SIGKILL);
+	return NULL;
+}
+
+TEST_F(hmm_mirror, a_process_may_die_while_the_device_faults)
+{
+	char *map = memory(self->size);
+	struct hmm_mirror_stats stats;
+	size_t i;
+
+	memset(map, 1, self->size);
+	for (i = 0; i < 20; i++) {
+		int fd = device_open(variant->device), ret;
+		pid_t pid = sleeper();
+		pthread_t thread;
+
+		ASSERT_LT(0, pid);
+		ASSERT_EQ(0, device_bind(fd, pid));
+		ASSERT_EQ(0, pthread_create(&thread, NULL, kill_soon,
+					    (void *)(intptr_t)pid));
+		do {
+			ret = device_map(fd, (uintptr_t)map, self->size,
+					 HMM_MIRROR_MAP_WRITE, NULL);
+		} while (!ret || ret == -EBUSY);
+		EXPECT_EQ(-ESRCH, ret);
+		pthread_join(thread, NULL);
+		waitpid(pid, NULL, 0);
+		EXPECT_EQ(0, entries_in(fd, NULL, ABOVE));
+		ASSERT_EQ(0, device_stats(fd, &stats));
+		EXPECT_EQ(1, stats.dead);
+		close(fd);
+	}
+}
+
+/* What the threads of the races below have in common. */
+struct race {
+	int fd;
+	char *map;
+	size_t page;
+	atomic_ullong published[PAGES];	/* generations that were written */
+	atomic_ulong wrong;
+	atomic_ulong rounds;
+	atomic_bool stop;
+};
+
+static __u64 *slot(struct race *race, size_t i)
+{
+	return (__u64 *)(race->map + i * race->page);
+}
+
+/* Throws pages away and writes a new generation to what comes in their place. */
+static void *renew(void *arg)
+{
+	struct race *race = arg;
+	__u64 generation = 1;
+
+	while (!race->stop) {
+		size_t i;
+
+		madvise(race->map, PAGES * race->page, MADV_DONTNEED);
+		for (i = 0; i < PAGES; i++) {
+			__atomic_store_n(slot(race, i), generation,
+					 __ATOMIC_RELEASE);
+			race->published[i] = generation;
+		}
+		generation++;
+	}
+	return NULL;
+}
+
+/* What the device reads is never older than what was written before. */
+static void *read_renewed(void *arg)
+{
+	struct race *race = arg;
+	unsigned int seed = 1;
+
+	while (!race->stop) {
+		size_t i = rand_r(&seed) % PAGES;
+		__u64 before = race->published[i], value;
+		int ret = read_at(race->fd, slot(race, i), &value,
+				  sizeof(value));
+
+		/* 0 is a page that was thrown away and not yet written. */
+		if (ret && ret != -EBUSY)
+			race->wrong++;
+		else if (!ret && value && value < before)
+			race->wrong++;
+		race->rounds++;
+	}
+	return NULL;
+}
+
+/* Runs @a beside two of @b, and returns how often something was wrong. */
+static long race_run(struct race *race, void *(*a)(void *), void *(*b)(void *),
+		     unsigned int seconds)
+{
+	pthread_t thread[3];
+
+	pthread_create(&thread[0], NULL, a, race);
+	pthread_create(&thread[1], NULL, b, race);
+	pthread_create(&thread[2], NULL, b, race);
+	sleep(seconds);
+	race->stop = true;
+	pthread_join(thread[0], NULL);
+	pthread_join(thread[1], NULL);
+	pthread_join(thread[2], NULL);
+	/* Had it no rounds, the race would show nothing. */
+	return race->rounds ? (long)race->wrong : -1;
+}
+
+TEST_F_TIMEOUT(hmm_mirror, reads_never_go_back_while_pages_are_renewed, 60)
+{
+	struct race race = {
+		.fd = self->fd, .map = memory(self->size), .page = self->page,
+	};
+
+	ASSERT_EQ(0, bind_self(self->fd));
+	EXPECT_EQ(0, race_run(&race, renew, read_renewed, 3));
+	EXPECT_EQ(0, stale(self->fd, getpid()));
+}
+
+/* Changes that leave the content as it is. */
+static void *move(void *arg)
+{
+	struct race *race = arg;
+	const size_t size = PAGES * race->page;
+	unsigned int seed = 1;
+
+	while (!race->stop) {
+		pid_t pid;
+
+		switch (rand_r(&seed) % 3) {
+		case 0:
+			madvise(race->map, size, MADV_PAGEOUT);
+			break;
+		case 1:
+			mprotect(race->map, size, PROT_READ);
+			mprotect(race->map, size, PROT_READ | PROT_WRITE);
+			break;
+		case 2:
+			pid = fork();
+			if (!pid)
+				_exit(0);
+			waitpid(pid, NULL, 0);
+			break;
+		}
+	}
+	return NULL;
+}
+
+/* Each thread has every other page, so that nobody else writes there. */
+static void *write_moved(void *arg)
+{
+	static atomic_uint threads;
+	struct race *race = arg;
+	unsigned int first = threads++ % 2;
+	__u64 value = 0;
+	size_t i = first;
+
+	while (!race->stop) {
+		__u64 back;
+		int ret;
+
+		value++;
+		ret = write_at(race->fd, slot(race, i), &value, sizeof(value));
+		if (!ret) {
+			if (__atomic_load_n(slot(race, i), __ATOMIC_ACQUIRE) !=
+			    value)
+				race->wrong++;
+			ret = read_at(race->fd, slot(race, i), &back,
+				      sizeof(back));
+			if (!ret && back != value)
+				race->wrong++;
+		}
+		/* Now and then the mapping is read-only. */
+		if (ret && ret != -EPERM && ret != -EBUSY)
+			race->wrong++;
+		race->rounds++;
+		i = (i + 2) % PAGES;
+	}
+	return NULL;
+}
+
+TEST_F_TIMEOUT(hmm_mirror, writes_are_not_lost_while_pages_move, 60)
+{
+	struct race race = {
+		.fd = self->fd, .map = memory(self->size), .page = self->page,
+	};
+
+	ASSERT_EQ(0, bind_self(self->fd));
+	EXPECT_EQ(0, race_run(&race, move, write_moved, 3));
+	EXPECT_EQ(0, stale(self->fd, getpid()));
+}
+
+/* Random calls, half of their fields sensible. */
+
+static __u64 random_value(unsigned int *seed, const __u64 *sensible, size_t nr)
+{
+	__u64 value = rand_r(seed) | (__u64)rand_r(seed) << 32;
+
+	switch (rand_r(seed) % 4) {
+	case 0:
+		return value;
+	case 1:
+		return value % (1 << 20);
+	default:
+		return sensible[value % nr];
+	}
+}
+
+TEST_F_TIMEOUT(hmm_mirror, random_calls_do_no_harm, 60)
+{
+	static const unsigned long requests[] = {
+		HMM_MIRROR_IOC_MAP, HMM_MIRROR_IOC_READ, HMM_MIRROR_IOC_WRITE,
+		HMM_MIRROR_IOC_DUMP, HMM_MIRROR_IOC_STATS, HMM_MIRROR_IOC_BIND,
+	};
+	char *map = memory(self->size), *scratch = memory(self->size);
+	const __u64 addr = (uintptr_t)map;
+	const __u64 sensible[] = {
+		0, 1, 2, self->page, self->size, addr, addr + self->page,
+		addr + self->size, addr - self->page, ~0ULL, -self->page,
+		0x7ffffffff000, 0xffff800000000000,
+	};
+	const __u64 buffers[] = { (uintptr_t)scratch, 0, ABOVE };
+	time_t end = time(NULL) + 2;
+	unsigned int seed = 1;
+	pid_t pid;
+
+	memset(map, 1, self->size);
+	pid = sleeper();
+	ASSERT_LT(0, pid);
+	ASSERT_EQ(0, device_bind(self->fd, pid));
+	while (time(NULL) < end) {
+		union {
+			struct hmm_mirror_map map;
+			struct hmm_mirror_rw rw;
+			struct hmm_mirror_dump dump;
+			struct hmm_mirror_bind bind;
+			struct hmm_mirror_stats stats;
+			__u64 words[11];
+		} arg = { };
+		unsigned long request = requests[rand_r(&seed) %
+						 ARRAY_SIZE(requests)];
+		size_t i;
+
+		for (i = 0; i < 4; i++)
+			arg.words[i] = random_value(&seed, sensible,
+						    ARRAY_SIZE(sensible));
+		/* The kernel writes to these: they must be nothing of ours. */
+		if (request == HMM_MIRROR_IOC_READ ||
+		    request == HMM_MIRROR_IOC_WRITE) {
+			arg.rw.buf = buffers[rand_r(&seed) % 3];
+			arg.rw.len %= 2 * self->size;
+		} else if (request == HMM_MIRROR_IOC_DUMP) {
+			arg.dump.entries = buffers[rand_r(&seed) % 3];
+			arg.dump.capacity %= self->size /
+					     sizeof(struct hmm_mirror_entry);
+		}
+		call(self->fd, request, &arg);
+	}
+	EXPECT_EQ(0, stale(self->fd, pid));
+	EXPECT_LE(0, byte_at(self->fd, map));
+	EXPECT_EQ(1, map[0]);
+	reap(pid);
+	EXPECT_EQ(0, entries_in(self->fd, NULL, ABOVE));
+}
+
+TEST_HARNESS_MAIN
