@@ -1,0 +1,130 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Mirror real programs into the page table of a fake device, and watch.
+
+Usage: demo.py OUTPUT-DIRECTORY
+
+Needs root, a kernel with the sample driver, and hmm-mirror, hmm-mirror-workload
+and gcc in PATH. The device reads and writes the programs' memory all the while,
+and what it has is verified again and again. Of each program a log, a JSON
+summary, the device's page table as JSON and an SVG of it over time are left in
+the output directory.
+
+The last line of the output says how it went; the exit status is 0 or 1.
+"""
+
+import json
+import os
+import subprocess
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+SOURCE = os.path.join(HERE, "..", "user", "session.c")
+
+# What work.py prints; mirroring must not change it.
+WORK_RESULT = "checksum 7ce5da573a926a19"
+
+
+def show(line=""):
+    print(line, flush=True)
+
+
+class Demo:
+    def __init__(self, out):
+        self.out = out
+        self.failures = []
+        self.pages = self.accesses = self.invalidations = self.stale = 0
+
+    def path(self, name):
+        return os.path.join(self.out, name)
+
+    def count(self, name):
+        """Add what a program has written about itself."""
+        try:
+            with open(self.path(name), encoding="utf-8") as file:
+                numbers = json.load(file)
+        except (OSError, ValueError) as error:
+            self.failures.append(f"{name}: {error}")
+            return
+        self.pages += numbers["pages_mirrored"]
+        self.accesses += numbers["device_accesses"]
+        self.invalidations += numbers["invalidations"]
+        self.stale += numbers["stale"]
+
+    def mirror(self, name, title, command, options=()):
+        """Run a command under hmm-mirror, and return what it printed."""
+        show(f"\n== {title}")
+        mirror = ["hmm-mirror", "run", "--follow", "--write", "--view",
+                  "--color", os.environ.get("DEMO_COLOR", "auto"),
+                  "--json", self.path(f"{name}.json"),
+                  "--svg", self.path(f"{name}.svg"),
+                  "--dump", self.path(f"{name}-table.json"),
+                  *options, "--", *command]
+        lines = []
+        with open(self.path(f"{name}.log"), "w", encoding="utf-8") as log:
+            with subprocess.Popen(mirror, stdout=subprocess.PIPE,
+                                  stderr=subprocess.STDOUT, text=True,
+                                  errors="replace") as process:
+                for line in process.stdout:
+                    log.write(line)
+                    lines.append(line.rstrip())
+                    show(lines[-1])
+        if process.returncode:
+            self.failures.append(f"{name}: exit status {process.returncode}")
+        self.count(f"{name}.json")
+        return lines
+
+    def workload(self):
+        self.mirror("workload",
+                    "a program that changes its memory in every way there is",
+                    ["hmm-mirror-workload", "--pause", "300", "--json",
+                     self.path("workload-self.json")])
+        # It has mirrored itself as well.
+        self.count("workload-self.json")
+
+    def python(self):
+        lines = self.mirror("python3", "python3 at work",
+                            ["python3", os.path.join(HERE, "work.py")])
+        if WORK_RESULT not in lines:
+            self.failures.append("python3: the result is wrong")
+
+    def gcc(self):
+        def compile_to(name):
+            return ["gcc", "-O2", "-std=gnu11", "-D_GNU_SOURCE", "-c", SOURCE,
+                    "-o", self.path(name)]
+
+        self.mirror("gcc", "gcc at work", compile_to("mirrored.o"))
+        subprocess.run(compile_to("plain.o"), check=False)
+        with open(self.path("mirrored.o"), "rb") as mirrored, \
+             open(self.path("plain.o"), "rb") as plain:
+            if mirrored.read() != plain.read():
+                self.failures.append("gcc: the object file is another one")
+        os.remove(self.path("mirrored.o"))
+        os.remove(self.path("plain.o"))
+
+    def run(self):
+        for part in (self.workload, self.python, self.gcc):
+            try:
+                part()
+            except OSError as error:
+                self.failures.append(str(error))
+        show()
+        for failure in self.failures:
+            show(f"demo: {failure}")
+        failed = self.failures or self.stale or not self.pages
+        show(f"demo: {'FAILED' if failed else 'ok'}, "
+             f"{self.pages} pages mirrored, {self.accesses} device accesses, "
+             f"{self.invalidations} invalidations, {self.stale} stale")
+        return 1 if failed else 0
+
+
+def main():
+    if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
+        print(__doc__)
+        return 0 if sys.argv[1:] in (["-h"], ["--help"]) else 2
+    os.makedirs(sys.argv[1], exist_ok=True)
+    return Demo(sys.argv[1]).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
