@@ -224,6 +224,9 @@ void picture_legend(FILE *out, bool color)
 {
 	enum shade shade;
 
+	fputs("A line is a process: time, name, pages in the device, pages mapped and\n"
+	      "invalidated since the last line; then its memory, lowest address first.\n",
+	      out);
 	for (shade = SHADE_CPU; shade < SHADE_NR; shade++) {
 		cell_print(out, shade, color);
 		fprintf(out, " %s%s", shades[shade].text,
@@ -435,7 +438,7 @@ static void svg_head(FILE *out, const char *title, double height)
 	fprintf(out,
 		"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 %d %.0f' font-family='sans-serif'>\n"
 		"<rect width='100%%' height='100%%' fill='#fff'/>\n"
-		"<text x='%d' y='30' font-size='18' font-weight='bold'>",
+		"<text x='%d' y='30' font-size='15' font-weight='bold'>",
 		SVG_LEFT + SVG_WIDTH + SVG_RIGHT, height, SVG_LEFT);
 	text_escaped(out, title);
 	fputs("</text>\n", out);

@@ -75,7 +75,7 @@ void complain_trace(pid_t pid, int error)
 	if (error == -ESRCH)
 		warnx("there is no process %d any more", pid);
 	else if (error == -EPERM)
-		warnx("cannot trace process %d: not root, or traced already ('TracerPid' in its status)",
+		warnx("cannot trace process %d: not root, or traced already (see its TracerPid)",
 		      pid);
 	else
 		warnx("cannot trace process %d: %s", pid, strerror(-error));

@@ -61,6 +61,7 @@ static struct {
 	bool attached;			/* it was there before us */
 	bool running;
 	bool failed;			/* a part of it could not be mirrored */
+	__u64 dumped;			/* pages in the largest table so far */
 	char *buffer;
 
 	/* Totals. */
@@ -357,6 +358,7 @@ static void dump_write(const struct target *target)
 /* @still: no thread of the process can run meanwhile. */
 static void target_verify(struct target *target, bool still)
 {
+	struct hmm_mirror_stats stats;
 	int ret;
 
 	if (still)
@@ -371,8 +373,11 @@ static void target_verify(struct target *target, bool still)
 	} else {
 		session.verifications++;
 	}
-	if (session.options->dump)
+	if (session.options->dump && !device_stats(target->fd, &stats) &&
+	    stats.pages > session.dumped) {
+		session.dumped = stats.pages;
 		dump_write(target);
+	}
 }
 
 /* What has an invalidation taken out since we looked last? */
