@@ -72,7 +72,7 @@ enum {
 static const char *device = DEVICE_RUST;
 
 #define usage(format, ...) \
-	errx(EXIT_USAGE, format "; try 'hmm-mirror --help'", ##__VA_ARGS__)
+	errx(EXIT_USAGE, format " (try 'hmm-mirror --help')", ##__VA_ARGS__)
 
 static __u64 number(const char *text, const char *what)
 {
@@ -503,9 +503,10 @@ int main(int argc, char **argv)
 	for (i = 0; i < ARRAY_SIZE(commands); i++) {
 		if (strcmp(argv[optind], commands[i].name))
 			continue;
+		/* Begin anew with the command's own options. */
+		argv[optind] = argv[0];
 		argc -= optind;
 		argv += optind;
-		/* Begin anew with the command's own options. */
 		optind = 1;
 		return commands[i].command(argc, argv);
 	}

@@ -30,7 +30,7 @@
 
 #define TICK		0.02		/* seconds */
 #define CHUNK		(2ULL << 20)	/* bytes mirrored and read in one go */
-#define CHUNK_MAX	(512 * CHUNK)	/* ... where nothing is in memory */
+#define CHUNK_MAX	(32 * CHUNK)	/* ... where nothing is in memory */
 #define DATA_CHECKS	16		/* pages to look into, per verification */
 #define CELLS		72		/* in a line of cells, about */
 
