@@ -169,6 +169,21 @@ static void hmm_mirror_update(struct hmm_mirror *mirror,
 						update->start, update->end);
 }
 
+/*
+ * Only these events are given an owner.  For all others the core leaves it as it
+ * was on the stack, where a driver might find itself and ignore the update.
+ */
+static void *hmm_update_owner(const struct mmu_notifier_range *range)
+{
+	switch (range->event) {
+	case MMU_NOTIFY_MIGRATE:
+	case MMU_NOTIFY_EXCLUSIVE:
+		return range->owner;
+	default:
+		return NULL;
+	}
+}
+
 /* The notifier core is in the SRCU read side; it does not let us assert that */
 #define hmm_for_each_mirror(mirror, hmm) \
 	hlist_for_each_entry_srcu(mirror, &(hmm)->mirrors, list, true)
@@ -215,7 +230,7 @@ static int hmm_invalidate_range_start(struct mmu_notifier *notifier,
 		.start = range->start,
 		.end = range->end,
 		.event = range->event,
-		.owner = range->owner,
+		.owner = hmm_update_owner(range),
 		.blockable = mmu_notifier_range_blockable(range),
 	};
 	struct hmm_mirror *mirror;
