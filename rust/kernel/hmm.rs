@@ -115,11 +115,11 @@ use core::{
 };
 
 mod frame;
+use frame::FrameStamps;
 pub use frame::{
     Frame,
     StaleFrame, //
 };
-use frame::FrameStamps;
 
 #[cfg(CONFIG_HMM_MIRROR_RUST_KUNIT_TEST)]
 mod tests;
@@ -706,10 +706,7 @@ impl<T: MirrorOps> Faulted<'_, '_, T> {
             // SAFETY: By the type invariants of `MirrorRange`, the array has room for all pages of
             // the range, and it is not written to while we hold `self`.
             pfns: unsafe {
-                core::slice::from_raw_parts(
-                    range.hmm_pfns,
-                    (range.end - range.start) >> PAGE_SHIFT,
-                )
+                core::slice::from_raw_parts(range.hmm_pfns, (range.end - range.start) >> PAGE_SHIFT)
             },
             addr: range.start,
             stamps: &locked.stamps,

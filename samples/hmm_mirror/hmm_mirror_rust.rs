@@ -221,7 +221,8 @@ impl Context {
 
     fn read(&self, arg: &mut uapi::Rw) -> Result {
         let mirror = self.mirror()?;
-        let mut out = UserSlice::new(UserPtr::from_addr(arg.buf as usize), arg.len as usize).writer();
+        let mut out =
+            UserSlice::new(UserPtr::from_addr(arg.buf as usize), arg.len as usize).writer();
         let mut bytes = KVec::from_elem(0u8, PAGE_SIZE, GFP_KERNEL)?;
         let mut pfns = Pfns::new(1, GFP_KERNEL)?;
 
@@ -241,7 +242,8 @@ impl Context {
 
     fn write(&self, arg: &mut uapi::Rw) -> Result {
         let mirror = self.mirror()?;
-        let mut from = UserSlice::new(UserPtr::from_addr(arg.buf as usize), arg.len as usize).reader();
+        let mut from =
+            UserSlice::new(UserPtr::from_addr(arg.buf as usize), arg.len as usize).reader();
         let mut bytes = KVec::from_elem(0u8, PAGE_SIZE, GFP_KERNEL)?;
         let mut pfns = Pfns::new(1, GFP_KERNEL)?;
 

@@ -290,11 +290,18 @@ mod tests {
     fn emptied_tables_are_freed() -> Result {
         let mut table = PageTable::new(GFP_KERNEL)?;
 
+        // Nothing in common but the root, and then but the table on the last level.
         for i in 0..8 {
-            map(&mut table, i << 40)?;
+            map(&mut table, i * slot_size(LEVELS - 1))?;
+            map(&mut table, i * slot_size(LEVELS - 1) + PAGE_SIZE)?;
         }
-        assert_eq!((table.pages(), table.tables()), (8, 1 + 8 * 3 - 1 - 1 - 1 - 1 - 1 - 1));
-        assert_eq!(table.remove(0..usize::MAX), 8);
+        assert_eq!((table.pages(), table.tables()), (16, 1 + 8 * 3));
+
+        assert_eq!(table.remove(0..PAGE_SIZE), 1);
+        assert_eq!(table.tables(), 1 + 8 * 3);
+        assert_eq!(table.remove(0..2 * PAGE_SIZE), 1);
+        assert_eq!(table.tables(), 1 + 7 * 3);
+        assert_eq!(table.remove(0..usize::MAX), 14);
         assert_eq!((table.pages(), table.tables()), (0, 1));
         Ok(())
     }

@@ -102,7 +102,10 @@ impl FrameStamps {
 
         // INVARIANT: All addresses in `range` get the new time.
         self.now += 1;
-        let pages = range.end.saturating_sub(range.start & PAGE_MASK).div_ceil(PAGE_SIZE);
+        let pages = range
+            .end
+            .saturating_sub(range.start & PAGE_MASK)
+            .div_ceil(PAGE_SIZE);
         if pages >= BUCKETS {
             self.all = self.now;
             return;
