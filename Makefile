@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# The front door of the harness; the work is done by the scripts in harness/,
+# each of which has --help.
+
+# A tree of one's own to work on, instead of the one that is fetched.
+export LINUX
+# Taken as it is typed, dollar signs and all.
+export HMM_CMD = $(value CMD)
+
+TIMEOUT ?= 600
+ARCH ?= um
+
+help:
+	@echo 'HMM mirroring for Linux, with a Rust binding'
+	@echo
+	@echo '  make demo                mirror real programs in a real kernel, and watch'
+	@echo '  make test                run all tests; logs lie in build/test/'
+	@echo
+	@echo "  make run CMD='...'       boot, and run a command as root in the guest"
+	@echo '  make shell               boot, and give a shell'
+	@echo '  make kunit               run the KUnit suites (ARCH=um, or ARCH=x86_64)'
+	@echo '  make selftests           run the kselftests in the guest'
+	@echo '  make lint                check the sources'
+	@echo
+	@echo '  make integrate LINUX=DIR put HMM mirroring into a kernel tree'
+	@echo '  make remove LINUX=DIR    take it out again, byte for byte'
+	@echo
+	@echo '  make root                make the build root, a small Debian'
+	@echo '  make source              fetch the kernel source'
+	@echo '  make kernel              build the kernel that the others boot'
+	@echo '  make clean               delete what was built from this checkout'
+	@echo '  make distclean           delete the caches of all checkouts as well'
+	@echo
+	@echo 'What is needed is made on the way. All but integrate and remove take'
+	@echo 'LINUX=DIR too, to use an integrated tree of your own; run and selftests'
+	@echo 'take TIMEOUT=SECONDS. make turns every failure into its own status 2;'
+	@echo 'harness/run COMMAND has that of the command.'
+
+demo kernel lint selftests source test:
+	@harness/$@
+root:
+	@harness/root/build
+kunit:
+	@harness/kunit $(ARCH)
+run:
+	@harness/run --timeout $(TIMEOUT) -- bash -c "$${HMM_CMD:?say what to run: make run CMD=...}"
+shell:
+	@harness/run --tty
+integrate:
+	@harness/integrate "$${LINUX:?say which kernel tree: make integrate LINUX=DIR}"
+remove:
+	@harness/integrate --remove "$${LINUX:?say which kernel tree: make remove LINUX=DIR}"
+clean:
+	@harness/clean
+distclean:
+	@harness/clean --all
+
+.PHONY: help clean demo distclean integrate kernel kunit lint remove root run \
+	selftests shell source test

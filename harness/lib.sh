@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+#
+# What the scripts of the harness share: where things lie, how they speak, and
+# how they stop.  Sourced, never run.
+
+set -euo pipefail
+
+# The checkout, and what is made from it and shown to the user.
+repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+# shellcheck disable=SC2034 # used by the scripts that source this
+out=$repo/build
+
+# What is costly to make lies outside the checkout, so that it outlives
+# `git clean` and serves every checkout.
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/hmm-mirror
+
+# What belongs to this checkout alone: its private kernel tree and build
+# directories.
+# shellcheck disable=SC2034
+work=$cache/work-$(printf %s "$repo" | sha256sum | cut -c1-12)
+
+say() { printf '==> %s\n' "$*" >&2; }
+die() { printf '%s: %s\n' "${0##*/}" "$*" >&2; exit 1; }
+
+# usage: print the comment block at the top of the calling script.
+usage() { sed -n '3,/^[^#]/{/^#/!d;s/^# \{0,1\}//;p}' "$0"; }
+
+# timed TEXT COMMAND...: say TEXT, run COMMAND, say how long it took.
+timed() {
+	local text=$1 start=$SECONDS
+	shift
+	say "$text"
+	"$@"
+	say "${text%% (*}: done in $((SECONDS - start)) s"
+}
+
+# lock FILE: hold FILE until this script ends; wait for others that do.
+lock() {
+	mkdir -p "$(dirname "$1")"
+	exec {lock_fd}>"$1"
+	flock -n "$lock_fd" && return
+	say "waiting for another run that holds $1"
+	flock "$lock_fd"
+}
+
+# with_progress LOG COMMAND...: run COMMAND with its output in LOG, and show
+# every 15 s how far it has come.
+with_progress() {
+	local log=$1 status=0 ticker
+	shift
+	: >"$log"
+	# The ticker ends when the last writer of its pipe is gone, however that
+	# comes about.
+	exec {ticker}> >(tick "$log")
+	"$@" >>"$log" 2>&1 || status=$?
+	exec {ticker}>&-
+	return "$status"
+}
+
+tick() {
+	local start=$SECONDS t
+	while read -rt 15; [ $? -gt 128 ]; do # timed out
+		t=$((SECONDS - start))
+		printf '    %d:%02d  %s\n' $((t / 60)) $((t % 60)) "$(tail -n 1 "$1")" >&2
+	done
+}
