@@ -5,10 +5,7 @@
 use core::ops::Range;
 use kernel::{
     alloc::Flags,
-    page::{
-        PAGE_SHIFT,
-        PAGE_SIZE, //
-    },
+    page::PAGE_SHIFT,
     prelude::*, //
 };
 
@@ -17,7 +14,7 @@ const SLOT_BITS: u32 = 9;
 const SLOTS: usize = 1 << SLOT_BITS;
 
 /// The first address that the page table has no room for, in bytes.
-pub(crate) const ADDR_END: usize = 1 << (PAGE_SHIFT as u32 + LEVELS * SLOT_BITS);
+pub(crate) const ADDR_END: usize = 1 << slot_shift(LEVELS);
 
 /// What a slot of a table holds; on the last level only pages, above it only tables.
 enum Slot<E> {
@@ -32,13 +29,13 @@ struct Table<E> {
     used: usize,
 }
 
-/// The bytes that a slot on `level` maps; the last level is 0.
-const fn slot_size(level: u32) -> usize {
-    PAGE_SIZE << (level * SLOT_BITS)
+/// The logarithm to base 2 of the bytes that a slot on `level` maps; the last level is 0.
+const fn slot_shift(level: u32) -> u32 {
+    PAGE_SHIFT as u32 + level * SLOT_BITS
 }
 
 fn slot_index(addr: usize, level: u32) -> usize {
-    addr / slot_size(level) % SLOTS
+    (addr >> slot_shift(level)) % SLOTS
 }
 
 impl<E> Table<E> {
@@ -53,11 +50,10 @@ impl<E> Table<E> {
 
     /// Takes out what maps `range`, which lies within this table of `level`.
     fn remove(&mut self, level: u32, range: Range<usize>, removed: &mut Removed) {
-        let size = slot_size(level);
         let mut addr = range.start;
 
         while addr < range.end && self.used > 0 {
-            let next = (addr - addr % size + size).min(range.end);
+            let next = (((addr >> slot_shift(level)) + 1) << slot_shift(level)).min(range.end);
             let slot = &mut self.slots[slot_index(addr, level)];
 
             let emptied = match slot {
@@ -89,11 +85,10 @@ impl<E> Table<E> {
         from: usize,
         f: &mut impl FnMut(usize, &E) -> bool,
     ) -> bool {
-        let size = slot_size(level);
-        let first = from.saturating_sub(base) / size;
+        let first = from.saturating_sub(base) >> slot_shift(level);
 
         for (i, slot) in self.slots.iter().enumerate().skip(first) {
-            let addr = base + i * size;
+            let addr = base + (i << slot_shift(level));
 
             let go_on = match slot {
                 Slot::Empty => true,
@@ -127,10 +122,10 @@ impl<E> Spare<E> {
         let mut tables = KVec::new();
 
         for level in 1..LEVELS {
-            let size = slot_size(level);
+            let shift = slot_shift(level);
             let last = range.end.saturating_sub(1).max(range.start);
 
-            for _ in range.start / size..=last / size {
+            for _ in range.start >> shift..=last >> shift {
                 tables.push(Table::new(flags)?, flags)?;
             }
         }
@@ -240,6 +235,7 @@ impl<E> PageTable<E> {
 #[kunit_tests(hmm_mirror_page_table)]
 mod tests {
     use super::*;
+    use kernel::page::PAGE_SIZE;
 
     fn map(table: &mut PageTable<usize>, addr: usize) -> Result {
         let mut spare = Spare::for_range(&(addr..addr + PAGE_SIZE), GFP_KERNEL)?;
@@ -292,8 +288,8 @@ mod tests {
 
         // Nothing in common but the root, and then but the table on the last level.
         for i in 0..8 {
-            map(&mut table, i * slot_size(LEVELS - 1))?;
-            map(&mut table, i * slot_size(LEVELS - 1) + PAGE_SIZE)?;
+            map(&mut table, i << slot_shift(LEVELS - 1))?;
+            map(&mut table, (i << slot_shift(LEVELS - 1)) + PAGE_SIZE)?;
         }
         assert_eq!((table.pages(), table.tables()), (16, 1 + 8 * 3));
 
@@ -310,7 +306,7 @@ mod tests {
     fn ranges_over_table_borders() -> Result {
         // Borders of the tables on each level: 2 MiB, 1 GiB and 512 GiB with pages of 4 KiB.
         for level in 1..LEVELS {
-            let border = 3 * slot_size(level);
+            let border = 3 << slot_shift(level);
             let range = border - 2 * PAGE_SIZE..border + 2 * PAGE_SIZE;
             let mut table = PageTable::new(GFP_KERNEL)?;
             let mut spare = Spare::for_range(&range, GFP_KERNEL)?;
