@@ -117,19 +117,21 @@ static void stamp(char *memory, size_t size)
 /* Does the device see what the process sees? */
 static void device_sees(char *memory, size_t size)
 {
-	struct stamp seen;
-	size_t i, done;
-	int ret = 0;
+	static char seen[ARENA_SIZE];
+	size_t i, done = 0;
+	int ret;
 
-	for (i = 0; !ret && i < size / work.page; i++) {
+	ret = device_read(work.fd, (uintptr_t)memory, seen, size, &done);
+	for (i = 0; i < done / work.page; i++) {
 		const struct stamp *real = stamp_at(memory, i);
+		const struct stamp *device = stamp_at(seen, i);
 
-		ret = device_read(work.fd, (uintptr_t)real, &seen, sizeof(seen),
-				  &done);
-		if (!ret && (seen.number != real->number ||
-			     seen.generation != real->generation ||
-			     seen.mail != real->mail))
+		if (device->number != real->number ||
+		    device->generation != real->generation ||
+		    device->mail != real->mail) {
 			ret = OTHER_DATA;
+			break;
+		}
 	}
 	expect(!ret, "the device cannot see page %zu: %s", i, reason(ret));
 }
@@ -565,8 +567,8 @@ static void step_swap(void)
 static void step_ksm(void)
 {
 	static const char run[] = "/sys/kernel/mm/ksm/run";
+	size_t i, merged = 0;
 	char *memory;
-	size_t i;
 
 	if (access(run, W_OK)) {
 		printf("workload: no KSM here: %s\n", strerror(errno));
@@ -583,13 +585,13 @@ static void step_ksm(void)
 	sys_write("/sys/kernel/mm/ksm/sleep_millisecs", "10");
 	sys_write(run, "1");
 	/* The device looks on while pages are merged. */
-	for (i = 0; i < 10; i++) {
+	for (i = 0; i < 50 && merged < 2; i++) {
+		usleep(100000);
 		device_sees(memory, ARENA_SIZE);
 		in_step();
-		usleep(50000);
+		merged = device_merged(memory, ARENA_SIZE);
 	}
-	printf("workload: %zu pages are merged into one\n",
-	       device_merged(memory, ARENA_SIZE));
+	printf("workload: %zu pages are merged into one\n", merged);
 	device_writes(memory, ARENA_SIZE / 2);
 	device_sees(memory, ARENA_SIZE);
 	in_step();
@@ -760,15 +762,24 @@ static const struct {
 	{ "exit", step_exit },
 };
 
+static double now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec + ts.tv_nsec / 1e9;
+}
+
 static void run_step(size_t i)
 {
 	unsigned long long checks = work.checks, failures = work.failures;
+	double start = now();
 
 	prctl(PR_SET_NAME, steps[i].name);
 	steps[i].step();
-	printf("workload: %-14s %s, %llu checks\n", steps[i].name,
+	printf("workload: %-14s %s, %llu checks, %.1f s\n", steps[i].name,
 	       work.failures == failures ? "ok" : "FAILED",
-	       work.checks - checks);
+	       work.checks - checks, now() - start);
 	fflush(stdout);
 	usleep(work.pause_ms * 1000);
 }
