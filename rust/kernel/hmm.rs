@@ -8,12 +8,13 @@
 //!
 //! - before the CPU page table changes, [`MirrorOps::invalidate`] gets the device's page table,
 //!   locked, and takes out what is about to change;
-//! - when the device needs a page, the driver puts a [`MirrorRange`] in flight, [reads] the CPU page
-//!   table through it, and [commits] what was read to the device's page table.
+//! - when the device needs a page, the driver puts a [`MirrorRange`] in flight, [reads] the CPU
+//!   page table through it, and [commits] what was read to the device's page table.
 //!
-//! The device's page table lives in the [`Mirror`], behind the one lock that both sides take, so the
-//! wrong lock cannot be taken and none can be forgotten. What was read has no accessors before it
-//! is committed, and committing it checks, under that lock, that no invalidation came in between.
+//! The device's page table lives in the [`Mirror`], behind the one lock that both sides take, so
+//! the wrong lock cannot be taken and none can be forgotten. What was read has no accessors before
+//! it is committed, and committing it checks, under that lock, that no invalidation came in
+//! between.
 //!
 //! The registry behind this is the one that C drivers use too; there is no second one here.
 //!
@@ -131,8 +132,8 @@ const MAP_TIMEOUT: Delta = Delta::from_millis(bindings::HMM_RANGE_DEFAULT_TIMEOU
 ///
 /// It says whether the callbacks of a mirror may sleep, so there is no flag to get wrong: under a
 /// [`SpinLockBackend`] they do not, and the OOM reaper and `process_mrelease(2)` can free the
-/// process's memory. Under a [`MutexBackend`] they may, and both of them get `EAGAIN` for as long as
-/// the mirror exists.
+/// process's memory. Under a [`MutexBackend`] they may, and both of them get `EAGAIN` for as long
+/// as the mirror exists.
 ///
 /// Memory must not be allocated with [`GFP_KERNEL`] under either: reclaim may need the lock.
 pub trait MirrorLock: Backend + private::Sealed {
@@ -175,8 +176,8 @@ pub trait MirrorOps: Sized + 'static {
     /// The CPU page table is about to change.
     ///
     /// When this returns, the device must not use what `table` said about
-    /// [`update.range()`](Update::range) any more: the entries are taken out and the device's TLB is
-    /// flushed.
+    /// [`update.range()`](Update::range) any more: the entries are taken out and the device's TLB
+    /// is flushed.
     fn invalidate(table: &mut Self::PageTable, update: &Update<'_>);
 
     /// The address space is going away.
@@ -323,8 +324,8 @@ pub struct Mirror<T: MirrorOps> {
     locked: Lock<Locked<T>, T::Lock>,
 }
 
-// SAFETY: `raw` may be used and unregistered from any thread, and `locked` is a lock of data that is
-// `Send`.
+// SAFETY: `raw` may be used and unregistered from any thread, and `locked` is a lock of data that
+// is `Send`.
 unsafe impl<T: MirrorOps> Send for Mirror<T> {}
 // SAFETY: All methods that take `&self` may be called in parallel: the registry and the lock
 // synchronise them.
@@ -332,8 +333,8 @@ unsafe impl<T: MirrorOps> Sync for Mirror<T> {}
 
 /// Creates a [`Mirror`] initialiser with a newly created lock class.
 ///
-/// Takes the address space and the device's empty page table (or its initialiser), and optionally a
-/// name for the lock class. See [`Mirror::new`].
+/// Takes the address space and the device's empty page table (or its initialiser), and optionally
+/// a name for the lock class. See [`Mirror::new`].
 #[macro_export]
 macro_rules! new_mirror {
     ($mm:expr, $table:expr $(, $name:literal)? $(,)?) => {
@@ -381,8 +382,8 @@ impl<T: MirrorOps> Mirror<T> {
                 // SAFETY: `mm` has users, so its mmap lock is there.
                 to_result(unsafe { bindings::mmap_write_lock_killable(mm.as_raw()) })?;
                 // SAFETY: `this` is valid, pinned, and all of its fields are initialised. It stays
-                // so until its destructor has unregistered the mirror. `mm` has users for `'a`, and
-                // we hold its mmap lock for write.
+                // so until its destructor has unregistered the mirror. `mm` has users for `'a`,
+                // and we hold its mmap lock for write.
                 let ret = unsafe {
                     bindings::hmm_mirror_register(
                         Opaque::cast_into(&raw const (*this.as_ptr()).raw),
@@ -444,8 +445,8 @@ impl<T: MirrorOps> Mirror<T> {
                 }
                 // SAFETY: `slot` is valid for writes.
                 unsafe { slot.write(raw) };
-                // SAFETY: `slot` is initialised, pinned, and stays so until the range is ended when
-                // it is dropped; `self` is registered by its type invariants.
+                // SAFETY: `slot` is initialised, pinned, and stays so until the range is ended
+                // when it is dropped; `self` is registered by its type invariants.
                 to_result(unsafe { bindings::hmm_mirror_range_begin(slot, self.raw.get()) })
             }),
         })
@@ -520,8 +521,8 @@ impl<T: MirrorOps> Callbacks<T> {
     ///
     /// `mirror` is the `raw` of a `Mirror<T>` that is registered for as long as this runs.
     unsafe fn mirror<'a>(mirror: *mut bindings::hmm_mirror) -> &'a Mirror<T> {
-        // SAFETY: By the requirement, this is inside of a `Mirror<T>`, which is initialised, and not
-        // dropped before the callback is over.
+        // SAFETY: By the requirement, this is inside of a `Mirror<T>`, which is initialised, and
+        // not dropped before the callback is over.
         unsafe { &*crate::container_of!(Opaque::cast_from(mirror), Mirror<T>, raw) }
     }
 
@@ -679,9 +680,9 @@ pub struct Stale;
 impl<T: MirrorOps> Faulted<'_, '_, T> {
     /// Gives what was read to the device, if it is still true.
     ///
-    /// Locks the device's page table, and calls `f` with it and the pages. The pages stay what they
-    /// are, and where they are, until `f` returns; after that for as long as `f`'s entries are in
-    /// the page table and [`MirrorOps::invalidate`] has not been called for them.
+    /// Locks the device's page table, and calls `f` with it and the pages. The pages stay what
+    /// they are, and where they are, until `f` returns; after that for as long as `f`'s entries
+    /// are in the page table and [`MirrorOps::invalidate`] has not been called for them.
     ///
     /// # Errors
     ///
@@ -699,8 +700,8 @@ impl<T: MirrorOps> Faulted<'_, '_, T> {
         if !unsafe { bindings::hmm_mirror_range_valid(raw) } {
             return Err(Stale);
         }
-        // SAFETY: `raw` is valid by the type invariants of `MirrorRange`, and nobody changes what is
-        // read here while we hold `self`.
+        // SAFETY: `raw` is valid by the type invariants of `MirrorRange`, and nobody changes what
+        // is read here while we hold `self`.
         let range = unsafe { &(*raw).range };
         let pages = Pages {
             // SAFETY: By the type invariants of `MirrorRange`, the array has room for all pages of
@@ -811,7 +812,7 @@ pub fn mm_from_pidfd(pidfd: i32) -> Result<ARef<MmWithUser>> {
     // SAFETY: Has no requirements but process context, as all safe functions that may sleep.
     let mm = from_err_ptr(unsafe { bindings::hmm_mirror_get_mm(pidfd) })?;
 
-    // SAFETY: On success this is a valid pointer, with a reference to the users of the address space
-    // that is given to us. `MmWithUser` is a transparent wrapper.
+    // SAFETY: On success this is a valid pointer, with a reference to the users of the address
+    // space that is given to us. `MmWithUser` is a transparent wrapper.
     Ok(unsafe { ARef::from_raw(NonNull::new_unchecked(mm.cast())) })
 }

@@ -5,9 +5,9 @@
 //! Each open file is a device context with a page table of its own. The ioctls are described in
 //! `hmm_mirror_uapi.h`; the same device in C is `hmm_mirror_c.c`.
 //!
-//! The whole of a mirror driver is in [`FakeDevice`], which takes entries out of the page table, and
-//! in [`Context::fault`], which puts them in. The rest is what a fake device needs: the accesses
-//! that hardware would make by itself, and the ioctls.
+//! The whole of a mirror driver is in [`FakeDevice`], which takes entries out of the page table,
+//! and in [`Context::fault`], which puts them in. The rest is what a fake device needs: the
+//! accesses that hardware would make by itself, and the ioctls.
 
 #![forbid(unsafe_code)]
 
@@ -312,8 +312,8 @@ impl Context {
     }
 }
 
-/// Splits an access at the pages' borders. `f` gets an address, the offset in its page and how many
-/// bytes to copy there, and returns how many it copied.
+/// Splits an access at the pages' borders. `f` gets an address, the offset in its page and how
+/// many bytes to copy there, and returns how many it copied.
 fn for_each_page(
     arg: &mut uapi::Rw,
     mut f: impl FnMut(usize, usize, usize) -> Result<usize>,

@@ -24,9 +24,8 @@
  *  - unknown flags and non-zero reserved fields are EINVAL, an unknown ioctl
  *    number is ENOTTY, an unreadable argument is EFAULT;
  *  - every call but BIND fails with ENXIO before BIND has succeeded;
- *  - every call that faults may also fail with EINTR (a fatal signal is
- *    pending), ENOMEM, or EBUSY (the range was invalidated again and again for
- *    a whole second: try again).
+ *  - MAP, READ and WRITE may also fail with EINTR (a signal is pending), ENOMEM,
+ *    or EBUSY (the range was invalidated again and again: try again).
  *
  * The pages' frame numbers that DUMP shows are what /proc/PID/pagemap shows to
  * a task with CAP_SYS_ADMIN.  The device nodes are therefore made with mode

@@ -162,8 +162,8 @@ impl<E> PageTable<E> {
 
     /// Puts an entry in, in place of the one that is there.
     ///
-    /// Fails with [`EINVAL`] if there is no room for `addr`, and with [`ENOMEM`] if `spare` has run
-    /// out of tables.
+    /// Fails with [`EINVAL`] if there is no room for `addr`, and with [`ENOMEM`] if `spare` has
+    /// run out of tables.
     pub(crate) fn insert(&mut self, addr: usize, entry: E, spare: &mut Spare<E>) -> Result {
         if addr >= ADDR_END {
             return Err(EINVAL);

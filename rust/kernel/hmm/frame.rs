@@ -2,8 +2,8 @@
 
 //! Entries of an emulated device's page table, which the CPU follows.
 //!
-//! A real device follows its page table by itself, and nothing that a driver does wrong there can be
-//! caught by a compiler. An emulated device follows it with this CPU's loads and stores, so a
+//! A real device follows its page table by itself, and nothing that a driver does wrong there can
+//! be caught by a compiler. An emulated device follows it with this CPU's loads and stores, so a
 //! stale entry would be a use after free in the kernel itself. A [`Frame`] is therefore not
 //! believed: it carries a stamp of when it was made, and is refused if an update may have hit it
 //! since. A driver that forgets to take an entry out sees its accesses fail; it cannot reach the
@@ -120,8 +120,8 @@ impl FrameStamps {
     ///
     /// # Safety
     ///
-    /// `pfn` is what a fault has read for `addr`, no update has hit `addr` since, and the lock that
-    /// protects `self` is held.
+    /// `pfn` is what a fault has read for `addr`, no update has hit `addr` since, and the lock
+    /// that protects `self` is held.
     pub(super) unsafe fn frame(&self, addr: usize, pfn: c_ulong) -> Frame {
         Frame {
             addr,
@@ -159,8 +159,9 @@ impl FrameStamps {
         let page = self.page(frame)?;
         let len = to.len().min(PAGE_SIZE.saturating_sub(offset));
 
-        // SAFETY: The page stays what it is while we hold `self`, and the bytes lie within it. That
-        // the process may write them meanwhile is C's business, which copies bytes as they are.
+        // SAFETY: The page stays what it is while we hold `self`, and the bytes lie within it.
+        // That the process may write them meanwhile is C's business, which copies bytes as they
+        // are.
         unsafe { bindings::memcpy_from_page(to.as_mut_ptr().cast(), page, offset, len) };
         Ok(len)
     }
