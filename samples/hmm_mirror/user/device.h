@@ -47,4 +47,13 @@ void entries_free(struct entries *entries);
 
 int device_stats(int fd, struct hmm_mirror_stats *stats);
 
+/*
+ * How many pages came into the device's page table. Not @mapped, which counts a
+ * page that was there already and is filled in once more.
+ */
+static inline __u64 stats_mirrored(const struct hmm_mirror_stats *stats)
+{
+	return stats->pages + stats->invalidated;
+}
+
 #endif /* HMM_MIRROR_DEVICE_H */

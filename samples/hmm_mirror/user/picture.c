@@ -305,6 +305,7 @@ void history_free(struct history *history)
 #define SVG_CELLS	110	/* about: see layout_make() */
 #define SVG_LEAST	4	/* cells: enough for the name of a region */
 #define SVG_AXIS	40
+#define SVG_PANELS	12
 
 /* 1, 2 or 5 times a power of ten, so that an axis has about ten ticks. */
 static double tick_step(double range)
@@ -450,17 +451,36 @@ static void svg_head(FILE *out, const char *title, double height)
 	}
 }
 
+static int history_longer(const void *a, const void *b)
+{
+	const struct history *x = a, *y = b;
+
+	return (x->nr < y->nr) - (x->nr > y->nr);
+}
+
+static int history_earlier(const void *a, const void *b)
+{
+	const struct history *x = a, *y = b;
+
+	return (x->sample[0].time > y->sample[0].time) -
+	       (x->sample[0].time < y->sample[0].time);
+}
+
 int picture_svg(const char *path, const char *title, struct history *history,
 		size_t nr)
 {
-	struct layout *layout = calloc(nr + 1, sizeof(*layout));
 	double height = SVG_TOP, top = SVG_TOP, seconds = 0.001, scale;
+	struct layout layout[SVG_PANELS] = { };
+	size_t i, j, left_out = 0;
 	FILE *out = NULL;
 	int ret = -ENOMEM;
-	size_t i, j;
 
-	if (!layout)
-		return ret;
+	if (nr > SVG_PANELS) {
+		qsort(history, nr, sizeof(*history), history_longer);
+		left_out = nr - SVG_PANELS;
+		nr = SVG_PANELS;
+	}
+	qsort(history, nr, sizeof(*history), history_earlier);
 	for (i = 0; i < nr; i++) {
 		if (layout_make(&layout[i], history[i].seen.vma,
 				history[i].seen.nr, SVG_CELLS, SVG_LEAST))
@@ -476,7 +496,7 @@ int picture_svg(const char *path, const char *title, struct history *history,
 		ret = -errno;
 		goto out;
 	}
-	svg_head(out, title, height);
+	svg_head(out, title, height + 20);
 	for (i = 0; i < nr; i++) {
 		const size_t rows = layout[i].cells;
 		double bottom = top + SVG_LABELS + SVG_CELL * rows;
@@ -498,6 +518,10 @@ int picture_svg(const char *path, const char *title, struct history *history,
 		free(cell);
 		top = bottom + SVG_AXIS;
 	}
+	if (left_out)
+		fprintf(out,
+			"<text x='12' y='%.0f' font-size='12'>%zu more, which lived shorter, are not shown.</text>\n",
+			top + 12, left_out);
 	fputs("</svg>\n", out);
 	ret = 0;
 out:
@@ -505,6 +529,5 @@ out:
 		ret = -errno;
 	for (i = 0; i < nr; i++)
 		layout_free(&layout[i]);
-	free(layout);
 	return ret;
 }

@@ -97,7 +97,10 @@ int history_add(struct history *history, struct sample *sample,
 		const struct maps *maps);
 void history_free(struct history *history);
 
-/* Draws the histories, one below the other. Returns 0 or a negative errno. */
+/*
+ * Draws the histories, one below the other, and sorts them to that end; none of
+ * them is empty. Returns 0 or a negative errno value.
+ */
 int picture_svg(const char *path, const char *title, struct history *history,
 		size_t nr);
 

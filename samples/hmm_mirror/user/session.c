@@ -67,6 +67,7 @@ static struct {
 	/* Totals. */
 	struct hmm_mirror_stats stats;
 	struct verify verify;
+	__u64 mirrored;			/* pages */
 	__u64 address_spaces;
 	__u64 verifications;
 	__u64 data_checks;
@@ -111,7 +112,7 @@ static void comm_read(pid_t pid, char *comm, size_t size)
 
 static void stats_add(const struct hmm_mirror_stats *stats)
 {
-	session.stats.mapped += stats->mapped;
+	session.mirrored += stats_mirrored(stats);
 	session.stats.read_bytes += stats->read_bytes;
 	session.stats.written_bytes += stats->written_bytes;
 	session.stats.faults += stats->faults;
@@ -397,11 +398,18 @@ static void picture_print(struct target *target, const struct sample *sample,
 			  const struct maps *maps)
 {
 	struct hmm_mirror_stats stats;
+	long long new, gone;
 	struct layout layout;
 	struct maps copy = { };
 	enum shade *cell;
 
 	if (device_stats(target->fd, &stats))
+		return;
+	new = stats_mirrored(&stats) - stats_mirrored(&target->shown);
+	gone = stats.invalidated - target->shown.invalidated;
+	target->shown = stats;
+	/* Of one that does nothing for now, nothing is news. */
+	if (!new && !gone)
 		return;
 	copy.vma = must(malloc((maps->nr + 1) * sizeof(*copy.vma)));
 	memcpy(copy.vma, maps->vma, maps->nr * sizeof(*copy.vma));
@@ -412,12 +420,10 @@ static void picture_print(struct target *target, const struct sample *sample,
 
 	fprintf(stderr, "%6.1fs %-15s %6llu pages %+6lld %+6lld ",
 		sample->time, sample->label, stats.pages,
-		(long long)(stats.mapped - target->shown.mapped),
-		-(long long)(stats.invalidated - target->shown.invalidated));
+		new, -gone);
 	picture_line(stderr, &layout, cell, session.options->color);
 	fputc('\n', stderr);
 
-	target->shown = stats;
 	free(cell);
 	free(copy.vma);
 	layout_free(&layout);
@@ -619,7 +625,7 @@ static int session_json(char **argv)
 	fprintf(out, "],\n  \"exit_status\": %d,\n  \"seconds\": %.3f",
 		exit_status(), now());
 	FIELD("address_spaces", session.address_spaces);
-	FIELD("pages_mirrored", session.stats.mapped);
+	FIELD("pages_mirrored", session.mirrored);
 	FIELD("device_accesses", session.stats.accesses);
 	FIELD("read_bytes", session.stats.read_bytes);
 	FIELD("written_bytes", session.stats.written_bytes);
@@ -647,7 +653,7 @@ static void session_summary(char **argv)
 		warnx("%s: exit status %d, %.1f s, %llu address spaces",
 		      argv[0], exit_status(), now(), session.address_spaces);
 	warnx("%llu pages mirrored, %llu device accesses, %llu bytes read, %llu bytes written",
-	      stats->mapped, stats->accesses,
+	      session.mirrored, stats->accesses,
 	      stats->read_bytes, stats->written_bytes);
 	warnx("%llu device page faults, %llu retries, %llu invalidations took out %llu pages",
 	      stats->faults, stats->retries,

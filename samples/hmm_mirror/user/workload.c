@@ -43,6 +43,7 @@
 #define HUGE_SIZE	(2UL << 20)
 #define ARENA_SIZE	(2 * HUGE_SIZE)
 #define THREADS		3
+#define APART		((void *)0x200000000000)
 
 /* At the beginning of each page of the arena. */
 struct stamp {
@@ -264,9 +265,10 @@ static void *noise(void *arg)
 	return NULL;
 }
 
+/* Apart from other memory, so that a picture shows it well. */
 static char *reserve(size_t size)
 {
-	char *memory = mmap(NULL, size + HUGE_SIZE, PROT_NONE,
+	char *memory = mmap(APART, size + HUGE_SIZE, PROT_NONE,
 			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	char *aligned = (char *)(((uintptr_t)memory + HUGE_SIZE - 1) &
 				 -HUGE_SIZE);
@@ -790,7 +792,7 @@ static void stats_add(int fd)
 
 	if (device_stats(fd, &stats))
 		return;
-	work.mapped += stats.mapped;
+	work.mapped += stats_mirrored(&stats);
 	work.accesses += stats.accesses;
 	work.invalidations += stats.invalidations;
 }
@@ -856,6 +858,7 @@ static void after_exec(const char *state)
 		errx(2, "--after-exec: for this program's own use");
 	work.checks = checks;
 	work.failures = failures;
+	prctl(PR_SET_NAME, "exec");
 	dead_context(work.fd, "exec");
 	stats_add(work.fd);
 	close(work.fd);
