@@ -22,6 +22,7 @@ use kernel::{
         MirrorOps,
         MirrorRange,
         Pfns,
+        Stale,
         StaleFrame,
         TableGuard,
         Update, //
@@ -70,7 +71,7 @@ module! {
 const FAULT_PAGES: usize = 512;
 
 /// How often a fault is tried again after an update came in between.
-const FAULT_TRIES: usize = 100;
+const FAULT_TRIES: u64 = 100;
 
 /// What the lock of the mirror protects: the page table, and the counters that go with it.
 struct DeviceState {
@@ -139,14 +140,16 @@ impl Context {
         pfns: &mut Pfns,
         access: Access,
     ) -> Result<u64> {
-        let mut spare = Spare::for_range(&range, GFP_KERNEL)?;
         let mut retries = 0;
 
         pin_init::stack_try_pin_init!(
-            let range: MirrorRange<'_, FakeDevice> =? mirror.range(range, pfns)
+            let in_flight: MirrorRange<'_, FakeDevice> =? mirror.range(range.clone(), pfns)
         );
-        for _ in 0..FAULT_TRIES {
-            let faulted = range.as_mut().fault(access)?;
+        while retries < FAULT_TRIES {
+            let missing = mirror.lock().table.missing_tables(&range);
+            let mut spare = Spare::new(missing, GFP_KERNEL)?;
+
+            let faulted = in_flight.as_mut().fault(access)?;
             let committed = faulted.commit(|state, pages| {
                 let mut filled = 0;
 
@@ -159,10 +162,11 @@ impl Context {
                 state.stats.retries += retries;
                 Ok(filled)
             });
-            if let Ok(result) = committed {
-                return result;
+            match committed {
+                // The page table was updated, or has lost tables since they were counted.
+                Err(Stale) | Ok(Err(EAGAIN)) => retries += 1,
+                Ok(result) => return result,
             }
-            retries += 1;
         }
         Err(EBUSY)
     }

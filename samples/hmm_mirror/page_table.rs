@@ -116,20 +116,13 @@ struct Removed {
 pub(crate) struct Spare<E>(KVec<Table<E>>);
 
 impl<E> Spare<E> {
-    /// Allocates all tables that mapping `range` may need. `range` is not larger than what a table
-    /// on the last level maps, so it touches at most two tables on each level below the root.
-    pub(crate) fn for_range(range: &Range<usize>, flags: Flags) -> Result<Self> {
-        let mut tables = KVec::new();
+    pub(crate) fn new(tables: usize, flags: Flags) -> Result<Self> {
+        let mut spare = KVec::with_capacity(tables, flags)?;
 
-        for level in 1..LEVELS {
-            let shift = slot_shift(level);
-            let last = range.end.saturating_sub(1).max(range.start);
-
-            for _ in range.start >> shift..=last >> shift {
-                tables.push(Table::new(flags)?, flags)?;
-            }
+        for _ in 0..tables {
+            spare.push(Table::new(flags)?, flags)?;
         }
-        Ok(Self(tables))
+        Ok(Self(spare))
     }
 }
 
@@ -160,9 +153,35 @@ impl<E> PageTable<E> {
         self.tables
     }
 
+    /// How many tables it takes at most to map `range`, besides those that are there.
+    ///
+    /// `range` is not empty, and not larger than what a table on the last level maps, so it touches
+    /// at most two tables on each level.
+    pub(crate) fn missing_tables(&self, range: &Range<usize>) -> usize {
+        let (first, last) = (range.start, range.end - 1);
+
+        if first >> slot_shift(1) == last >> slot_shift(1) {
+            self.missing_tables_at(first)
+        } else {
+            self.missing_tables_at(first) + self.missing_tables_at(last)
+        }
+    }
+
+    fn missing_tables_at(&self, addr: usize) -> usize {
+        let mut table = &self.root;
+
+        for level in (1..LEVELS).rev() {
+            match &table.slots[slot_index(addr, level)] {
+                Slot::Table(next) => table = next,
+                _ => return level as usize,
+            }
+        }
+        0
+    }
+
     /// Puts an entry in, in place of the one that is there.
     ///
-    /// Fails with [`EINVAL`] if there is no room for `addr`, and with [`ENOMEM`] if `spare` has
+    /// Fails with [`EINVAL`] if there is no room for `addr`, and with [`EAGAIN`] if `spare` has
     /// run out of tables.
     pub(crate) fn insert(&mut self, addr: usize, entry: E, spare: &mut Spare<E>) -> Result {
         if addr >= ADDR_END {
@@ -174,7 +193,7 @@ impl<E> PageTable<E> {
             let slot = &mut table.slots[slot_index(addr, level)];
 
             if let Slot::Empty = slot {
-                *slot = Slot::Table(spare.0.pop().ok_or(ENOMEM)?);
+                *slot = Slot::Table(spare.0.pop().ok_or(EAGAIN)?);
                 table.used += 1;
                 self.tables += 1;
             }
@@ -238,9 +257,9 @@ mod tests {
     use kernel::page::PAGE_SIZE;
 
     fn map(table: &mut PageTable<usize>, addr: usize) -> Result {
-        let mut spare = Spare::for_range(&(addr..addr + PAGE_SIZE), GFP_KERNEL)?;
+        let missing = table.missing_tables(&(addr..addr + PAGE_SIZE));
 
-        table.insert(addr, addr, &mut spare)
+        table.insert(addr, addr, &mut Spare::new(missing, GFP_KERNEL)?)
     }
 
     fn mapped(table: &PageTable<usize>, from: usize) -> usize {
@@ -273,7 +292,7 @@ mod tests {
     #[test]
     fn replaced_entry_counts_once() -> Result {
         let mut table = PageTable::new(GFP_KERNEL)?;
-        let mut spare = Spare::for_range(&(0..PAGE_SIZE), GFP_KERNEL)?;
+        let mut spare = Spare::new(3, GFP_KERNEL)?;
 
         table.insert(0, 1, &mut spare)?;
         table.insert(0, 2, &mut spare)?;
@@ -309,7 +328,7 @@ mod tests {
             let border = 3 << slot_shift(level);
             let range = border - 2 * PAGE_SIZE..border + 2 * PAGE_SIZE;
             let mut table = PageTable::new(GFP_KERNEL)?;
-            let mut spare = Spare::for_range(&range, GFP_KERNEL)?;
+            let mut spare = Spare::new(table.missing_tables(&range), GFP_KERNEL)?;
 
             for addr in range.clone().step_by(PAGE_SIZE) {
                 table.insert(addr, addr, &mut spare)?;
@@ -338,7 +357,7 @@ mod tests {
     #[test]
     fn bounds() -> Result {
         let mut table = PageTable::new(GFP_KERNEL)?;
-        let mut spare = Spare::for_range(&(0..PAGE_SIZE), GFP_KERNEL)?;
+        let mut spare = Spare::new(3, GFP_KERNEL)?;
 
         map(&mut table, ADDR_END - PAGE_SIZE)?;
         assert_eq!(table.insert(ADDR_END, 0, &mut spare), Err(EINVAL));
@@ -349,13 +368,30 @@ mod tests {
     }
 
     #[test]
-    fn no_spare_tables() -> Result {
+    fn spare_tables() -> Result {
         let mut table = PageTable::new(GFP_KERNEL)?;
-        let mut spare = Spare(KVec::new());
 
-        assert_eq!(table.insert(0, 0, &mut spare), Err(ENOMEM));
-        assert_eq!(table.get(0), None);
-        assert_eq!(mapped(&table, 0), 0);
+        assert_eq!(table.missing_tables(&(0..PAGE_SIZE)), 3);
+        for tables in 0..3 {
+            let mut spare = Spare::new(tables, GFP_KERNEL)?;
+
+            assert_eq!(table.insert(0, 0, &mut spare), Err(EAGAIN));
+            assert_eq!(table.get(0), None);
+            assert_eq!(mapped(&table, 0), 0);
+            assert_eq!(table.remove(0..PAGE_SIZE), 0);
+        }
+        map(&mut table, 0)?;
+        assert_eq!(table.missing_tables(&(0..PAGE_SIZE)), 0);
+        assert_eq!(
+            table.missing_tables(&(PAGE_SIZE..PAGE_SIZE << SLOT_BITS)),
+            0
+        );
+
+        let border = PAGE_SIZE << SLOT_BITS;
+        assert_eq!(
+            table.missing_tables(&(border - PAGE_SIZE..border + PAGE_SIZE)),
+            1
+        );
         Ok(())
     }
 
