@@ -19,6 +19,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -1321,6 +1322,31 @@ TEST_F(hmm_mirror, a_process_may_die_while_the_device_faults)
 	}
 }
 
+static void ignore(int sig)
+{
+	(void)sig;
+}
+
+TEST_F_TIMEOUT(hmm_mirror, signals_do_not_interrupt_accesses, 60)
+{
+	const struct itimerval often = { { 0, 2000 }, { 0, 2000 } };
+	const struct itimerval never = { };
+	struct sigaction action = { .sa_handler = ignore, .sa_flags = SA_RESTART };
+	char *map = memory(self->size), *copy = malloc(self->size);
+	size_t i;
+
+	ASSERT_EQ(0, bind_self(self->fd));
+	ASSERT_EQ(0, sigaction(SIGALRM, &action, NULL));
+	ASSERT_EQ(0, setitimer(ITIMER_REAL, &often, NULL));
+	for (i = 0; i < 200; i++) {
+		ASSERT_EQ(0, read_at(self->fd, map, copy, self->size));
+		ASSERT_EQ(0, map_write(self->fd, map, self->size));
+		madvise(map, self->size, MADV_DONTNEED);
+	}
+	ASSERT_EQ(0, setitimer(ITIMER_REAL, &never, NULL));
+	free(copy);
+}
+
 /* What the threads of the races below have in common. */
 struct race {
 	int fd;
@@ -1535,6 +1561,9 @@ TEST_F_TIMEOUT(hmm_mirror, random_calls_do_no_harm, 60)
 		for (i = 0; i < 4; i++)
 			arg.words[i] = random_value(&seed, sensible,
 						    ARRAY_SIZE(sensible));
+		/* To go through terabytes takes longer than we have. */
+		if (request == HMM_MIRROR_IOC_MAP && arg.map.len < ABOVE)
+			arg.map.len %= 4 * HUGE_SIZE;
 		/* The kernel writes to these: they must be nothing of ours. */
 		if (request == HMM_MIRROR_IOC_READ ||
 		    request == HMM_MIRROR_IOC_WRITE) {
