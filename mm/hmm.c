@@ -10,6 +10,8 @@
  *
  * See Documentation/mm/hmm_mirror.rst for the interface and the locking rules.
  */
+#include <kunit/static_stub.h>
+#include <kunit/visibility.h>
 #include <linux/err.h>
 #include <linux/export.h>
 #include <linux/hmm.h>
@@ -303,9 +305,16 @@ static void hmm_release(struct mmu_notifier *notifier, struct mm_struct *mm)
 			mirror->ops->release(mirror);
 }
 
+/* The tests make this fail; for them alone it is not static */
+VISIBLE_IF_KUNIT void *hmm_mirror_alloc(size_t size)
+{
+	KUNIT_STATIC_STUB_REDIRECT(hmm_mirror_alloc, size);
+	return kzalloc(size, GFP_KERNEL);
+}
+
 static struct mmu_notifier *hmm_alloc_notifier(struct mm_struct *mm)
 {
-	struct hmm *hmm = kzalloc(sizeof(*hmm), GFP_KERNEL);
+	struct hmm *hmm = hmm_mirror_alloc(sizeof(*hmm));
 
 	if (!hmm)
 		return ERR_PTR(-ENOMEM);
@@ -349,7 +358,7 @@ static int hmm_veto_start(struct mmu_notifier *notifier,
 
 static struct mmu_notifier *hmm_veto_alloc(struct mm_struct *mm)
 {
-	struct mmu_notifier *notifier = kzalloc(sizeof(*notifier), GFP_KERNEL);
+	struct mmu_notifier *notifier = hmm_mirror_alloc(sizeof(*notifier));
 
 	return notifier ?: ERR_PTR(-ENOMEM);
 }
@@ -553,7 +562,7 @@ static int hmm_range_arm(struct hmm_mirror_range *range, unsigned long deadline)
  * it when an invalidation hits it.  @range must stay where it is meanwhile, and
  * one thread at a time may use it.
  *
- * Context: any that may take a spinlock; does not sleep.
+ * Context: any but interrupt context; does not sleep.
  *
  * Return: 0, or
  *
@@ -608,7 +617,8 @@ EXPORT_SYMBOL_GPL(hmm_mirror_range_begin);
 /**
  * hmm_mirror_range_fault() - read the CPU page table for a range in flight
  * @range: range in flight
- * @timeout: time limit in jiffies, 0 for %HMM_RANGE_DEFAULT_TIMEOUT milliseconds
+ * @timeout: time limit in jiffies, 0 for %HMM_RANGE_DEFAULT_TIMEOUT milliseconds;
+ *	no longer than %MAX_JIFFY_OFFSET
  *
  * Waits until no invalidation of the range is going on, and reads the CPU page
  * table into &hmm_range.hmm_pfns by hmm_range_fault(), which faults in what
@@ -645,8 +655,10 @@ int hmm_mirror_range_fault(struct hmm_mirror_range *range, unsigned long timeout
 	if (!range || WARN_ON_ONCE(!range->hmm))
 		return -EINVAL;
 
-	deadline = jiffies +
-		   (timeout ?: msecs_to_jiffies(HMM_RANGE_DEFAULT_TIMEOUT));
+	if (!timeout)
+		timeout = msecs_to_jiffies(HMM_RANGE_DEFAULT_TIMEOUT);
+	/* What is longer would lie in the past */
+	deadline = jiffies + min(timeout, MAX_JIFFY_OFFSET);
 
 	mm = range->notifier.mm;
 	if (!mmget_not_zero(mm))
@@ -681,7 +693,7 @@ EXPORT_SYMBOL_GPL(hmm_mirror_range_fault);
  * When this returns the registry has forgotten the range; it may be freed, or
  * begun again.
  *
- * Context: any that may take a spinlock; does not sleep.
+ * Context: any but interrupt context; does not sleep.
  */
 void hmm_mirror_range_end(struct hmm_mirror_range *range)
 {

@@ -100,8 +100,8 @@ enum hmm_update_type {
 /**
  * struct hmm_update - one update of the CPU page table
  * @start: first address that changes, in bytes, inclusive, page aligned
- * @end: first address that does not, in bytes, exclusive; %ULONG_MAX when the
- *	whole address space goes away
+ * @end: first address that does not, in bytes, exclusive, page aligned; or
+ *	%ULONG_MAX for all that there is
  * @event: why, see &enum mmu_notifier_event; %MMU_NOTIFY_RELEASE when the
  *	process exits
  * @owner: who asked for it, for %MMU_NOTIFY_MIGRATE and %MMU_NOTIFY_EXCLUSIVE;
@@ -246,6 +246,10 @@ static inline bool hmm_mirror_range_valid(const struct hmm_mirror_range *range)
 }
 
 struct mm_struct *hmm_mirror_get_mm(int pidfd);
+
+#if IS_ENABLED(CONFIG_KUNIT)
+void *hmm_mirror_alloc(size_t size);	/* for mm/tests/hmm_kunit.c */
+#endif
 
 #endif /* CONFIG_HMM_MIRROR */
 

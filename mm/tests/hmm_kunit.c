@@ -31,8 +31,6 @@
 #include <linux/spinlock.h>
 #include <linux/uaccess.h>
 
-MODULE_IMPORT_NS("EXPORTED_FOR_KUNIT_TESTING");
-
 /* Upper bound of what should be over at once; a test that hangs ends here */
 #define HMM_TEST_PATIENCE	(10 * HZ)
 /* How long a callback is held up, or what should be waiting is watched */
@@ -46,14 +44,21 @@ MODULE_IMPORT_NS("EXPORTED_FOR_KUNIT_TESTING");
 /* A WARN_ON_ONCE() without GENERIC_BUG is used up even while it is suppressed */
 #ifdef kunit_warning_suppress
 #define HMM_TEST_WARNS(test, statement)					\
-	kunit_warning_suppress(test) {					\
+do {									\
+	struct kunit *__test = (test);					\
+									\
+	kunit_warning_suppress(__test) {				\
 		statement;						\
 		if (IS_ENABLED(CONFIG_GENERIC_BUG))			\
-			KUNIT_EXPECT_SUPPRESSED_WARNING_COUNT(test, 1);	\
-	}
+			KUNIT_EXPECT_SUPPRESSED_WARNING_COUNT(__test, 1); \
+	}								\
+} while (0)
 #else
 #define HMM_TEST_WARNS(test, statement)					\
-	kunit_skip(test, "a WARNING would taint this kernel")
+do {									\
+	kunit_skip(test, "a WARNING would taint this kernel");		\
+	statement;							\
+} while (0)
 #endif
 
 /* Address spaces */
@@ -199,7 +204,7 @@ static bool hmm_test_mm_count_falls_to(struct mm_struct *mm, int count)
 		if (time_after(jiffies, deadline))
 			return false;
 		mmu_notifier_synchronize();
-		msleep(1);
+		usleep_range(500, 2000);
 	}
 	return true;
 }
@@ -534,6 +539,15 @@ static void hmm_test_end(struct mmu_notifier_range *inv)
 	mmu_notifier_invalidate_range_end(inv);
 }
 
+/* One invalidation, by munmap() */
+static void hmm_test_unmap_one(struct kunit *test, struct mm_struct *mm)
+{
+	unsigned long addr = hmm_test_map(test, mm, 1, PROT_READ | PROT_WRITE);
+
+	KUNIT_ASSERT_EQ(test, 0, hmm_test_write(mm, addr, 1));
+	KUNIT_ASSERT_EQ(test, 0, hmm_test_unmap(mm, addr, 1));
+}
+
 /* Nothing may be left of invalidations that have ended */
 static void hmm_test_expect_idle(struct kunit *test, struct hmm_test_dev *dev)
 {
@@ -624,6 +638,35 @@ static void hmm_register_interrupted(struct kunit *test)
 	hmm_test_register(test, dev, mm);
 }
 
+static int hmm_test_allocs_left;
+
+static void *hmm_test_alloc(size_t size)
+{
+	return hmm_test_allocs_left-- > 0 ? kzalloc(size, GFP_KERNEL) : NULL;
+}
+
+static void hmm_register_out_of_memory(struct kunit *test)
+{
+	struct mm_struct *mm = hmm_test_mm(test);
+	int count = atomic_read(&mm->mm_count);
+	struct hmm_test_dev *dev = hmm_test_dev(test, &hmm_test_ops);
+	int allowed;
+
+	/* A mirror that may sleep takes two allocations; the second may fail too */
+	kunit_activate_static_stub(test, hmm_mirror_alloc, hmm_test_alloc);
+	for (allowed = 0; allowed < 2; allowed++) {
+		hmm_test_allocs_left = allowed;
+		KUNIT_EXPECT_EQ(test, -ENOMEM, hmm_test_try_register(dev, mm));
+		KUNIT_EXPECT_TRUE(test, hmm_test_mm_count_falls_to(mm, count));
+	}
+	hmm_test_allocs_left = 2;
+	hmm_test_register(test, dev, mm);
+	kunit_deactivate_static_stub(test, hmm_mirror_alloc);
+
+	hmm_test_unmap_one(test, mm);
+	KUNIT_EXPECT_EQ(test, dev->calls, 1);
+}
+
 static void hmm_unregister_twice(struct kunit *test)
 {
 	struct mm_struct *mm = hmm_test_mm(test);
@@ -660,15 +703,6 @@ static void hmm_one_hmm_per_mm(struct kunit *test)
 	/* And made anew */
 	hmm_test_register(test, a, mm);
 	KUNIT_EXPECT_EQ(test, with_mirror, atomic_read(&mm->mm_count));
-}
-
-/* Returns how many callbacks one munmap() of one page made */
-static void hmm_test_unmap_one(struct kunit *test, struct mm_struct *mm)
-{
-	unsigned long addr = hmm_test_map(test, mm, 1, PROT_READ | PROT_WRITE);
-
-	KUNIT_ASSERT_EQ(test, 0, hmm_test_write(mm, addr, 1));
-	KUNIT_ASSERT_EQ(test, 0, hmm_test_unmap(mm, addr, 1));
 }
 
 static void hmm_several_mirrors(struct kunit *test)
@@ -1056,7 +1090,7 @@ static void hmm_fault_outlives_process(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, job->ret, 0);
 
 	while (!READ_ONCE(dev->released) && time_before(jiffies, deadline))
-		msleep(1);
+		usleep_range(500, 2000);
 	KUNIT_EXPECT_EQ(test, dev->released, 1);
 	KUNIT_EXPECT_FALSE(test, hmm_test_valid(dev, fault.range));
 }
@@ -1387,7 +1421,8 @@ static void hmm_fault_invalidates_itself(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, 0, hmm_test_read(mm, addr, &value));
 	range = hmm_test_begin(test, dev, addr, 1, flags);
 	pfns = range->range.hmm_pfns;
-	KUNIT_EXPECT_EQ(test, 0, hmm_mirror_range_fault(range, 0));
+	/* Taking two rounds, it also shows that no time limit is too long */
+	KUNIT_EXPECT_EQ(test, 0, hmm_mirror_range_fault(range, ULONG_MAX));
 	KUNIT_EXPECT_TRUE(test, hmm_test_valid(dev, range));
 	KUNIT_EXPECT_TRUE(test, pfns[0] & HMM_PFN_WRITE);
 	KUNIT_EXPECT_EQ(test, dev->calls, 1);
@@ -1848,7 +1883,7 @@ static void hmm_nonblock_mixed_mirrors(struct kunit *test)
  */
 struct hmm_stress {
 	struct hmm_mirror mirror;
-	struct mutex lock;
+	struct mutex lock;		/* the "driver's lock" */
 	struct mm_struct *mm;
 	unsigned long base;
 	unsigned long deadline;
@@ -2130,6 +2165,7 @@ static struct kunit_case hmm_test_cases[] = {
 	KUNIT_CASE(hmm_register_dead_mm),
 	KUNIT_CASE(hmm_register_twice),
 	KUNIT_CASE(hmm_register_interrupted),
+	KUNIT_CASE(hmm_register_out_of_memory),
 	KUNIT_CASE(hmm_unregister_twice),
 	KUNIT_CASE(hmm_one_hmm_per_mm),
 	KUNIT_CASE(hmm_several_mirrors),
@@ -2179,6 +2215,7 @@ static struct kunit_suite hmm_test_suite = {
 	.name = "hmm_mirror",
 	.test_cases = hmm_test_cases,
 };
+
 kunit_test_suite(hmm_test_suite);
 
 MODULE_DESCRIPTION("KUnit tests of HMM mirroring");
