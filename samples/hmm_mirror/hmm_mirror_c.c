@@ -1,0 +1,634 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A fake device that mirrors a process, in C and in the style of 2017: the
+ * callback is sync_cpu_device_pagetables(), and no more is asked of the registry
+ * than what it always offered, but for the device page faults, which are new.
+ *
+ * Each open file is a device context with a page table of its own.  The ioctls
+ * are described in hmm_mirror_uapi.h; the same device in Rust is
+ * hmm_mirror_rust.rs.
+ */
+#include <linux/cleanup.h>
+#include <linux/compat.h>
+#include <linux/fs.h>
+#include <linux/highmem.h>
+#include <linux/hmm.h>
+#include <linux/miscdevice.h>
+#include <linux/mm.h>
+#include <linux/module.h>
+#include <linux/mutex.h>
+#include <linux/overflow.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+#include <linux/spinlock.h>
+#include <linux/uaccess.h>
+
+#include "hmm_mirror_uapi.h"
+
+#define LEVELS		4
+#define SLOT_BITS	9
+#define SLOTS		BIT(SLOT_BITS)
+#define SLOT_SHIFT(level) (PAGE_SHIFT + (level) * SLOT_BITS)
+#define ADDR_END	BIT(SLOT_SHIFT(LEVELS))
+
+#define FAULT_PAGES	512	/* faulted in at once */
+#define FAULT_TRIES	100	/* when updates come in between */
+#define SPARE_TABLES	(2 * (LEVELS - 1))
+
+/*
+ * A table.  On the last level a slot is an entry: the hmm_pfn that the fault has
+ * read, which has HMM_PFN_VALID set, or 0.  Above it is a table, or NULL.
+ */
+struct table {
+	unsigned int used;
+	union {
+		unsigned long entry[SLOTS];
+		struct table *table[SLOTS];
+	};
+};
+
+/* An open file */
+struct context {
+	struct hmm_mirror mirror;
+	struct mutex bind_lock;		/* one HMM_MIRROR_IOC_BIND at a time */
+	bool bound;			/* mirror is registered; never reset */
+	spinlock_t lock;		/* callback and commit; protects the rest */
+	struct table *root;
+	struct hmm_mirror_stats stats;
+};
+
+/* Tables are allocated before @lock is taken, which reclaim may need. */
+struct spare {
+	unsigned int nr;
+	struct table *table[SPARE_TABLES];
+};
+
+static struct table *table_alloc(void)
+{
+	return kzalloc(sizeof(struct table), GFP_KERNEL);
+}
+
+static unsigned long *entry_slot(struct table *table, unsigned long addr)
+{
+	return &table->entry[(addr >> PAGE_SHIFT) % SLOTS];
+}
+
+static struct table **table_slot(struct table *table, unsigned long addr,
+				 int level)
+{
+	return &table->table[(addr >> SLOT_SHIFT(level)) % SLOTS];
+}
+
+static unsigned long entry_get(struct context *ctx, unsigned long addr)
+{
+	struct table *table = ctx->root;
+	int level;
+
+	lockdep_assert_held(&ctx->lock);
+
+	if (addr >= ADDR_END)
+		return 0;
+	for (level = LEVELS - 1; level && table; level--)
+		table = *table_slot(table, addr, level);
+	return table ? *entry_slot(table, addr) : 0;
+}
+
+/* -EAGAIN: @spare has run out of tables. */
+static int entry_set(struct context *ctx, unsigned long addr,
+		     unsigned long entry, struct spare *spare)
+{
+	struct table *table = ctx->root;
+	int level;
+
+	lockdep_assert_held(&ctx->lock);
+
+	if (addr >= ADDR_END)
+		return -EINVAL;
+	for (level = LEVELS - 1; level; level--) {
+		struct table **slot = table_slot(table, addr, level);
+
+		if (!*slot) {
+			if (!spare->nr)
+				return -EAGAIN;
+			*slot = spare->table[--spare->nr];
+			table->used++;
+			ctx->stats.tables++;
+		}
+		table = *slot;
+	}
+	if (!*entry_slot(table, addr)) {
+		table->used++;
+		ctx->stats.pages++;
+	}
+	*entry_slot(table, addr) = entry;
+	return 0;
+}
+
+/* Takes out what maps [start, end) below @table, and frees emptied tables. */
+static void entries_clear(struct context *ctx, struct table *table, int level,
+			  unsigned long start, unsigned long end)
+{
+	unsigned long addr, next;
+
+	for (addr = start; addr < end && table->used; addr = next) {
+		next = min(((addr >> SLOT_SHIFT(level)) + 1) << SLOT_SHIFT(level),
+			   end);
+		if (!level) {
+			unsigned long *slot = entry_slot(table, addr);
+
+			if (*slot) {
+				*slot = 0;
+				table->used--;
+				ctx->stats.pages--;
+				ctx->stats.invalidated++;
+			}
+		} else {
+			struct table **slot = table_slot(table, addr, level);
+
+			if (!*slot)
+				continue;
+			entries_clear(ctx, *slot, level - 1, addr, next);
+			if (!(*slot)->used) {
+				kfree(*slot);
+				*slot = NULL;
+				table->used--;
+				ctx->stats.tables--;
+			}
+		}
+	}
+}
+
+static unsigned int missing_at(struct context *ctx, unsigned long addr)
+{
+	struct table *table = ctx->root;
+	int level;
+
+	for (level = LEVELS - 1; level; level--) {
+		table = *table_slot(table, addr, level);
+		if (!table)
+			return level;
+	}
+	return 0;
+}
+
+static void spare_free(struct spare *spare)
+{
+	while (spare->nr)
+		kfree(spare->table[--spare->nr]);
+}
+
+/* Allocate what the page table lacks to map up to FAULT_PAGES pages. */
+static int spare_alloc(struct context *ctx, unsigned long start,
+		       unsigned long end, struct spare *spare)
+{
+	unsigned int missing;
+
+	spin_lock(&ctx->lock);
+	missing = missing_at(ctx, start);
+	if (start >> SLOT_SHIFT(1) != (end - 1) >> SLOT_SHIFT(1))
+		missing += missing_at(ctx, end - 1);
+	spin_unlock(&ctx->lock);
+
+	while (spare->nr < missing) {
+		struct table *table = table_alloc();
+
+		if (!table)
+			return -ENOMEM;
+		spare->table[spare->nr++] = table;
+	}
+	return 0;
+}
+
+static void context_sync(struct hmm_mirror *mirror, enum hmm_update_type type,
+			 unsigned long start, unsigned long end)
+{
+	struct context *ctx = container_of(mirror, struct context, mirror);
+
+	spin_lock(&ctx->lock);
+	ctx->stats.invalidations++;
+	entries_clear(ctx, ctx->root, LEVELS - 1, start, min(end, ADDR_END));
+	spin_unlock(&ctx->lock);
+}
+
+static void context_gone(struct hmm_mirror *mirror)
+{
+	struct context *ctx = container_of(mirror, struct context, mirror);
+
+	spin_lock(&ctx->lock);
+	ctx->stats.dead = 1;
+	spin_unlock(&ctx->lock);
+}
+
+static const struct hmm_mirror_ops context_ops = {
+	.sync_cpu_device_pagetables	= context_sync,
+	.release			= context_gone,
+	.flags				= HMM_MIRROR_ATOMIC,
+};
+
+/*
+ * A device page fault: reads the CPU page table and puts what is there into the
+ * device's.  Adds to @filled how many pages that were.
+ */
+static int context_fault(struct context *ctx, unsigned long start,
+			 unsigned long end, unsigned long *pfns,
+			 unsigned long request, u64 *filled)
+{
+	struct hmm_mirror_range range = {
+		.range = {
+			.start = start,
+			.end = end,
+			.hmm_pfns = pfns,
+			.default_flags = request,
+		},
+	};
+	struct spare spare = { };
+	unsigned int tries;
+	int ret;
+
+	ret = hmm_mirror_range_begin(&range, &ctx->mirror);
+	if (ret)
+		return ret;
+
+	for (tries = 0; tries < FAULT_TRIES; tries++) {
+		unsigned long i, n = 0;
+
+		ret = spare_alloc(ctx, start, end, &spare);
+		if (!ret)
+			ret = hmm_mirror_range_fault(&range, 0);
+		if (ret)
+			break;
+
+		spin_lock(&ctx->lock);
+		if (!hmm_mirror_range_valid(&range))
+			ret = -EAGAIN;
+		for (i = 0; !ret && i < (end - start) >> PAGE_SHIFT; i++) {
+			if (!(pfns[i] & HMM_PFN_VALID))
+				continue;
+			ret = entry_set(ctx, start + (i << PAGE_SHIFT), pfns[i],
+					&spare);
+			n += !ret;
+		}
+		if (!ret) {
+			ctx->stats.mapped += n;
+			ctx->stats.faults++;
+			ctx->stats.retries += tries;
+			*filled += n;
+		}
+		spin_unlock(&ctx->lock);
+		if (ret != -EAGAIN)
+			break;
+	}
+	hmm_mirror_range_end(&range);
+	spare_free(&spare);
+	return ret == -EAGAIN ? -EBUSY : ret;
+}
+
+static int context_bind(struct context *ctx, const struct hmm_mirror_bind *arg)
+{
+	struct mm_struct *mm;
+	struct table *root;
+	int ret;
+
+	if (arg->flags)
+		return -EINVAL;
+
+	guard(mutex)(&ctx->bind_lock);
+	if (ctx->bound)
+		return -EBUSY;
+
+	mm = hmm_mirror_get_mm(arg->pidfd);
+	if (IS_ERR(mm))
+		return PTR_ERR(mm);
+
+	root = table_alloc();
+	ret = root ? mmap_write_lock_killable(mm) : -ENOMEM;
+	if (!ret) {
+		/* The callback may come before it is registered for good */
+		ctx->root = root;
+		ctx->stats.tables = 1;
+		ctx->mirror.ops = &context_ops;
+		ret = hmm_mirror_register(&ctx->mirror, mm);
+		mmap_write_unlock(mm);
+	}
+	mmput(mm);
+	if (ret) {
+		kfree(root);
+		return ret;
+	}
+	/* Pairs with the smp_load_acquire() in context_call() */
+	smp_store_release(&ctx->bound, true);
+	return 0;
+}
+
+static int context_map(struct context *ctx, struct hmm_mirror_map *arg)
+{
+	unsigned long *pfns, addr, end, request;
+	int ret = 0;
+
+	switch (arg->flags) {
+	case 0:
+		request = HMM_PFN_REQ_FAULT;
+		break;
+	case HMM_MIRROR_MAP_WRITE:
+		request = HMM_PFN_REQ_FAULT | HMM_PFN_REQ_WRITE;
+		break;
+	case HMM_MIRROR_MAP_PRESENT:
+		request = 0;
+		break;
+	default:
+		return -EINVAL;
+	}
+	addr = arg->addr;
+	if (arg->reserved || !arg->len ||
+	    check_add_overflow(arg->addr, arg->len, &end) ||
+	    !PAGE_ALIGNED(addr | end))
+		return -EINVAL;
+
+	pfns = kvcalloc(FAULT_PAGES, sizeof(*pfns), GFP_KERNEL);
+	if (!pfns)
+		return -ENOMEM;
+
+	arg->pages = 0;
+	while (addr < end && !ret) {
+		unsigned long next = end - addr > FAULT_PAGES * PAGE_SIZE ?
+				     addr + FAULT_PAGES * PAGE_SIZE : end;
+
+		if (signal_pending(current))
+			ret = -EINTR;
+		else
+			ret = context_fault(ctx, addr, next, pfns, request,
+					    &arg->pages);
+		addr = next;
+	}
+	kvfree(pfns);
+	return ret;
+}
+
+/*
+ * One access of the device to bytes of one page: follows the page table, and
+ * faults while there is no entry that permits it.
+ */
+static int context_access(struct context *ctx, unsigned long addr, void *bytes,
+			  size_t len, bool write)
+{
+	unsigned long need = HMM_PFN_VALID | (write ? HMM_PFN_WRITE : 0);
+	unsigned int tries;
+
+	for (tries = 0; tries < FAULT_TRIES; tries++) {
+		unsigned long entry, pfn = 0;
+		u64 filled = 0;
+		int ret;
+
+		spin_lock(&ctx->lock);
+		entry = entry_get(ctx, addr);
+		if ((entry & need) == need) {
+			struct page *page = hmm_pfn_to_page(entry);
+
+			/*
+			 * The page is there: to go, it needs context_sync(), which
+			 * needs the lock.
+			 */
+			if (write) {
+				memcpy_to_page(page, offset_in_page(addr), bytes,
+					       len);
+				/* The CPU's entry is not dirty after MADV_FREE */
+				set_page_dirty(page);
+				ctx->stats.written_bytes += len;
+			} else {
+				memcpy_from_page(bytes, page,
+						 offset_in_page(addr), len);
+				ctx->stats.read_bytes += len;
+			}
+			ctx->stats.accesses++;
+			spin_unlock(&ctx->lock);
+			return 0;
+		}
+		spin_unlock(&ctx->lock);
+
+		ret = context_fault(ctx, addr & PAGE_MASK,
+				    (addr & PAGE_MASK) + PAGE_SIZE, &pfn,
+				    HMM_PFN_REQ_FAULT |
+				    (write ? HMM_PFN_REQ_WRITE : 0), &filled);
+		if (ret)
+			return ret;
+	}
+	return -EBUSY;
+}
+
+static int context_rw(struct context *ctx, struct hmm_mirror_rw *arg, bool write)
+{
+	unsigned long end;
+	void *bytes;
+	int ret = 0;
+
+	if (check_add_overflow(arg->addr, arg->len, &end))
+		return -EINVAL;
+
+	bytes = kmalloc(PAGE_SIZE, GFP_KERNEL);
+	if (!bytes)
+		return -ENOMEM;
+
+	arg->done = 0;
+	while (arg->done < arg->len && !ret) {
+		unsigned long addr = arg->addr + arg->done;
+		void __user *user = u64_to_user_ptr(arg->buf + arg->done);
+		size_t len = min_t(u64, PAGE_SIZE - offset_in_page(addr),
+				   arg->len - arg->done);
+
+		if (signal_pending(current))
+			ret = -EINTR;
+		else if (write && copy_from_user(bytes, user, len))
+			ret = -EFAULT;
+		else
+			ret = context_access(ctx, addr, bytes, len, write);
+		if (!ret && !write && copy_to_user(user, bytes, len))
+			ret = -EFAULT;
+		if (!ret)
+			arg->done += len;
+	}
+	kfree(bytes);
+	return ret;
+}
+
+struct dump {
+	struct hmm_mirror_entry *entry;
+	unsigned int nr;
+	unsigned int capacity;
+};
+
+/* Returns the address to go on at, which is @end where all had room. */
+static unsigned long dump_table(struct table *table, int level,
+				unsigned long start, unsigned long end,
+				struct dump *dump)
+{
+	unsigned long addr, next;
+
+	for (addr = start; addr < end; addr = next) {
+		next = min(((addr >> SLOT_SHIFT(level)) + 1) << SLOT_SHIFT(level),
+			   end);
+		if (!level) {
+			unsigned long entry = *entry_slot(table, addr);
+
+			if (!entry)
+				continue;
+			if (dump->nr == dump->capacity)
+				return addr & PAGE_MASK;
+			dump->entry[dump->nr++] = (struct hmm_mirror_entry) {
+				.addr = addr & PAGE_MASK,
+				.pfn = entry & ~HMM_PFN_FLAGS,
+				.flags = entry & HMM_PFN_WRITE ?
+					 HMM_MIRROR_ENTRY_WRITE : 0,
+				.order = hmm_pfn_to_map_order(entry),
+			};
+		} else if (*table_slot(table, addr, level)) {
+			unsigned long at;
+
+			at = dump_table(*table_slot(table, addr, level),
+					level - 1, addr, next, dump);
+			if (at != next)
+				return at;
+		}
+	}
+	return end;
+}
+
+static int context_dump(struct context *ctx, struct hmm_mirror_dump *arg)
+{
+	unsigned long end = min(arg->end, ADDR_END);
+	struct dump dump = { };
+	unsigned long at = end;
+	int ret = 0;
+
+	if (arg->start > arg->end || !arg->capacity)
+		return -EINVAL;
+
+	dump.capacity = min(arg->capacity, FAULT_PAGES);
+	dump.entry = kvcalloc(dump.capacity, sizeof(*dump.entry), GFP_KERNEL);
+	if (!dump.entry)
+		return -ENOMEM;
+
+	spin_lock(&ctx->lock);
+	if (arg->start < end)
+		at = dump_table(ctx->root, LEVELS - 1, arg->start, end, &dump);
+	spin_unlock(&ctx->lock);
+
+	if (copy_to_user(u64_to_user_ptr(arg->entries), dump.entry,
+			 dump.nr * sizeof(*dump.entry))) {
+		ret = -EFAULT;
+	} else {
+		arg->start = at == end ? arg->end : at;
+		arg->count = dump.nr;
+	}
+	kvfree(dump.entry);
+	return ret;
+}
+
+static int context_open(struct inode *inode, struct file *file)
+{
+	struct context *ctx = kzalloc(sizeof(*ctx), GFP_KERNEL);
+
+	if (!ctx)
+		return -ENOMEM;
+	mutex_init(&ctx->bind_lock);
+	spin_lock_init(&ctx->lock);
+	file->private_data = ctx;
+	return 0;
+}
+
+static int context_release(struct inode *inode, struct file *file)
+{
+	struct context *ctx = file->private_data;
+
+	if (ctx->bound) {
+		spin_lock(&ctx->lock);
+		entries_clear(ctx, ctx->root, LEVELS - 1, 0, ADDR_END);
+		spin_unlock(&ctx->lock);
+		hmm_mirror_unregister(&ctx->mirror);
+		kfree(ctx->root);
+	}
+	mutex_destroy(&ctx->bind_lock);
+	kfree(ctx);
+	return 0;
+}
+
+union argument {
+	struct hmm_mirror_bind bind;
+	struct hmm_mirror_map map;
+	struct hmm_mirror_rw rw;
+	struct hmm_mirror_dump dump;
+	struct hmm_mirror_stats stats;
+};
+
+static int context_call(struct context *ctx, unsigned int cmd, union argument *arg)
+{
+	/* Pairs with the smp_store_release() in context_bind() */
+	if (cmd != HMM_MIRROR_IOC_BIND && !smp_load_acquire(&ctx->bound))
+		return -ENXIO;
+
+	switch (cmd) {
+	case HMM_MIRROR_IOC_BIND:
+		return context_bind(ctx, &arg->bind);
+	case HMM_MIRROR_IOC_MAP:
+		return context_map(ctx, &arg->map);
+	case HMM_MIRROR_IOC_READ:
+		return context_rw(ctx, &arg->rw, false);
+	case HMM_MIRROR_IOC_WRITE:
+		return context_rw(ctx, &arg->rw, true);
+	case HMM_MIRROR_IOC_DUMP:
+		return context_dump(ctx, &arg->dump);
+	case HMM_MIRROR_IOC_STATS:
+		spin_lock(&ctx->lock);
+		arg->stats = ctx->stats;
+		spin_unlock(&ctx->lock);
+		return 0;
+	}
+	return -ENOTTY;
+}
+
+static long context_ioctl(struct file *file, unsigned int cmd, unsigned long user)
+{
+	size_t size = _IOC_SIZE(cmd);
+	union argument arg = { };
+	int ret;
+
+	switch (cmd) {
+	case HMM_MIRROR_IOC_BIND:
+	case HMM_MIRROR_IOC_MAP:
+	case HMM_MIRROR_IOC_READ:
+	case HMM_MIRROR_IOC_WRITE:
+	case HMM_MIRROR_IOC_DUMP:
+	case HMM_MIRROR_IOC_STATS:
+		break;
+	default:
+		return -ENOTTY;
+	}
+
+	if (_IOC_DIR(cmd) & _IOC_WRITE &&
+	    copy_from_user(&arg, (void __user *)user, size))
+		return -EFAULT;
+	ret = context_call(file->private_data, cmd, &arg);
+	/* What a call has done before it failed is given back as well. */
+	if (_IOC_DIR(cmd) & _IOC_READ && ret != -ENXIO &&
+	    copy_to_user((void __user *)user, &arg, size))
+		return -EFAULT;
+	return ret;
+}
+
+static const struct file_operations context_fops = {
+	.owner		= THIS_MODULE,
+	.open		= context_open,
+	.release	= context_release,
+	.unlocked_ioctl	= context_ioctl,
+	.compat_ioctl	= compat_ptr_ioctl,
+};
+
+static struct miscdevice context_misc = {
+	.minor	= MISC_DYNAMIC_MINOR,
+	.name	= "hmm_mirror_c",
+	.fops	= &context_fops,
+};
+module_misc_device(context_misc);
+
+MODULE_DESCRIPTION("Fake device that mirrors a process, in C");
+MODULE_LICENSE("GPL");
