@@ -261,6 +261,9 @@ static void *noise(void *arg)
 		device_write(work.noise_fd,
 			     addr + offsetof(struct stamp, noise), &count,
 			     sizeof(count), NULL);
+		/* Leave some time to the others, on a small machine. */
+		if (!(count % 16))
+			usleep(500);
 	}
 	return NULL;
 }
@@ -576,30 +579,30 @@ static void step_ksm(void)
 		printf("workload: no KSM here: %s\n", strerror(errno));
 		return;
 	}
-	memory = mmap(NULL, ARENA_SIZE, PROT_READ | PROT_WRITE,
+	memory = mmap(NULL, HUGE_SIZE, PROT_READ | PROT_WRITE,
 		      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (memory == MAP_FAILED)
 		err(1, "mmap");
-	memset(memory, 1, ARENA_SIZE);
+	memset(memory, 1, HUGE_SIZE);
 	device_writes(memory, work.page);
-	madvise(memory, ARENA_SIZE, MADV_MERGEABLE);
+	madvise(memory, HUGE_SIZE, MADV_MERGEABLE);
 	sys_write("/sys/kernel/mm/ksm/pages_to_scan", "2000");
 	sys_write("/sys/kernel/mm/ksm/sleep_millisecs", "10");
 	sys_write(run, "1");
 	/* The device looks on while pages are merged. */
 	for (i = 0; i < 50 && merged < 2; i++) {
 		usleep(100000);
-		device_sees(memory, ARENA_SIZE);
+		device_sees(memory, HUGE_SIZE);
 		in_step();
-		merged = device_merged(memory, ARENA_SIZE);
+		merged = device_merged(memory, HUGE_SIZE);
 	}
 	printf("workload: %zu pages are merged into one\n", merged);
-	device_writes(memory, ARENA_SIZE / 2);
-	device_sees(memory, ARENA_SIZE);
+	device_writes(memory, HUGE_SIZE / 2);
+	device_sees(memory, HUGE_SIZE);
 	in_step();
 	sys_write(run, "2");
-	check(memory, ARENA_SIZE);
-	munmap(memory, ARENA_SIZE);
+	check(memory, HUGE_SIZE);
+	munmap(memory, HUGE_SIZE);
 }
 
 static void step_truncate(void)
