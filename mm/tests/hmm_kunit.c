@@ -267,6 +267,7 @@ struct hmm_test_dev {
 	unsigned int done;
 	unsigned int syncs;		/* of these, by the 2017 callback */
 	unsigned int released;
+	struct task_struct *releaser;
 	struct hmm_update last;
 
 	bool gone;			/* unregistered, so there must be no call */
@@ -372,6 +373,7 @@ static void hmm_test_release(struct hmm_mirror *mirror)
 	hmm_test_enter(dev);
 	spin_lock(&dev->lock);
 	dev->released++;
+	dev->releaser = current;
 	if (dev->last.event != MMU_NOTIFY_RELEASE)
 		dev->early++;
 	if (dev->peer && dev->peer->last.event != MMU_NOTIFY_RELEASE)
@@ -1092,6 +1094,8 @@ static void hmm_fault_outlives_process(struct kunit *test)
 	while (!READ_ONCE(dev->released) && time_before(jiffies, deadline))
 		usleep_range(500, 2000);
 	KUNIT_EXPECT_EQ(test, dev->released, 1);
+	/* Who faults may hold locks that exit_mmap() must not meet */
+	KUNIT_EXPECT_PTR_NE(test, dev->releaser, job->task);
 	KUNIT_EXPECT_FALSE(test, hmm_test_valid(dev, fault.range));
 }
 
@@ -1502,6 +1506,32 @@ static void hmm_fault_waits_for_invalidation(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, fault.range->range.hmm_pfns[0] & HMM_PFN_VALID);
 }
 
+/*
+ * Fault while @inv, which hits the range, goes on: in a thread of its own, so that
+ * the end of @inv can set it free should it wait for longer than it may.
+ */
+static int hmm_test_fault_blocked(struct kunit *test,
+				  struct hmm_mirror_range *range,
+				  unsigned long timeout,
+				  struct mmu_notifier_range *inv)
+{
+	struct hmm_test_fault *fault = kunit_kzalloc(test, sizeof(*fault),
+						     GFP_KERNEL);
+	struct hmm_test_job *job;
+	bool ended;
+
+	KUNIT_ASSERT_NOT_NULL(test, fault);
+	fault->range = range;
+	fault->timeout = timeout;
+	job = hmm_test_job(test, hmm_test_fault_job, fault);
+	ended = wait_for_completion_timeout(&job->done, HMM_TEST_PATIENCE);
+	KUNIT_EXPECT_FALSE(test, hmm_mirror_range_valid(range));
+	hmm_test_end(inv);
+	hmm_test_finish(test, job);
+	KUNIT_EXPECT_TRUE_MSG(test, ended, "waits without a bound");
+	return job->ret;
+}
+
 /* A range that was valid, collided with what still goes on, and is tried again */
 static void hmm_fault_waits_when_restarted(struct kunit *test)
 {
@@ -1515,9 +1545,8 @@ static void hmm_fault_waits_when_restarted(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, 0, hmm_mirror_range_fault(range, 0));
 	hmm_test_start(&inv, mm, addr, 1);
 	KUNIT_EXPECT_FALSE(test, hmm_test_valid(dev, range));
-	KUNIT_EXPECT_EQ(test, -EBUSY, hmm_mirror_range_fault(range, 1));
-	KUNIT_EXPECT_FALSE(test, hmm_test_valid(dev, range));
-	hmm_test_end(&inv);
+	KUNIT_EXPECT_EQ(test, -EBUSY, hmm_test_fault_blocked(test, range, 1,
+							     &inv));
 	/* That it is over does not make valid what was read before */
 	KUNIT_EXPECT_FALSE(test, hmm_test_valid(dev, range));
 	KUNIT_EXPECT_EQ(test, 0, hmm_mirror_range_fault(range, 0));
@@ -1537,14 +1566,14 @@ static void hmm_fault_times_out(struct kunit *test)
 	hmm_test_start(&inv, mm, addr, 1);
 	range = hmm_test_begin(test, dev, addr, 1, HMM_PFN_REQ_FAULT);
 	start = jiffies;
-	KUNIT_EXPECT_EQ(test, -EBUSY, hmm_mirror_range_fault(range, timeout));
+	KUNIT_EXPECT_EQ(test, -EBUSY, hmm_test_fault_blocked(test, range, timeout,
+							     &inv));
 	took = jiffies - start;
 	KUNIT_EXPECT_GE(test, took, timeout);
 	KUNIT_EXPECT_LT(test, took, HMM_TEST_PATIENCE);
 	KUNIT_EXPECT_FALSE(test, hmm_test_valid(dev, range));
 
 	/* The time limit is one of the fault, not of the range */
-	hmm_test_end(&inv);
 	KUNIT_EXPECT_EQ(test, 0, hmm_mirror_range_fault(range, timeout));
 	KUNIT_EXPECT_TRUE(test, hmm_test_valid(dev, range));
 	hmm_test_expect_idle(test, dev);
