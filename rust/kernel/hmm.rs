@@ -322,6 +322,7 @@ pub struct Mirror<T: MirrorOps> {
     raw: Opaque<bindings::hmm_mirror>,
     #[pin]
     locked: Lock<Locked<T>, T::Lock>,
+    end_address: usize,
 }
 
 // SAFETY: `raw` may be used and unregistered from any thread, and `locked` is a lock of data that
@@ -377,6 +378,8 @@ impl<T: MirrorOps> Mirror<T> {
                 name,
                 key,
             ),
+            // SAFETY: `mm` is valid, and this does not change.
+            end_address: unsafe { (*mm.as_raw()).__bindgen_anon_1.task_size },
             // Registered last: callbacks may come before this is over.
             _: {
                 // SAFETY: `mm` has users, so its mmap lock is there.
@@ -396,6 +399,12 @@ impl<T: MirrorOps> Mirror<T> {
                 to_result(ret)?;
             },
         })
+    }
+
+    /// The first address that the address space has no room for, in bytes.
+    #[inline]
+    pub fn end_address(&self) -> usize {
+        self.end_address
     }
 
     /// Locks the device's page table.

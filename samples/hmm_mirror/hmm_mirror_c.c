@@ -53,6 +53,7 @@ struct context {
 	struct hmm_mirror mirror;
 	struct mutex bind_lock;		/* one HMM_MIRROR_IOC_BIND at a time */
 	bool bound;			/* mirror is registered; never reset */
+	unsigned long end_address;	/* of the address space, exclusive */
 	spinlock_t lock;		/* callback and commit; protects the rest */
 	struct table *root;
 	struct hmm_mirror_stats stats;
@@ -307,6 +308,7 @@ static int context_bind(struct context *ctx, const struct hmm_mirror_bind *arg)
 		/* The callback may come before it is registered for good */
 		ctx->root = root;
 		ctx->stats.tables = 1;
+		ctx->end_address = mm->task_size;
 		ctx->mirror.ops = &context_ops;
 		ret = hmm_mirror_register(&ctx->mirror, mm);
 		mmap_write_unlock(mm);
@@ -342,7 +344,7 @@ static int context_map(struct context *ctx, struct hmm_mirror_map *arg)
 	addr = arg->addr;
 	if (arg->reserved || !arg->len ||
 	    check_add_overflow(arg->addr, arg->len, &end) ||
-	    !PAGE_ALIGNED(addr | end))
+	    end > ctx->end_address || !PAGE_ALIGNED(addr | end))
 		return -EINVAL;
 
 	pfns = kvcalloc(FAULT_PAGES, sizeof(*pfns), GFP_KERNEL);
@@ -354,7 +356,7 @@ static int context_map(struct context *ctx, struct hmm_mirror_map *arg)
 		unsigned long next = end - addr > FAULT_PAGES * PAGE_SIZE ?
 				     addr + FAULT_PAGES * PAGE_SIZE : end;
 
-		if (signal_pending(current))
+		if (fatal_signal_pending(current))
 			ret = -EINTR;
 		else
 			ret = context_fault(ctx, addr, next, pfns, request,
@@ -422,7 +424,8 @@ static int context_rw(struct context *ctx, struct hmm_mirror_rw *arg, bool write
 	void *bytes;
 	int ret = 0;
 
-	if (check_add_overflow(arg->addr, arg->len, &end))
+	if (check_add_overflow(arg->addr, arg->len, &end) ||
+	    end > ctx->end_address)
 		return -EINVAL;
 
 	bytes = kmalloc(PAGE_SIZE, GFP_KERNEL);
@@ -436,7 +439,7 @@ static int context_rw(struct context *ctx, struct hmm_mirror_rw *arg, bool write
 		size_t len = min_t(u64, PAGE_SIZE - offset_in_page(addr),
 				   arg->len - arg->done);
 
-		if (signal_pending(current))
+		if (fatal_signal_pending(current))
 			ret = -EINTR;
 		else if (write && copy_from_user(bytes, user, len))
 			ret = -EFAULT;

@@ -179,8 +179,7 @@ impl Context {
             uapi::MAP_PRESENT => Access::Present,
             _ => return Err(EINVAL),
         };
-        let end = arg.addr.checked_add(arg.len).ok_or(EINVAL)?;
-        let (mut addr, end) = (arg.addr as usize, end as usize);
+        let (mut addr, end) = checked(mirror, arg.addr, arg.len)?;
 
         if arg.reserved != 0 || arg.len == 0 || addr % PAGE_SIZE != 0 || end % PAGE_SIZE != 0 {
             return Err(EINVAL);
@@ -191,9 +190,6 @@ impl Context {
         while addr < end {
             let next = end.min(addr.saturating_add(FAULT_PAGES * PAGE_SIZE));
 
-            if current!().signal_pending() {
-                return Err(EINTR);
-            }
             arg.pages += Self::fault(mirror, addr..next, &mut pfns, access)?;
             addr = next;
         }
@@ -230,7 +226,7 @@ impl Context {
         let mut bytes = KVec::from_elem(0u8, PAGE_SIZE, GFP_KERNEL)?;
         let mut pfns = Pfns::new(1, GFP_KERNEL)?;
 
-        for_each_page(arg, |addr, offset, len| {
+        for_each_page(mirror, arg, |addr, offset, len| {
             let done = Self::access(mirror, addr, &mut pfns, Access::Read, |state| {
                 let frame = state.table.get(addr).ok_or(StaleFrame)?;
                 let done = state.read(frame, offset, &mut bytes[..len])?;
@@ -251,7 +247,7 @@ impl Context {
         let mut bytes = KVec::from_elem(0u8, PAGE_SIZE, GFP_KERNEL)?;
         let mut pfns = Pfns::new(1, GFP_KERNEL)?;
 
-        for_each_page(arg, |addr, offset, len| {
+        for_each_page(mirror, arg, |addr, offset, len| {
             from.read_slice(&mut bytes[..len])?;
             Self::access(mirror, addr, &mut pfns, Access::Write, |state| {
                 let frame = state.table.get(addr).ok_or(StaleFrame)?;
@@ -316,22 +312,30 @@ impl Context {
     }
 }
 
+/// The bounds of a range, if it lies within the mirrored address space.
+fn checked(mirror: &Mirror<FakeDevice>, addr: u64, len: u64) -> Result<(usize, usize)> {
+    let end = addr.checked_add(len).ok_or(EINVAL)?;
+
+    if end > mirror.end_address() as u64 {
+        return Err(EINVAL);
+    }
+    Ok((addr as usize, end as usize))
+}
+
 /// Splits an access at the pages' borders. `f` gets an address, the offset in its page and how
 /// many bytes to copy there, and returns how many it copied.
 fn for_each_page(
+    mirror: &Mirror<FakeDevice>,
     arg: &mut uapi::Rw,
     mut f: impl FnMut(usize, usize, usize) -> Result<usize>,
 ) -> Result {
-    arg.addr.checked_add(arg.len).ok_or(EINVAL)?;
+    checked(mirror, arg.addr, arg.len)?;
     arg.done = 0;
     while arg.done < arg.len {
         let addr = (arg.addr + arg.done) as usize;
         let offset = addr % PAGE_SIZE;
         let len = (PAGE_SIZE - offset).min((arg.len - arg.done) as usize);
 
-        if current!().signal_pending() {
-            return Err(EINTR);
-        }
         arg.done += f(addr, offset, len)? as u64;
     }
     Ok(())

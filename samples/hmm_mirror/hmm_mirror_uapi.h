@@ -24,8 +24,8 @@
  *  - unknown flags and non-zero reserved fields are EINVAL, an unknown ioctl
  *    number is ENOTTY, an unreadable argument is EFAULT;
  *  - every call but BIND fails with ENXIO before BIND has succeeded;
- *  - MAP, READ and WRITE may also fail with EINTR (a signal is pending), ENOMEM,
- *    or EBUSY (the range was invalidated again and again: try again).
+ *  - MAP, READ and WRITE may also fail with EINTR (a fatal signal is pending),
+ *    ENOMEM, or EBUSY (the range was invalidated again and again: try again).
  *
  * The pages' frame numbers that DUMP shows are what /proc/PID/pagemap shows to
  * a task with CAP_SYS_ADMIN.  The device nodes are therefore made with mode
@@ -72,8 +72,8 @@ struct hmm_mirror_bind {
  * the call fails with EFAULT at the first page that has no mapping or does not
  * permit reading, and with EPERM at the first that does not permit writing.
  * With PRESENT nothing is faulted in and nothing fails for want of a mapping:
- * pages that the CPU has no entry for are left out, which makes it right for
- * large and sparse ranges.
+ * pages that the CPU has no entry for are left out.  That still takes some time
+ * for each 512 pages; /proc/PID/maps says which addresses are worth it.
  *
  * Errors: EINVAL (unaligned, empty, wraps, or above the process's address
  * space), EFAULT, EPERM, ESRCH (the address space is dead).  On failure @pages
@@ -164,7 +164,8 @@ struct hmm_mirror_dump {
  * @invalidations: invalidations that the registry reported
  * @invalidated: entries that invalidations took out
  * @accesses: pages that READ and WRITE touched
- * @dead: 1 when the address space is dead (exit or exec), else 0
+ * @dead: 1 when the address space is dead (exit or exec), else 0.  A call may fail
+ *	with ESRCH shortly before, while the last user is letting go
  *
  * All fields are "out".  The counters start at 0 with BIND.
  */
