@@ -278,7 +278,7 @@ static void hmm_invalidate_range_end(struct mmu_notifier *notifier,
  * The address space is going away.  The notifier core calls this once, before
  * exit_mmap() frees the first page, and forgets the notifier afterwards; so ends
  * may stay away for starts that other tasks have made, and @dead takes over from
- * the active set.
+ * the active set.  There is nobody to wake: who waits is a user of the mm.
  */
 static void hmm_release(struct mmu_notifier *notifier, struct mm_struct *mm)
 {
@@ -295,7 +295,6 @@ static void hmm_release(struct mmu_notifier *notifier, struct mm_struct *mm)
 	hmm->dead = true;
 	hmm_mark_collided(hmm, update.start, update.end);
 	spin_unlock(&hmm->lock);
-	wake_up_all(&hmm->wq);
 
 	hmm_for_each_mirror(mirror, hmm)
 		hmm_mirror_update(mirror, &update);
@@ -542,10 +541,6 @@ static int hmm_range_arm(struct hmm_mirror_range *range, unsigned long deadline)
 	long left = max_t(long, deadline - jiffies, 0);
 	int ret;
 
-	/* The wait below is for invalidations: no lock of theirs may be held */
-	lock_map_acquire(&__mmu_notifier_invalidate_range_start_map);
-	lock_map_release(&__mmu_notifier_invalidate_range_start_map);
-
 	left = wait_event_killable_timeout(range->hmm->wq,
 					   (ret = hmm_range_try_arm(range)) != -EBUSY,
 					   left);
@@ -659,6 +654,10 @@ int hmm_mirror_range_fault(struct hmm_mirror_range *range, unsigned long timeout
 		timeout = msecs_to_jiffies(HMM_RANGE_DEFAULT_TIMEOUT);
 	/* What is longer would lie in the past */
 	deadline = jiffies + min(timeout, MAX_JIFFY_OFFSET);
+
+	/* Let lockdep know, in each call, that this may wait for invalidations */
+	lock_map_acquire(&__mmu_notifier_invalidate_range_start_map);
+	lock_map_release(&__mmu_notifier_invalidate_range_start_map);
 
 	mm = range->notifier.mm;
 	if (!mmget_not_zero(mm))
