@@ -20,6 +20,13 @@ cache=${XDG_CACHE_HOME:-$HOME/.cache}/hmm-mirror
 # shellcheck disable=SC2034
 work=$cache/work-$(printf %s "$repo" | sha256sum | cut -c1-12)
 
+# The machine that guests run on, but for its devices, and what its kernel is
+# told.
+# shellcheck disable=SC2034
+machine=(-cpu max -smp 2 -m 2G -nodefaults -no-user-config -display none -no-reboot)
+# shellcheck disable=SC2034
+cmdline='console=ttyS0 panic=-1 quiet loglevel=7'
+
 say() { printf '==> %s\n' "$*" >&2; }
 die() { printf '%s: %s\n' "${0##*/}" "$*" >&2; exit 1; }
 
