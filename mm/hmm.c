@@ -134,6 +134,16 @@ static bool hmm_active_overlaps(struct hmm *hmm, unsigned long start,
 					       hmm->covering.end);
 }
 
+static void hmm_range_collide(struct hmm_mirror_range *range)
+{
+	/*
+	 * Pairs with the READ_ONCE() in hmm_mirror_range_valid() and in
+	 * hmm_range_fault(), neither of which takes the registry's lock.
+	 */
+	WRITE_ONCE(range->notifier.invalidate_seq,
+		   range->notifier.invalidate_seq + 1);
+}
+
 /* Make each range in flight that overlaps [start, end) invalid */
 static void hmm_mark_collided(struct hmm *hmm, unsigned long start,
 			      unsigned long end)
@@ -142,16 +152,10 @@ static void hmm_mark_collided(struct hmm *hmm, unsigned long start,
 
 	lockdep_assert_held(&hmm->lock);
 
-	list_for_each_entry(range, &hmm->ranges, list) {
-		/*
-		 * Pairs with the READ_ONCE() in hmm_mirror_range_valid() and in
-		 * hmm_range_fault(), neither of which takes @lock.
-		 */
+	list_for_each_entry(range, &hmm->ranges, list)
 		if (hmm_overlaps(start, end, range->range.start,
 				 range->range.end))
-			WRITE_ONCE(range->notifier.invalidate_seq,
-				   range->notifier.invalidate_seq + 1);
-	}
+			hmm_range_collide(range);
 }
 
 static bool hmm_mirror_is_atomic(const struct hmm_mirror *mirror)
@@ -466,8 +470,7 @@ static void hmm_drop_ranges(struct hmm *hmm, const struct hmm_mirror *mirror)
 
 	list_for_each_entry_safe(range, next, &hmm->ranges, list) {
 		if (WARN_ON_ONCE(range->mirror == mirror)) {
-			WRITE_ONCE(range->notifier.invalidate_seq,
-				   range->notifier.invalidate_seq + 1);
+			hmm_range_collide(range);
 			list_del(&range->list);
 			range->hmm = NULL;
 		}
@@ -600,7 +603,7 @@ int hmm_mirror_range_begin(struct hmm_mirror_range *range,
 		range->range.notifier_seq = range->notifier.invalidate_seq;
 		if (hmm_active_overlaps(hmm, range->range.start,
 					range->range.end))
-			range->notifier.invalidate_seq++;
+			hmm_range_collide(range);
 		ret = 0;
 	}
 	spin_unlock(&hmm->lock);

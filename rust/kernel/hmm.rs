@@ -282,6 +282,28 @@ impl Access {
     }
 }
 
+/// What the CPU page table says about a page that is there: a frame number, and flags.
+#[derive(Clone, Copy)]
+struct HmmPfn(c_ulong);
+
+impl HmmPfn {
+    #[inline]
+    fn pfn(self) -> usize {
+        self.0 & !bindings::hmm_pfn_flags_HMM_PFN_FLAGS
+    }
+
+    #[inline]
+    fn writable(self) -> bool {
+        self.0 & bindings::hmm_pfn_flags_HMM_PFN_WRITE != 0
+    }
+
+    #[inline]
+    fn order(self) -> u32 {
+        // SAFETY: Has no requirements.
+        unsafe { bindings::hmm_pfn_to_map_order(self.0) }
+    }
+}
+
 /// Room for what is read from the CPU page table: one entry per page.
 pub struct Pfns(KVVec<c_ulong>);
 
@@ -745,7 +767,7 @@ impl<'p, T: MirrorOps> Iterator for Pages<'p, T> {
             self.addr = addr.wrapping_add(PAGE_SIZE);
             if pfn & bindings::hmm_pfn_flags_HMM_PFN_VALID != 0 {
                 return Some(Page {
-                    pfn,
+                    pfn: HmmPfn(pfn),
                     addr,
                     stamps: self.stamps,
                     _device: PhantomData,
@@ -758,7 +780,7 @@ impl<'p, T: MirrorOps> Iterator for Pages<'p, T> {
 
 /// A page of the process, lent for as long as a commit lasts.
 pub struct Page<'p, T: MirrorOps> {
-    pfn: c_ulong,
+    pfn: HmmPfn,
     addr: usize,
     stamps: &'p FrameStamps,
     _device: PhantomData<fn() -> T>,
@@ -774,13 +796,13 @@ impl<T: MirrorOps> Page<'_, T> {
     /// Its page frame number: what a device's entry is made of.
     #[inline]
     pub fn pfn(&self) -> usize {
-        self.pfn & !bindings::hmm_pfn_flags_HMM_PFN_FLAGS
+        self.pfn.pfn()
     }
 
     /// Whether the device may write it.
     #[inline]
     pub fn writable(&self) -> bool {
-        self.pfn & bindings::hmm_pfn_flags_HMM_PFN_WRITE != 0
+        self.pfn.writable()
     }
 
     /// The size of the CPU's mapping that it is part of: the logarithm to base 2 of its pages.
@@ -789,8 +811,7 @@ impl<T: MirrorOps> Page<'_, T> {
     /// the range that was faulted.
     #[inline]
     pub fn order(&self) -> u32 {
-        // SAFETY: Has no requirements.
-        unsafe { bindings::hmm_pfn_to_map_order(self.pfn) }
+        self.pfn.order()
     }
 
     /// An entry for an emulated device's page table.

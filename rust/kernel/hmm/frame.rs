@@ -24,7 +24,7 @@ const BUCKETS: usize = 512;
 /// out when it is stale.
 pub struct Frame {
     addr: usize,
-    pfn: c_ulong,
+    pfn: HmmPfn,
     stamp: u64,
     mirror: u64,
 }
@@ -39,20 +39,19 @@ impl Frame {
     /// Its page frame number.
     #[inline]
     pub fn pfn(&self) -> usize {
-        self.pfn & !bindings::hmm_pfn_flags_HMM_PFN_FLAGS
+        self.pfn.pfn()
     }
 
     /// Whether the device may write it.
     #[inline]
     pub fn writable(&self) -> bool {
-        self.pfn & bindings::hmm_pfn_flags_HMM_PFN_WRITE != 0
+        self.pfn.writable()
     }
 
     /// The size of the CPU's mapping when the entry was made. See [`Page::order`].
     #[inline]
     pub fn order(&self) -> u32 {
-        // SAFETY: Has no requirements.
-        unsafe { bindings::hmm_pfn_to_map_order(self.pfn) }
+        self.pfn.order()
     }
 }
 
@@ -122,7 +121,7 @@ impl FrameStamps {
     ///
     /// `pfn` is what a fault has read for `addr`, no update has hit `addr` since, and the lock
     /// that protects `self` is held.
-    pub(super) unsafe fn frame(&self, addr: usize, pfn: c_ulong) -> Frame {
+    pub(super) unsafe fn frame(&self, addr: usize, pfn: HmmPfn) -> Frame {
         Frame {
             addr,
             pfn,
@@ -147,7 +146,7 @@ impl FrameStamps {
         }
         // SAFETY: By the type invariants no update has hit the frame since it was made, so its pfn
         // is that of a page of the process.
-        Ok(unsafe { bindings::hmm_pfn_to_page(frame.pfn) })
+        Ok(unsafe { bindings::hmm_pfn_to_page(frame.pfn.0) })
     }
 
     pub(super) fn read(
