@@ -4,38 +4,48 @@
 #
 # awk -f integrate.awk file=NAME table=old OLD table=new NEW table= TREE/NAME
 #
-# OLD and NEW are in the format of harness/anchors.  First the lines of both are
-# taken out, wherever they are at their anchor; then those of NEW are put in.
-# With an empty NEW the file is thus as it was before integration.
+# OLD and NEW are in the format of harness/anchors.  First the edits of OLD are
+# undone, wherever they are found; then those of NEW are made.  With an empty NEW
+# the file is thus as it was before integration.
+#
+# An edit, or block, is lines without[] that become lines with[].
 
 table && /^#/ { next }
 table && $1 == "edit" { if ($2 == file) blocks++; mine = $2 == file; next }
-table && mine && /^(after|before) / {
+table && mine && /^(after|before|replace) / {
 	where[blocks] = $1
-	anchor[blocks] = substr($0, length($1) + 2)
-	insert[blocks] = table == "new"
-	size[blocks] = 0
+	is_new[blocks] = table == "new"
+	without[blocks, ++withouts[blocks]] = substr($0, length($1) + 2)
 	next
 }
-table && mine && /^\+/ { text[blocks, ++size[blocks]] = substr($0, 3); next }
+table && mine && /^\+/ { text[blocks, ++texts[blocks]] = substr($0, 3); next }
 table { next }
 { line[++lines] = $0 }
 
 END {
-	for (b = 1; b <= blocks; b++)
-		if (size[b] > longest)
-			longest = size[b]
+	for (b = 1; b <= blocks; b++) {
+		if (where[b] == "after")
+			add(b, without, withouts[b])
+		add(b, text, texts[b])
+		if (where[b] == "before")
+			add(b, without, withouts[b])
+		if (withs[b] > longest)
+			longest = withs[b]
+	}
 	# The longest first, lest a block be mistaken for the head of a longer one.
 	for (n = longest; n > 0; n--)
 		for (b = 1; b <= blocks; b++)
-			if (size[b] == n)
-				take_out(b)
-	for (b = 1; b <= blocks; b++)
-		for (i = 1; i <= lines; i++)
+			if (!is_new[b] && withs[b] == n)
+				exchange(b, with, withs[b], without, withouts[b])
+	for (b = 1; b <= blocks; b++) {
+		if (where[b] == "replace" && !is_new[b] && !find(b, without, withouts[b]))
+			fail("what we put there was changed after it was put there: " with[b, 1])
+		for (i = 1; where[b] != "replace" && i <= lines; i++)
 			if (line[i] == text[b, 1])
 				fail("this line of ours is not at its anchor: " line[i])
+	}
 	for (b = 1; b <= blocks; b++)
-		if (insert[b])
+		if (is_new[b])
 			put_in(b)
 	if (failed)
 		exit 1
@@ -48,40 +58,46 @@ function fail(text) {
 	failed = 1
 }
 
-# The number of the line that is b's anchor, 0 if there is none or many.
-function find_anchor(b,    i, found) {
-	for (i = 1; i <= lines; i++)
-		if (line[i] == anchor[b]) {
-			if (found)
-				return 0
-			found = i
-		}
+# Append n lines to those that b leads to.
+function add(b, from, n,    i) {
+	for (i = 1; i <= n; i++)
+		with[b, ++withs[b]] = from[b, i]
+}
+
+# The number of the line where b's n lines in list begin, 0 if they are not there,
+# or not once.
+function find(b, list, n,    at, i, found) {
+	for (at = 1; at <= lines - n + 1; at++) {
+		for (i = 0; i < n && line[at + i] == list[b, i + 1]; i++)
+			;
+		if (i == n && found)
+			return 0
+		if (i == n)
+			found = at
+	}
 	return found
 }
 
-function take_out(b,    at, i) {
-	at = find_anchor(b)
+# Put the m lines of b in new where the n lines in old are, if they are there once.
+function exchange(b, old, n, new, m,    at, i) {
+	at = find(b, old, n)
 	if (!at)
-		return
-	at = where[b] == "after" ? at + 1 : at - size[b]
-	for (i = 1; i <= size[b]; i++)
-		if (line[at + i - 1] != text[b, i])
-			return
-	lines -= size[b]
-	for (i = at; i <= lines; i++)
-		line[i] = line[i + size[b]]
+		return 0
+	for (i = at + n; i <= lines; i++)
+		rest[i] = line[i]
+	for (i = 1; i <= m; i++)
+		line[at + i - 1] = new[b, i]
+	for (i = at + n; i <= lines; i++)
+		line[i + m - n] = rest[i]
+	lines += m - n
+	return 1
 }
 
-function put_in(b,    at, i) {
-	at = find_anchor(b)
-	if (!at) {
-		fail("the anchor is not there, or not once: " anchor[b])
-		return
-	}
-	at = where[b] == "after" ? at + 1 : at
-	for (i = lines; i >= at; i--)
-		line[i + size[b]] = line[i]
-	for (i = 1; i <= size[b]; i++)
-		line[at + i - 1] = text[b, i]
-	lines += size[b]
+function put_in(b) {
+	if (where[b] == "replace" && find(b, with, withs[b]))
+		fail("this is there, but was not put there by harness/integrate: " with[b, 1])
+	else if (!exchange(b, without, withouts[b], with, withs[b]))
+		fail("the anchor is not there, or not once: " without[b, 1])
+	else if (!find(b, with, withs[b]))
+		fail("this would be there twice, and could not be taken out: " with[b, 1])
 }
