@@ -8,38 +8,38 @@
 # undone, wherever they are found; then those of NEW are made.  With an empty NEW
 # the file is thus as it was before integration.
 #
-# An edit, or block, is lines without[] that become lines with[].
+# An edit, or block, is lines from[] that become lines to[].
 
 table && /^#/ { next }
 table && $1 == "edit" { if ($2 == file) blocks++; mine = $2 == file; next }
 table && mine && /^(after|before|replace) / {
 	where[blocks] = $1
 	is_new[blocks] = table == "new"
-	without[blocks, ++withouts[blocks]] = substr($0, length($1) + 2)
+	from[blocks, ++from_size[blocks]] = substr($0, length($1) + 2)
 	next
 }
-table && mine && /^\+/ { text[blocks, ++texts[blocks]] = substr($0, 3); next }
+table && mine && /^\+/ { text[blocks, ++text_size[blocks]] = substr($0, 3); next }
 table { next }
 { line[++lines] = $0 }
 
 END {
 	for (b = 1; b <= blocks; b++) {
 		if (where[b] == "after")
-			add(b, without, withouts[b])
-		add(b, text, texts[b])
+			add(b, from, from_size[b])
+		add(b, text, text_size[b])
 		if (where[b] == "before")
-			add(b, without, withouts[b])
-		if (withs[b] > longest)
-			longest = withs[b]
+			add(b, from, from_size[b])
+		if (to_size[b] > longest)
+			longest = to_size[b]
 	}
 	# The longest first, lest a block be mistaken for the head of a longer one.
 	for (n = longest; n > 0; n--)
 		for (b = 1; b <= blocks; b++)
-			if (!is_new[b] && withs[b] == n)
-				exchange(b, with, withs[b], without, withouts[b])
+			if (!is_new[b] && to_size[b] == n)
+				exchange(b, to, to_size[b], from, from_size[b])
 	for (b = 1; b <= blocks; b++) {
-		if (where[b] == "replace" && !is_new[b] && !find(b, without, withouts[b]))
-			fail("what we put there was changed after it was put there: " with[b, 1])
+		if (where[b] == "replace" && !is_new[b] && !find(b, from, from_size[b]))
+			fail("what we put there was changed after it was put there: " to[b, 1])
 		for (i = 1; where[b] != "replace" && i <= lines; i++)
 			if (line[i] == text[b, 1])
 				fail("this line of ours is not at its anchor: " line[i])
@@ -59,9 +59,9 @@ function fail(text) {
 }
 
 # Append n lines to those that b leads to.
-function add(b, from, n,    i) {
+function add(b, list, n,    i) {
 	for (i = 1; i <= n; i++)
-		with[b, ++withs[b]] = from[b, i]
+		to[b, ++to_size[b]] = list[b, i]
 }
 
 # The number of the line where b's n lines in list begin, 0 if they are not there,
@@ -94,10 +94,10 @@ function exchange(b, old, n, new, m,    at, i) {
 }
 
 function put_in(b) {
-	if (where[b] == "replace" && find(b, with, withs[b]))
-		fail("this is there, but was not put there by harness/integrate: " with[b, 1])
-	else if (!exchange(b, without, withouts[b], with, withs[b]))
-		fail("the anchor is not there, or not once: " without[b, 1])
-	else if (!find(b, with, withs[b]))
-		fail("this would be there twice, and could not be taken out: " with[b, 1])
+	if (where[b] == "replace" && find(b, to, to_size[b]))
+		fail("this is there, but was not put there by harness/integrate: " to[b, 1])
+	else if (!exchange(b, from, from_size[b], to, to_size[b]))
+		fail("the anchor is not there, or not once: " from[b, 1])
+	else if (!find(b, to, to_size[b]))
+		fail("this would be there twice, and could not be taken out: " to[b, 1])
 }
