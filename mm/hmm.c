@@ -12,10 +12,14 @@
  */
 #include <kunit/static_stub.h>
 #include <kunit/visibility.h>
+#include <linux/atomic.h>
+#include <linux/debugfs.h>
 #include <linux/err.h>
 #include <linux/export.h>
 #include <linux/hmm.h>
+#include <linux/init.h>
 #include <linux/jiffies.h>
+#include <linux/jump_label.h>
 #include <linux/list.h>
 #include <linux/lockdep.h>
 #include <linux/mm.h>
@@ -26,9 +30,13 @@
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/task.h>
+#include <linux/seq_file.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
 #include <linux/wait.h>
+
+#define CREATE_TRACE_POINTS
+#include <trace/events/hmm.h>
 
 /*
  * Invalidations that are tracked exactly.  More than a few at a time need that
@@ -36,6 +44,9 @@
  * does not fit is covered by one range around all of it.
  */
 #define HMM_NR_ACTIVE	16
+
+/* Flushes of one invalidation that run side by side, see hmm_invalidate_two_pass() */
+#define HMM_NR_FLUSHES	16
 
 struct hmm_span {
 	unsigned long start;	/* inclusive */
@@ -71,7 +82,24 @@ struct hmm {
 	wait_queue_head_t	wq;
 	struct hmm_span		covering;
 	struct hmm_span		active[HMM_NR_ACTIVE];
+
+	struct list_head	list;		/* in hmm_all */
+	atomic_long_t		updates;	/* counted, see hmm_count() */
+	atomic_long_t		covered;
 };
+
+/* Every struct hmm, for debugfs.  Taken in the callbacks of SRCU as well */
+static DEFINE_SPINLOCK(hmm_all_lock);
+static LIST_HEAD(hmm_all);
+
+/* Counting costs an atomic operation here and there, so it is off until asked for */
+static DEFINE_STATIC_KEY_FALSE(hmm_counting);
+
+static void hmm_count(atomic_long_t *counter)
+{
+	if (static_branch_unlikely(&hmm_counting))
+		atomic_long_inc(counter);
+}
 
 static bool hmm_overlaps(unsigned long start, unsigned long end,
 			 unsigned long start2, unsigned long end2)
@@ -88,6 +116,7 @@ static void hmm_active_add(struct hmm *hmm, unsigned long start,
 		hmm->active[hmm->nr_active++] = (struct hmm_span){ start, end };
 		return;
 	}
+	hmm_count(&hmm->covered);
 	if (!hmm->nr_covered++) {
 		hmm->covering = (struct hmm_span){ start, end };
 		return;
@@ -152,10 +181,14 @@ static void hmm_mark_collided(struct hmm *hmm, unsigned long start,
 
 	lockdep_assert_held(&hmm->lock);
 
-	list_for_each_entry(range, &hmm->ranges, list)
+	list_for_each_entry(range, &hmm->ranges, list) {
 		if (hmm_overlaps(start, end, range->range.start,
-				 range->range.end))
+				 range->range.end)) {
 			hmm_range_collide(range);
+			hmm_count(&range->mirror->collisions);
+			trace_hmm_collision(range, start, end);
+		}
+	}
 }
 
 static bool hmm_mirror_is_atomic(const struct hmm_mirror *mirror)
@@ -163,16 +196,33 @@ static bool hmm_mirror_is_atomic(const struct hmm_mirror *mirror)
 	return mirror->ops->flags & HMM_MIRROR_ATOMIC;
 }
 
-static void hmm_mirror_update(struct hmm_mirror *mirror,
-			      const struct hmm_update *update)
+/*
+ * Tell one mirror.  What is returned is not 0 where the mirror's flush has only
+ * been started, and is to be handed to its invalidate_finish().
+ */
+static u64 hmm_mirror_invalidate(struct hmm_mirror *mirror,
+				 const struct hmm_update *update)
 {
 	const struct hmm_mirror_ops *ops = mirror->ops;
 
+	/*
+	 * Where the callback must not sleep, a mirror that may is left out: the
+	 * veto notifier makes this invalidation fail.
+	 */
+	if (unlikely(!update->blockable) && !hmm_mirror_is_atomic(mirror)) {
+		hmm_count(&mirror->vetoes);
+		return 0;
+	}
+
+	hmm_count(&mirror->updates);
+	if (ops->invalidate_start)
+		return ops->invalidate_start(mirror, update);
 	if (ops->invalidate)
 		ops->invalidate(mirror, update);
 	else
 		ops->sync_cpu_device_pagetables(mirror, HMM_UPDATE_INVALIDATE,
 						update->start, update->end);
+	return 0;
 }
 
 /*
@@ -193,6 +243,63 @@ static void *hmm_update_owner(const struct mmu_notifier_range *range)
 /* The notifier core is in the SRCU read side; it does not let us assert that */
 #define hmm_for_each_mirror(mirror, hmm) \
 	hlist_for_each_entry_srcu(mirror, &(hmm)->mirrors, list, true)
+
+struct hmm_flush {
+	struct hmm_mirror *mirror;
+	u64 fence;
+};
+
+static void hmm_finish(const struct hmm_flush *flush, unsigned int nr,
+		       const struct hmm_update *update)
+{
+	for (; nr; nr--, flush++)
+		flush->mirror->ops->invalidate_finish(flush->mirror, update,
+						      flush->fence);
+}
+
+/*
+ * @mirror has started a flush, and has yet to finish it.  Start the others' flushes
+ * as well before any is waited for, so that the devices flush side by side.
+ *
+ * Who has started is remembered here, as the list may change meanwhile; the mirrors
+ * stay, since hmm_mirror_unregister() waits for the SRCU read side.  Nothing can be
+ * allocated in an invalidation, so there is room for only so many at a time.
+ *
+ * A function of its own, so that who has one pass does not pay for the array.
+ */
+static noinline void hmm_invalidate_two_pass(struct hmm_mirror *mirror, u64 fence,
+					     const struct hmm_update *update)
+{
+	struct hmm_flush flushes[HMM_NR_FLUSHES];
+	unsigned int nr = 0;
+
+	flushes[nr++] = (struct hmm_flush){ mirror, fence };
+	hlist_for_each_entry_continue_rcu(mirror, list) {
+		fence = hmm_mirror_invalidate(mirror, update);
+		if (!fence)
+			continue;
+		if (nr == ARRAY_SIZE(flushes)) {
+			hmm_finish(flushes, nr, update);
+			nr = 0;
+		}
+		flushes[nr++] = (struct hmm_flush){ mirror, fence };
+	}
+	hmm_finish(flushes, nr, update);
+}
+
+static void hmm_invalidate(struct hmm *hmm, const struct hmm_update *update)
+{
+	struct hmm_mirror *mirror;
+
+	hmm_for_each_mirror(mirror, hmm) {
+		u64 fence = hmm_mirror_invalidate(mirror, update);
+
+		if (unlikely(fence)) {
+			hmm_invalidate_two_pass(mirror, fence, update);
+			break;
+		}
+	}
+}
 
 /*
  * How an invalidation and a device page fault of the same addresses get past each
@@ -239,21 +346,16 @@ static int hmm_invalidate_range_start(struct mmu_notifier *notifier,
 		.owner = hmm_update_owner(range),
 		.blockable = mmu_notifier_range_blockable(range),
 	};
-	struct hmm_mirror *mirror;
+
+	hmm_count(&hmm->updates);
+	trace_hmm_invalidate_start(range->mm, &update);
 
 	spin_lock(&hmm->lock);
 	hmm_active_add(hmm, range->start, range->end);
 	hmm_mark_collided(hmm, range->start, range->end);
 	spin_unlock(&hmm->lock);
 
-	hmm_for_each_mirror(mirror, hmm) {
-		/*
-		 * Where the callback must not sleep, a mirror that may is left
-		 * out: the veto notifier makes this invalidation fail.
-		 */
-		if (likely(update.blockable) || hmm_mirror_is_atomic(mirror))
-			hmm_mirror_update(mirror, &update);
-	}
+	hmm_invalidate(hmm, &update);
 
 	/* Must not fail: the core would still call the end, see hmm_veto_ops */
 	return 0;
@@ -276,6 +378,7 @@ static void hmm_invalidate_range_end(struct mmu_notifier *notifier,
 
 	if (unlikely(wake))
 		wake_up_all(&hmm->wq);
+	trace_hmm_invalidate_end(range->mm, range->start, range->end);
 }
 
 /*
@@ -295,17 +398,21 @@ static void hmm_release(struct mmu_notifier *notifier, struct mm_struct *mm)
 	};
 	struct hmm_mirror *mirror;
 
+	hmm_count(&hmm->updates);
+	trace_hmm_invalidate_start(mm, &update);
+
 	spin_lock(&hmm->lock);
 	hmm->dead = true;
 	hmm_mark_collided(hmm, update.start, update.end);
 	spin_unlock(&hmm->lock);
 
-	hmm_for_each_mirror(mirror, hmm)
-		hmm_mirror_update(mirror, &update);
+	hmm_invalidate(hmm, &update);
 
-	hmm_for_each_mirror(mirror, hmm)
+	hmm_for_each_mirror(mirror, hmm) {
+		trace_hmm_release(mirror, mm);
 		if (mirror->ops->release)
 			mirror->ops->release(mirror);
+	}
 }
 
 /* The tests make this fail; for them alone it is not static */
@@ -326,12 +433,21 @@ static struct mmu_notifier *hmm_alloc_notifier(struct mm_struct *mm)
 	INIT_HLIST_HEAD(&hmm->mirrors);
 	INIT_LIST_HEAD(&hmm->ranges);
 	init_waitqueue_head(&hmm->wq);
+
+	spin_lock_bh(&hmm_all_lock);
+	list_add_tail(&hmm->list, &hmm_all);
+	spin_unlock_bh(&hmm_all_lock);
 	return &hmm->notifier;
 }
 
 static void hmm_free_notifier(struct mmu_notifier *notifier)
 {
-	kfree(container_of(notifier, struct hmm, notifier));
+	struct hmm *hmm = container_of(notifier, struct hmm, notifier);
+
+	spin_lock_bh(&hmm_all_lock);
+	list_del(&hmm->list);
+	spin_unlock_bh(&hmm_all_lock);
+	kfree(hmm);
 }
 
 static const struct mmu_notifier_ops hmm_notifier_ops = {
@@ -356,7 +472,11 @@ static const struct mmu_notifier_ops hmm_notifier_ops = {
 static int hmm_veto_start(struct mmu_notifier *notifier,
 			  const struct mmu_notifier_range *range)
 {
-	return mmu_notifier_range_blockable(range) ? 0 : -EAGAIN;
+	if (likely(mmu_notifier_range_blockable(range)))
+		return 0;
+
+	trace_hmm_veto(range->mm, range->start, range->end);
+	return -EAGAIN;
 }
 
 static struct mmu_notifier *hmm_veto_alloc(struct mm_struct *mm)
@@ -376,6 +496,14 @@ static const struct mmu_notifier_ops hmm_veto_ops = {
 	.free_notifier		= hmm_veto_free,
 	.invalidate_range_start	= hmm_veto_start,
 };
+
+static bool hmm_ops_are_whole(const struct hmm_mirror_ops *ops)
+{
+	if (!ops->invalidate_start != !ops->invalidate_finish)
+		return false;
+	return ops->invalidate_start || ops->invalidate ||
+	       ops->sync_cpu_device_pagetables;
+}
 
 static bool hmm_is_registered(struct hmm *hmm, const struct hmm_mirror *mirror)
 {
@@ -404,7 +532,8 @@ static bool hmm_is_registered(struct hmm *hmm, const struct hmm_mirror *mirror)
  *
  * Return: 0, or
  *
- * * -EINVAL: @mirror, @mm or the ops are %NULL, or there is no callback
+ * * -EINVAL: @mirror, @mm or the ops are %NULL, there is no callback, or only one
+ *   of the two passes of it
  * * -ESRCH: the address space is dead, nobody uses it any more
  * * -EEXIST: @mirror is registered on @mm already (a bug of the driver, warned of)
  * * -ENOMEM: out of memory
@@ -417,9 +546,7 @@ int hmm_mirror_register(struct hmm_mirror *mirror, struct mm_struct *mm)
 	struct hmm *hmm;
 	bool again;
 
-	if (!mm || !mirror || !mirror->ops)
-		return -EINVAL;
-	if (!mirror->ops->invalidate && !mirror->ops->sync_cpu_device_pagetables)
+	if (!mm || !mirror || !mirror->ops || !hmm_ops_are_whole(mirror->ops))
 		return -EINVAL;
 
 	mmap_assert_write_locked(mm);
@@ -444,6 +571,11 @@ int hmm_mirror_register(struct hmm_mirror *mirror, struct mm_struct *mm)
 	if (!again) {
 		mirror->hmm = hmm;
 		mirror->veto = veto;
+		atomic_long_set(&mirror->updates, 0);
+		atomic_long_set(&mirror->vetoes, 0);
+		atomic_long_set(&mirror->faults, 0);
+		atomic_long_set(&mirror->collisions, 0);
+		atomic_long_set(&mirror->waits, 0);
 		hlist_add_head_rcu(&mirror->list, &hmm->mirrors);
 	}
 	spin_unlock(&hmm->lock);
@@ -454,6 +586,7 @@ int hmm_mirror_register(struct hmm_mirror *mirror, struct mm_struct *mm)
 		mmu_notifier_put(notifier);
 		return -EEXIST;
 	}
+	trace_hmm_register(mirror, mm);
 	return 0;
 }
 EXPORT_SYMBOL_GPL(hmm_mirror_register);
@@ -511,6 +644,7 @@ void hmm_mirror_unregister(struct hmm_mirror *mirror)
 	/* Callbacks run in the notifier core's SRCU read side */
 	mmu_notifier_synchronize();
 
+	trace_hmm_unregister(mirror, hmm->notifier.mm);
 	mirror->hmm = NULL;
 	if (mirror->veto)
 		mmu_notifier_put(mirror->veto);
@@ -518,36 +652,68 @@ void hmm_mirror_unregister(struct hmm_mirror *mirror)
 }
 EXPORT_SYMBOL_GPL(hmm_mirror_unregister);
 
-/*
- * Make a range valid that has collided: 0, or -EBUSY while an invalidation that
- * overlaps it is going on, or -ESRCH.
- */
-static int hmm_range_try_arm(struct hmm_mirror_range *range)
+static bool hmm_range_try_arm(struct hmm_mirror_range *range)
 {
 	struct hmm *hmm = range->hmm;
-	int ret = 0;
+	bool idle;
 
 	spin_lock(&hmm->lock);
-	if (hmm->dead)
-		ret = -ESRCH;
-	else if (hmm_active_overlaps(hmm, range->range.start, range->range.end))
-		ret = -EBUSY;
-	else
+	idle = !hmm_active_overlaps(hmm, range->range.start, range->range.end);
+	if (idle)
 		range->range.notifier_seq = range->notifier.invalidate_seq;
 	spin_unlock(&hmm->lock);
 
-	return ret;
+	return idle;
 }
 
+/* Make a range valid that has collided, once nothing that overlaps it goes on */
 static int hmm_range_arm(struct hmm_mirror_range *range, unsigned long deadline)
 {
-	long left = max_t(long, deadline - jiffies, 0);
+	long left;
+
+	if (hmm_range_try_arm(range))
+		return 0;
+
+	hmm_count(&range->mirror->waits);
+	trace_hmm_wait(range);
+	left = wait_event_killable_timeout(range->hmm->wq,
+					   hmm_range_try_arm(range),
+					   max_t(long, deadline - jiffies, 0));
+	if (left < 0)
+		return -EINTR;
+	return left ? 0 : -EBUSY;
+}
+
+/*
+ * hmm_range_fault() keeps the mmap lock, and some page faults cannot be made so:
+ * those that userfaultfd(2) handles, for one.  Make a range's faults in a way that
+ * lets them drop it, up to the first that does.  -EBUSY: read again; -EFAULT: that
+ * was not why.
+ */
+static int hmm_range_fault_unlocked(const struct hmm_mirror_range *range)
+{
+	struct mm_struct *mm = range->notifier.mm;
+	unsigned int flags = FAULT_FLAG_REMOTE;
+	bool unlocked = false;
+	unsigned long addr;
 	int ret;
 
-	left = wait_event_killable_timeout(range->hmm->wq,
-					   (ret = hmm_range_try_arm(range)) != -EBUSY,
-					   left);
-	return left < 0 ? -EINTR : ret;
+	if (range->range.default_flags & HMM_PFN_REQ_WRITE)
+		flags |= FAULT_FLAG_WRITE;
+
+	for (addr = range->range.start; addr < range->range.end;
+	     addr += PAGE_SIZE) {
+		/* The next one would complain of what lies just below a stack */
+		if (!vma_lookup(mm, addr))
+			break;
+		ret = fixup_user_fault(mm, addr, flags, &unlocked);
+		if (ret)
+			return ret;
+		if (unlocked)
+			return -EBUSY;
+		cond_resched();
+	}
+	return -EFAULT;
 }
 
 /**
@@ -625,6 +791,7 @@ EXPORT_SYMBOL_GPL(hmm_mirror_range_begin);
  * that is a snapshot.  When the range collides with an invalidation meanwhile,
  * all that is done again, until the time is over; except with a pfn_flags_mask,
  * as the reading has overwritten the input flags, and only the driver knows them.
+ * The time that userfaultfd(2) needs to fill a page does not count.
  *
  * The pages are not pinned.  They may be used only under the lock that the
  * mirror's callback takes, once hmm_mirror_range_valid() has said so there.
@@ -639,7 +806,8 @@ EXPORT_SYMBOL_GPL(hmm_mirror_range_begin);
  *   Worth another try
  * * -EINTR: a fatal signal is pending
  * * -ESRCH: the address space is dead
- * * -EFAULT: a page was asked for that has no mapping, or may not be read
+ * * -EFAULT: a page was asked for that has no mapping, or may not be read; or,
+ *   with a pfn_flags_mask, that only userfaultfd(2) can fill in
  * * -EPERM: a page was asked for writing that may not be written
  * * -ENOMEM: out of memory
  * * -EINVAL: @range is not in flight
@@ -656,15 +824,21 @@ int hmm_mirror_range_fault(struct hmm_mirror_range *range, unsigned long timeout
 	if (!timeout)
 		timeout = msecs_to_jiffies(HMM_RANGE_DEFAULT_TIMEOUT);
 	/* What is longer would lie in the past */
-	deadline = jiffies + min(timeout, MAX_JIFFY_OFFSET);
+	timeout = min(timeout, MAX_JIFFY_OFFSET);
+	deadline = jiffies + timeout;
 
 	/* Let lockdep know, in each call, that this may wait for invalidations */
 	lock_map_acquire(&__mmu_notifier_invalidate_range_start_map);
 	lock_map_release(&__mmu_notifier_invalidate_range_start_map);
 
+	hmm_count(&range->mirror->faults);
+	trace_hmm_fault_begin(range);
+
 	mm = range->notifier.mm;
-	if (!mmget_not_zero(mm))
-		return -ESRCH;
+	if (!mmget_not_zero(mm)) {
+		ret = -ESRCH;
+		goto out;
+	}
 
 	do {
 		if (!hmm_mirror_range_valid(range)) {
@@ -676,6 +850,12 @@ int hmm_mirror_range_fault(struct hmm_mirror_range *range, unsigned long timeout
 		if (ret)
 			break;
 		ret = hmm_range_fault(&range->range);
+		if (ret == -EFAULT && !range->range.pfn_flags_mask) {
+			ret = hmm_range_fault_unlocked(range);
+			/* Somebody else took that time, and it got us on */
+			if (ret == -EBUSY)
+				deadline = jiffies + timeout;
+		}
 		mmap_read_unlock(mm);
 		if (fatal_signal_pending(current))
 			ret = -EINTR;
@@ -684,6 +864,8 @@ int hmm_mirror_range_fault(struct hmm_mirror_range *range, unsigned long timeout
 
 	/* Not mmput(): who knows which locks exit_mmap() would meet here */
 	mmput_async(mm);
+out:
+	trace_hmm_fault_end(range, ret);
 	return ret;
 }
 EXPORT_SYMBOL_GPL(hmm_mirror_range_fault);
@@ -743,3 +925,104 @@ struct mm_struct *hmm_mirror_get_mm(int pidfd)
 	return mm ?: ERR_PTR(-ESRCH);
 }
 EXPORT_SYMBOL_GPL(hmm_mirror_get_mm);
+
+#ifdef CONFIG_DEBUG_FS
+
+static void *hmm_counters_start(struct seq_file *m, loff_t *pos)
+{
+	spin_lock_bh(&hmm_all_lock);
+	return seq_list_start(&hmm_all, *pos);
+}
+
+static void *hmm_counters_next(struct seq_file *m, void *v, loff_t *pos)
+{
+	return seq_list_next(v, &hmm_all, pos);
+}
+
+static void hmm_counters_stop(struct seq_file *m, void *v)
+{
+	spin_unlock_bh(&hmm_all_lock);
+}
+
+/* Whose address space it is, as far as the kernel keeps that */
+static void hmm_show_owner(struct seq_file *m, struct mm_struct *mm)
+{
+#ifdef CONFIG_MEMCG
+	struct task_struct *owner;
+
+	rcu_read_lock();
+	owner = rcu_dereference(mm->owner);
+	if (owner)
+		seq_printf(m, " pid %d", task_tgid_nr(owner));
+	rcu_read_unlock();
+#endif
+}
+
+static int hmm_counters_show(struct seq_file *m, void *v)
+{
+	struct hmm *hmm = list_entry(v, struct hmm, list);
+	struct hmm_mirror *mirror;
+
+	spin_lock(&hmm->lock);
+	/* Not in use yet, or no longer */
+	if (hlist_empty(&hmm->mirrors))
+		goto unlock;
+
+	seq_printf(m, "mm %p", hmm->notifier.mm);
+	hmm_show_owner(m, hmm->notifier.mm);
+	seq_printf(m, " in_flight %zu active %u updates %ld covered %ld\n",
+		   list_count_nodes(&hmm->ranges), hmm->nr_active + hmm->nr_covered,
+		   atomic_long_read(&hmm->updates),
+		   atomic_long_read(&hmm->covered));
+	hlist_for_each_entry(mirror, &hmm->mirrors, list)
+		seq_printf(m, "  mirror %p %ps updates %ld vetoes %ld faults %ld collisions %ld waits %ld\n",
+			   mirror, mirror->ops,
+			   atomic_long_read(&mirror->updates),
+			   atomic_long_read(&mirror->vetoes),
+			   atomic_long_read(&mirror->faults),
+			   atomic_long_read(&mirror->collisions),
+			   atomic_long_read(&mirror->waits));
+unlock:
+	spin_unlock(&hmm->lock);
+	return 0;
+}
+
+static const struct seq_operations hmm_counters_sops = {
+	.start	= hmm_counters_start,
+	.next	= hmm_counters_next,
+	.stop	= hmm_counters_stop,
+	.show	= hmm_counters_show,
+};
+DEFINE_SEQ_ATTRIBUTE(hmm_counters);
+
+static int hmm_counting_get(void *data, u64 *on)
+{
+	*on = static_key_enabled(&hmm_counting);
+	return 0;
+}
+
+static int hmm_counting_set(void *data, u64 on)
+{
+	if (on > 1)
+		return -EINVAL;
+	if (on)
+		static_branch_enable(&hmm_counting);
+	else
+		static_branch_disable(&hmm_counting);
+	return 0;
+}
+DEFINE_DEBUGFS_ATTRIBUTE(hmm_counting_fops, hmm_counting_get, hmm_counting_set,
+			 "%llu\n");
+
+static int __init hmm_debugfs_init(void)
+{
+	struct dentry *dir = debugfs_create_dir("hmm_mirror", NULL);
+
+	debugfs_create_file("counters", 0400, dir, NULL, &hmm_counters_fops);
+	debugfs_create_file_unsafe("counting", 0600, dir, NULL,
+				   &hmm_counting_fops);
+	return 0;
+}
+late_initcall(hmm_debugfs_init);
+
+#endif /* CONFIG_DEBUG_FS */

@@ -18,6 +18,7 @@
 
 #ifdef CONFIG_HMM_MIRROR
 
+#include <linux/atomic.h>
 #include <linux/list.h>
 #include <linux/mmu_notifier.h>
 #include <linux/types.h>
@@ -143,7 +144,7 @@ struct hmm_mirror_ops {
 	 * device must not use any page of [@start, @end), in bytes, any more: its
 	 * entries are cleared and its TLB is flushed.  May sleep unless
 	 * %HMM_MIRROR_ATOMIC is set.  Calls for different ranges run side by
-	 * side.  Either this one or @invalidate is needed.
+	 * side.  Needed, unless there is one of those below.
 	 */
 	void (*sync_cpu_device_pagetables)(struct hmm_mirror *mirror,
 					   enum hmm_update_type type,
@@ -156,6 +157,28 @@ struct hmm_mirror_ops {
 	 */
 	void (*invalidate)(struct hmm_mirror *mirror,
 			   const struct hmm_update *update);
+
+	/**
+	 * @invalidate_start: Same as @invalidate, and called instead of it, for
+	 * drivers that can wait for the flush of their device later: takes the
+	 * device's entries away and starts the flush.  All mirrors are told
+	 * before the first @invalidate_finish, so that devices flush side by
+	 * side.
+	 *
+	 * Returns what identifies the flush to the driver, and is handed to
+	 * @invalidate_finish (a sequence number of the device, say); or 0 if
+	 * there is nothing to wait for, and then that is not called.
+	 */
+	u64 (*invalidate_start)(struct hmm_mirror *mirror,
+				const struct hmm_update *update);
+
+	/**
+	 * @invalidate_finish: Waits until the flush that @invalidate_start has
+	 * started is over.  Called once for each, by the same task and with the
+	 * same @update.  Not both without the other.
+	 */
+	void (*invalidate_finish)(struct hmm_mirror *mirror,
+				  const struct hmm_update *update, u64 fence);
 
 	/**
 	 * @release: Optional.  The address space is going away: the last user of
@@ -180,6 +203,11 @@ struct hmm_mirror_ops {
  * @veto: private to the registry: refuses what must not sleep, for a mirror that
  *	may
  * @list: private to the registry: entry in the list of the mm's mirrors
+ * @updates: private to the registry: callbacks, counted for debugfs
+ * @vetoes: private to the registry: non-blockable updates that had to fail for it
+ * @faults: private to the registry: calls of hmm_mirror_range_fault()
+ * @collisions: private to the registry: ranges in flight that an update has hit
+ * @waits: private to the registry: faults that had to wait for an update
  *
  * Embedded in the driver's own structure, which must stay where it is until
  * hmm_mirror_unregister() has returned.  Only @ops needs to be initialised.
@@ -189,6 +217,11 @@ struct hmm_mirror {
 	const struct hmm_mirror_ops *ops;
 	struct mmu_notifier *veto;
 	struct hlist_node list;
+	atomic_long_t updates;
+	atomic_long_t vetoes;
+	atomic_long_t faults;
+	atomic_long_t collisions;
+	atomic_long_t waits;
 };
 
 /**

@@ -546,6 +546,8 @@ impl<T: MirrorOps> Callbacks<T> {
             0
         },
         sync_cpu_device_pagetables: None,
+        invalidate_start: None,
+        invalidate_finish: None,
     };
 
     /// # Safety

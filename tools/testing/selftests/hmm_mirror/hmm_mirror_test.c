@@ -8,6 +8,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/userfaultfd.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -382,6 +383,77 @@ TEST_F(hmm_mirror, access_of_no_bytes_succeeds)
 	EXPECT_EQ(0, read_at(self->fd, NULL, NULL, 0));
 	EXPECT_EQ(0, write_at(self->fd, NULL, NULL, 0));
 	EXPECT_EQ(0, entries_in(self->fd, NULL, ABOVE));
+}
+
+/* Fills each page that is missing with its number, counted from 1, and ends. */
+struct filler {
+	int uffd;
+	char *map;
+	size_t page;
+	size_t pages;
+};
+
+static void *fill_missing(void *arg)
+{
+	struct filler *filler = arg;
+	char *content = memory(filler->page);
+	struct uffd_msg msg;
+	size_t i;
+
+	for (i = 0; i < filler->pages; i++) {
+		struct uffdio_copy copy = {
+			.src = (uintptr_t)content,
+			.len = filler->page,
+		};
+
+		if (read(filler->uffd, &msg, sizeof(msg)) != sizeof(msg) ||
+		    msg.event != UFFD_EVENT_PAGEFAULT)
+			break;
+		copy.dst = msg.arg.pagefault.address & -filler->page;
+		memset(content, 1 + (copy.dst - (uintptr_t)filler->map) /
+		       filler->page, filler->page);
+		if (ioctl(filler->uffd, UFFDIO_COPY, &copy))
+			break;
+	}
+	return NULL;
+}
+
+TEST_F(hmm_mirror, faults_may_be_handled_by_userfaultfd)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register area = { .mode = UFFDIO_REGISTER_MODE_MISSING };
+	struct filler filler = { .page = self->page, .pages = 4 };
+	pthread_t thread;
+	char *map;
+	size_t i;
+
+	filler.uffd = syscall(SYS_userfaultfd, O_CLOEXEC);
+	if (filler.uffd < 0 && errno == ENOSYS)
+		SKIP(return, "no userfaultfd");
+	ASSERT_LE(0, filler.uffd);
+	ASSERT_EQ(0, ioctl(filler.uffd, UFFDIO_API, &api));
+	filler.map = map = memory(self->size);
+	area.range.start = (uintptr_t)map;
+	area.range.len = self->size;
+	ASSERT_EQ(0, ioctl(filler.uffd, UFFDIO_REGISTER, &area));
+	ASSERT_EQ(0, bind_self(self->fd));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, fill_missing, &filler));
+
+	/* For reading, for writing, and several at once. */
+	EXPECT_EQ(2, byte_at(self->fd, map + self->page));
+	EXPECT_EQ(0, write_at(self->fd, map, "x", 1));
+	EXPECT_EQ('x', map[0]);
+	EXPECT_EQ(1, map[1]);
+	EXPECT_EQ(0, map_write(self->fd, map, 4 * self->page));
+	for (i = 2; i < 4; i++)
+		EXPECT_EQ(1 + (int)i, map[i * self->page]);
+	EXPECT_EQ(4, entries_in(self->fd, map, self->size));
+	EXPECT_EQ(0, stale(self->fd, getpid()));
+
+	/* What it is not registered for is still no memory. */
+	EXPECT_EQ(-EFAULT, byte_at(self->fd, NULL));
+	pthread_join(thread, NULL);
+	close(filler.uffd);
 }
 
 TEST_F(hmm_mirror, access_with_a_bad_buffer_is_EFAULT)
