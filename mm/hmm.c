@@ -505,16 +505,32 @@ static bool hmm_ops_are_whole(const struct hmm_mirror_ops *ops)
 	       ops->sync_cpu_device_pagetables;
 }
 
-static bool hmm_is_registered(struct hmm *hmm, const struct hmm_mirror *mirror)
+static bool hmm_has_mirror(struct hmm *hmm, const struct hmm_mirror *mirror)
 {
 	const struct hmm_mirror *other;
+	bool found = false;
 
-	lockdep_assert_held(&hmm->lock);
-
+	spin_lock(&hmm->lock);
 	hlist_for_each_entry(other, &hmm->mirrors, list)
-		if (other == mirror)
-			return true;
-	return false;
+		found |= other == mirror;
+	spin_unlock(&hmm->lock);
+	return found;
+}
+
+/* On another mm: to know that takes a look at every mirror there is, to debug */
+static bool hmm_is_registered(struct hmm *hmm, const struct hmm_mirror *mirror)
+{
+	struct hmm *other;
+	bool found = false;
+
+	if (!IS_ENABLED(CONFIG_DEBUG_VM))
+		return hmm_has_mirror(hmm, mirror);
+
+	spin_lock_bh(&hmm_all_lock);
+	list_for_each_entry(other, &hmm_all, list)
+		found |= hmm_has_mirror(other, mirror);
+	spin_unlock_bh(&hmm_all_lock);
+	return found;
 }
 
 /**
@@ -535,7 +551,8 @@ static bool hmm_is_registered(struct hmm *hmm, const struct hmm_mirror *mirror)
  * * -EINVAL: @mirror, @mm or the ops are %NULL, there is no callback, or only one
  *   of the two passes of it
  * * -ESRCH: the address space is dead, nobody uses it any more
- * * -EEXIST: @mirror is registered on @mm already (a bug of the driver, warned of)
+ * * -EEXIST: @mirror is registered already (a bug of the driver, warned of; on
+ *   another mm it is only noticed with CONFIG_DEBUG_VM)
  * * -ENOMEM: out of memory
  * * -EINTR: a signal came while all locks of the mm were being taken, which is
  *   done for the first mirror of an mm
@@ -544,7 +561,7 @@ int hmm_mirror_register(struct hmm_mirror *mirror, struct mm_struct *mm)
 {
 	struct mmu_notifier *notifier, *veto = NULL;
 	struct hmm *hmm;
-	bool again;
+	int ret;
 
 	if (!mm || !mirror || !mirror->ops || !hmm_ops_are_whole(mirror->ops))
 		return -EINVAL;
@@ -556,38 +573,38 @@ int hmm_mirror_register(struct hmm_mirror *mirror, struct mm_struct *mm)
 	notifier = mmu_notifier_get_locked(&hmm_notifier_ops, mm);
 	if (IS_ERR(notifier))
 		return PTR_ERR(notifier);
+	hmm = container_of(notifier, struct hmm, notifier);
+
+	if (WARN_ON_ONCE(hmm_is_registered(hmm, mirror))) {
+		ret = -EEXIST;
+		goto put_notifier;
+	}
 
 	if (!hmm_mirror_is_atomic(mirror)) {
 		veto = mmu_notifier_get_locked(&hmm_veto_ops, mm);
 		if (IS_ERR(veto)) {
-			mmu_notifier_put(notifier);
-			return PTR_ERR(veto);
+			ret = PTR_ERR(veto);
+			goto put_notifier;
 		}
 	}
 
-	hmm = container_of(notifier, struct hmm, notifier);
-	spin_lock(&hmm->lock);
-	again = hmm_is_registered(hmm, mirror);
-	if (!again) {
-		mirror->hmm = hmm;
-		mirror->veto = veto;
-		atomic_long_set(&mirror->updates, 0);
-		atomic_long_set(&mirror->vetoes, 0);
-		atomic_long_set(&mirror->faults, 0);
-		atomic_long_set(&mirror->collisions, 0);
-		atomic_long_set(&mirror->waits, 0);
-		hlist_add_head_rcu(&mirror->list, &hmm->mirrors);
-	}
-	spin_unlock(&hmm->lock);
+	mirror->hmm = hmm;
+	mirror->veto = veto;
+	atomic_long_set(&mirror->updates, 0);
+	atomic_long_set(&mirror->vetoes, 0);
+	atomic_long_set(&mirror->faults, 0);
+	atomic_long_set(&mirror->collisions, 0);
+	atomic_long_set(&mirror->waits, 0);
 
-	if (WARN_ON_ONCE(again)) {
-		if (veto)
-			mmu_notifier_put(veto);
-		mmu_notifier_put(notifier);
-		return -EEXIST;
-	}
+	spin_lock(&hmm->lock);
+	hlist_add_head_rcu(&mirror->list, &hmm->mirrors);
+	spin_unlock(&hmm->lock);
 	trace_hmm_register(mirror, mm);
 	return 0;
+
+put_notifier:
+	mmu_notifier_put(notifier);
+	return ret;
 }
 EXPORT_SYMBOL_GPL(hmm_mirror_register);
 

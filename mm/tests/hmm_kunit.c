@@ -29,7 +29,9 @@
 #include <linux/sched/signal.h>
 #include <linux/signal.h>
 #include <linux/spinlock.h>
+#include <linux/tracepoint.h>
 #include <linux/uaccess.h>
+#include <trace/events/hmm.h>
 
 /* Upper bound of what should be over at once; a test that hangs ends here */
 #define HMM_TEST_PATIENCE	(10 * HZ)
@@ -628,6 +630,31 @@ static void hmm_register_twice(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, dev->calls, 1);
 	hmm_test_unregister(test, dev);
 	KUNIT_EXPECT_TRUE(test, hmm_test_mm_count_falls_to(mm, count));
+}
+
+static void hmm_register_on_two_mms(struct kunit *test)
+{
+	struct mm_struct *mm = hmm_test_mm(test);
+	struct mm_struct *mm2 = hmm_test_mm(test);
+	int count = atomic_read(&mm2->mm_count);
+	struct hmm_test_dev *dev = hmm_test_mirror(test, mm, &hmm_test_ops);
+
+	if (!IS_ENABLED(CONFIG_DEBUG_VM))
+		kunit_skip(test, "it takes CONFIG_DEBUG_VM to notice that");
+
+	HMM_TEST_WARNS(test, KUNIT_EXPECT_EQ(test, -EEXIST,
+					     hmm_test_try_register(dev, mm2)));
+
+	/* On the first it is registered still, and the second is not held */
+	KUNIT_EXPECT_TRUE(test, hmm_test_mm_count_falls_to(mm2, count));
+	hmm_test_unmap_one(test, mm2);
+	KUNIT_EXPECT_EQ(test, dev->calls, 0);
+	hmm_test_unmap_one(test, mm);
+	KUNIT_EXPECT_EQ(test, dev->calls, 1);
+	hmm_test_unregister(test, dev);
+	hmm_test_register(test, dev, mm2);
+	hmm_test_unmap_one(test, mm2);
+	KUNIT_EXPECT_EQ(test, dev->calls, 2);
 }
 
 /* mm_take_all_locks() gives up on a signal, for the first mirror of either kind */
@@ -2224,6 +2251,184 @@ static void hmm_two_pass_nonblock(struct kunit *test)
 }
 
 /*
+ * Tracepoints
+ */
+
+struct hmm_trace {
+	struct mm_struct *mm;
+	struct hmm_mirror *mirror;
+	unsigned int registered, unregistered, released;
+	unsigned int starts, ends, vetoes;
+	unsigned int faults, waits, returns, collisions;
+	unsigned int wrong;		/* arguments that are not ours */
+	unsigned long start;		/* of the last invalidation that started */
+	int ret;
+};
+
+#define HMM_TRACE_MIRROR(event, counter)				\
+static void hmm_trace_##event(void *data, const struct hmm_mirror *mirror, \
+			      const struct mm_struct *mm)		\
+{									\
+	struct hmm_trace *trace = data;					\
+									\
+	trace->counter++;						\
+	trace->wrong += mirror != trace->mirror || mm != trace->mm;	\
+}
+
+HMM_TRACE_MIRROR(register, registered)
+HMM_TRACE_MIRROR(unregister, unregistered)
+HMM_TRACE_MIRROR(release, released)
+
+static void hmm_trace_invalidate_start(void *data, const struct mm_struct *mm,
+				       const struct hmm_update *update)
+{
+	struct hmm_trace *trace = data;
+
+	trace->starts++;
+	trace->wrong += mm != trace->mm;
+	trace->start = update->start;
+}
+
+static void hmm_trace_invalidate_end(void *data, const struct mm_struct *mm,
+				     unsigned long start, unsigned long end)
+{
+	struct hmm_trace *trace = data;
+
+	trace->ends++;
+	trace->wrong += mm != trace->mm || start != trace->start || end <= start;
+}
+
+static void hmm_trace_veto(void *data, const struct mm_struct *mm,
+			   unsigned long start, unsigned long end)
+{
+	struct hmm_trace *trace = data;
+
+	trace->vetoes++;
+	trace->wrong += mm != trace->mm || start != trace->start || end <= start;
+}
+
+static void hmm_trace_fault_begin(void *data, const struct hmm_mirror_range *range)
+{
+	struct hmm_trace *trace = data;
+
+	trace->faults++;
+	trace->wrong += range->mirror != trace->mirror;
+}
+
+static void hmm_trace_wait(void *data, const struct hmm_mirror_range *range)
+{
+	struct hmm_trace *trace = data;
+
+	trace->waits++;
+	trace->wrong += range->mirror != trace->mirror;
+}
+
+static void hmm_trace_fault_end(void *data, const struct hmm_mirror_range *range,
+				int ret)
+{
+	struct hmm_trace *trace = data;
+
+	trace->returns++;
+	trace->wrong += range->mirror != trace->mirror;
+	trace->ret = ret;
+}
+
+static void hmm_trace_collision(void *data, const struct hmm_mirror_range *range,
+				unsigned long start, unsigned long end)
+{
+	struct hmm_trace *trace = data;
+
+	trace->collisions++;
+	trace->wrong += range->mirror != trace->mirror || start != trace->start;
+}
+
+#define HMM_TRACE_EVENTS(f)						\
+	f(register) f(unregister) f(release) f(invalidate_start)	\
+	f(invalidate_end) f(veto) f(fault_begin) f(wait) f(fault_end)	\
+	f(collision)
+
+static void hmm_trace_off(void *trace)
+{
+#define HMM_TRACE_OFF(event)						\
+	unregister_trace_hmm_##event(hmm_trace_##event, trace);
+	HMM_TRACE_EVENTS(HMM_TRACE_OFF)
+	tracepoint_synchronize_unregister();
+}
+
+static struct hmm_trace *hmm_trace_on(struct kunit *test)
+{
+	struct hmm_trace *trace = kunit_kzalloc(test, sizeof(*trace), GFP_KERNEL);
+
+	if (!IS_ENABLED(CONFIG_TRACEPOINTS))
+		kunit_skip(test, "CONFIG_TRACEPOINTS is off");
+
+	KUNIT_ASSERT_NOT_NULL(test, trace);
+	KUNIT_ASSERT_EQ(test, 0, kunit_add_action(test, hmm_trace_off, trace));
+#define HMM_TRACE_ON(event)						\
+	KUNIT_ASSERT_EQ(test, 0, register_trace_hmm_##event(hmm_trace_##event, \
+							    trace));
+	HMM_TRACE_EVENTS(HMM_TRACE_ON)
+	return trace;
+}
+
+/* Each event once, where it happens, and nowhere else */
+static void hmm_tracepoints(struct kunit *test)
+{
+	struct hmm_trace *trace = hmm_trace_on(test);
+	struct mm_struct *mm = hmm_test_mm(test);
+	struct hmm_test_dev *dev = hmm_test_dev(test, &hmm_test_ops);
+	unsigned long addr = hmm_test_map_rw(test, mm);
+	struct hmm_mirror_range *range;
+	struct mmu_notifier_range inv;
+
+	trace->mm = mm;
+	trace->mirror = &dev->mirror;
+	hmm_test_register(test, dev, mm);
+	KUNIT_EXPECT_EQ(test, trace->registered, 1);
+
+	range = hmm_test_begin(test, dev, addr, 1, HMM_PFN_REQ_FAULT);
+	KUNIT_EXPECT_EQ(test, 0, hmm_mirror_range_fault(range, 0));
+	KUNIT_EXPECT_EQ(test, trace->faults, 1);
+	KUNIT_EXPECT_EQ(test, trace->returns, 1);
+	KUNIT_EXPECT_EQ(test, trace->ret, 0);
+	KUNIT_EXPECT_EQ(test, trace->waits, 0);
+
+	/* Beside the range: nothing collides */
+	trace->starts = 0;
+	trace->ends = 0;
+	hmm_test_start(&inv, mm, addr + PAGE_SIZE, 1);
+	KUNIT_EXPECT_EQ(test, trace->starts, 1);
+	KUNIT_EXPECT_EQ(test, trace->ends, 0);
+	KUNIT_EXPECT_EQ(test, trace->start, addr + PAGE_SIZE);
+	hmm_test_end(&inv);
+	KUNIT_EXPECT_EQ(test, trace->ends, 1);
+	KUNIT_EXPECT_EQ(test, trace->collisions, 0);
+
+	/* On it, and for longer than the fault has time */
+	hmm_test_start(&inv, mm, addr, 1);
+	KUNIT_EXPECT_EQ(test, trace->collisions, 1);
+	KUNIT_EXPECT_EQ(test, -EBUSY, hmm_mirror_range_fault(range, 1));
+	KUNIT_EXPECT_EQ(test, trace->waits, 1);
+	KUNIT_EXPECT_EQ(test, trace->returns, 2);
+	KUNIT_EXPECT_EQ(test, trace->ret, -EBUSY);
+	hmm_test_end(&inv);
+
+	KUNIT_EXPECT_EQ(test, trace->vetoes, 0);
+	KUNIT_EXPECT_EQ(test, -EAGAIN, hmm_test_start_nonblock(&inv, mm, addr, 1));
+	KUNIT_EXPECT_EQ(test, trace->vetoes, 1);
+	KUNIT_EXPECT_EQ(test, trace->starts, trace->ends);
+
+	hmm_mirror_range_end(range);
+	hmm_test_kill(test, mm);
+	KUNIT_EXPECT_EQ(test, trace->released, 1);
+	KUNIT_EXPECT_EQ(test, trace->starts, trace->ends + 1);
+	KUNIT_EXPECT_EQ(test, trace->unregistered, 0);
+	hmm_test_unregister(test, dev);
+	KUNIT_EXPECT_EQ(test, trace->unregistered, 1);
+	KUNIT_EXPECT_EQ(test, trace->wrong, 0);
+}
+
+/*
  * Everything at once
  */
 
@@ -2519,6 +2724,7 @@ static struct kunit_case hmm_test_cases[] = {
 	KUNIT_CASE(hmm_register_bad_arguments),
 	KUNIT_CASE(hmm_register_dead_mm),
 	KUNIT_CASE(hmm_register_twice),
+	KUNIT_CASE(hmm_register_on_two_mms),
 	KUNIT_CASE(hmm_register_interrupted),
 	KUNIT_CASE(hmm_register_out_of_memory),
 	KUNIT_CASE(hmm_unregister_twice),
@@ -2569,6 +2775,7 @@ static struct kunit_case hmm_test_cases[] = {
 	KUNIT_CASE(hmm_two_pass_list_changes),
 	KUNIT_CASE(hmm_two_pass_exit),
 	KUNIT_CASE(hmm_two_pass_nonblock),
+	KUNIT_CASE(hmm_tracepoints),
 	KUNIT_CASE(hmm_stress),
 	{}
 };

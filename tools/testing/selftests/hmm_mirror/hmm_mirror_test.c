@@ -1190,6 +1190,39 @@ TEST_F(invalidation, the_kernel_splits_a_huge_page)
 	close(fd);
 }
 
+TEST_F(invalidation, hugetlb_pages_come_and_go)
+{
+	char *huge, byte = 2;
+	FILE *nr = fopen("/proc/sys/vm/nr_hugepages", "w");
+
+	if (!nr)
+		SKIP(return, "no hugetlbfs");
+	fprintf(nr, "2\n");
+	fclose(nr);
+	huge = mmap(NULL, 2 * HUGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE |
+		    MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
+	if (huge == MAP_FAILED)
+		SKIP(return, "no huge pages to be had");
+	memset(huge, 1, 2 * HUGE_SIZE);
+	ASSERT_EQ(0, map_write(self->fd, huge, 2 * HUGE_SIZE));
+	EXPECT_EQ(2 * HUGE_SIZE / self->page,
+		  entries_with(self->fd, huge, 2 * HUGE_SIZE,
+			       HMM_MIRROR_ENTRY_WRITE, 9));
+	EXPECT_EQ(0, write_at(self->fd, huge + HUGE_SIZE - 1, &byte, 1));
+	EXPECT_EQ(2, huge[HUGE_SIZE - 1]);
+	EXPECT_EQ(0, stale(self->fd, getpid()));
+
+	ASSERT_EQ(0, mprotect(huge, HUGE_SIZE, PROT_READ));
+	EXPECT_EQ(-EPERM, write_at(self->fd, huge, &byte, 1));
+	EXPECT_EQ(0, stale(self->fd, getpid()));
+	ASSERT_EQ(0, madvise(huge + HUGE_SIZE, HUGE_SIZE, MADV_DONTNEED));
+	EXPECT_EQ(0, entries_in(self->fd, huge + HUGE_SIZE, HUGE_SIZE));
+	EXPECT_EQ(0, byte_at(self->fd, huge + HUGE_SIZE));
+	munmap(huge, 2 * HUGE_SIZE);
+	EXPECT_EQ(0, entries_in(self->fd, huge, 2 * HUGE_SIZE));
+	EXPECT_EQ(-EFAULT, byte_at(self->fd, huge));
+}
+
 /* Life and death */
 
 TEST_F(hmm_mirror, exit_takes_everything_out)
