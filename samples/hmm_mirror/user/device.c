@@ -14,6 +14,13 @@
 /* The most entries that one DUMP call returns, see struct hmm_mirror_dump. */
 #define DUMP_BATCH	512
 
+const char *device_default(void)
+{
+	if (access(DEVICE_RUST, F_OK) && !access(DEVICE_C, F_OK))
+		return DEVICE_C;
+	return DEVICE_RUST;
+}
+
 int device_open(const char *path)
 {
 	int fd = open(path, O_RDWR | O_CLOEXEC);

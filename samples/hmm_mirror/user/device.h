@@ -29,6 +29,8 @@ struct entries {
 	size_t capacity;
 };
 
+/* The one in Rust, or the one in C where that is the only one. */
+const char *device_default(void);
 int device_open(const char *path);
 int device_bind(int fd, pid_t pid);
 

@@ -55,7 +55,8 @@ static const char help[] =
 "                     that found it largest\n"
 "  --color WHEN       always, never, or auto (on a terminal)\n"
 "\n"
-"The device is " DEVICE_RUST " unless PATH says otherwise.\n"
+"The device is " DEVICE_RUST ", or " DEVICE_C " where that is\n"
+"the only one, unless PATH says otherwise.\n"
 "\n"
 "Exit status: 0 for success, 1 when verify found a stale entry or the command\n"
 "failed, 2 for wrong usage. run exits as CMD does, with 128 + N when signal N has\n"
@@ -69,7 +70,7 @@ enum {
 	OPTION_RAW, OPTION_HEX, OPTION_SELF_TEST,
 };
 
-static const char *device = DEVICE_RUST;
+static const char *device;
 
 #define usage(format, ...) \
 	errx(EXIT_USAGE, format " (try 'hmm-mirror --help')", ##__VA_ARGS__)
@@ -496,6 +497,7 @@ int main(int argc, char **argv)
 	};
 	size_t i;
 
+	device = device_default();
 	while (option(argc, argv, options) >= 0)
 		device = optarg;
 	if (optind == argc)

@@ -893,7 +893,7 @@ int main(int argc, char **argv)
 	size_t i;
 	int c;
 
-	work.device = DEVICE_RUST;
+	work.device = device_default();
 	while ((c = getopt_long(argc, argv, "h", options, NULL)) >= 0) {
 		switch (c) {
 		case 'x':

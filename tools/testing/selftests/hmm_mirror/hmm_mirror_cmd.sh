@@ -3,7 +3,10 @@
 #
 # Tests of the program hmm-mirror, which has to be in PATH; to be run as root.
 
-DEVICE=${DEVICE:-/dev/hmm_mirror_rust}
+if [ ! "$DEVICE" ]; then
+	DEVICE=/dev/hmm_mirror_rust
+	[ -c $DEVICE ] || DEVICE=/dev/hmm_mirror_c
+fi
 SKIP=4
 
 tmp=$(mktemp -d) || exit 1
