@@ -38,10 +38,11 @@ END {
 			if (!is_new[b] && to_size[b] == n)
 				exchange(b, to, to_size[b], from, from_size[b])
 	for (b = 1; b <= blocks; b++) {
+		ours = text[b, 1] != "" ? text[b, 1] : text[b, 2] # not an empty line
 		if (where[b] == "replace" && !is_new[b] && !find(b, from, from_size[b]))
 			fail("what we put there was changed after it was put there: " to[b, 1])
 		for (i = 1; where[b] != "replace" && i <= lines; i++)
-			if (line[i] == text[b, 1])
+			if (line[i] == ours)
 				fail("this line of ours is not at its anchor: " line[i])
 	}
 	for (b = 1; b <= blocks; b++)
