@@ -3,8 +3,9 @@
 # The front door of the harness; the work is done by the scripts in harness/,
 # each of which has --help.
 
-# A tree of one's own to work on, instead of the one that is fetched.
-export LINUX
+# A tree of one's own to work on, instead of the one that is fetched; or another
+# series to fetch.
+export LINUX KERNEL
 # Taken as it is typed, dollar signs and all.
 export HMM_CMD = $(value CMD)
 
@@ -16,6 +17,7 @@ help:
 	@echo
 	@echo '  make demo                mirror real programs in a real kernel, and watch'
 	@echo '  make test                run all tests; logs lie in build/test/'
+	@echo '  make test-c KERNEL=6.12  test the C half alone, on an older kernel'
 	@echo
 	@echo "  make run CMD='...'       boot, and run a command as root in the guest"
 	@echo '  make shell               boot, and give a shell'
@@ -33,12 +35,15 @@ help:
 	@echo '  make distclean           delete the caches of all checkouts as well'
 	@echo
 	@echo 'What is needed is made on the way. All but integrate and remove take'
-	@echo 'LINUX=DIR too, to use an integrated tree of your own; run and selftests'
-	@echo 'take TIMEOUT=SECONDS. make turns every failure into its own status 2;'
+	@echo 'LINUX=DIR too, to use an integrated tree of your own, or KERNEL=SERIES, to'
+	@echo 'use another kernel of Debian than 7.3; run and selftests take'
+	@echo 'TIMEOUT=SECONDS. make turns every failure into its own status 2;'
 	@echo 'harness/run COMMAND has that of the command.'
 
 demo kernel lint selftests source test:
 	@harness/$@
+test-c:
+	@harness/test --c
 root:
 	@harness/root/build
 kunit:
@@ -57,4 +62,4 @@ distclean:
 	@harness/clean --all
 
 .PHONY: help clean demo distclean integrate kernel kunit lint remove root run \
-	selftests shell source test
+	selftests shell source test test-c

@@ -27,6 +27,21 @@ machine=(-cpu max -smp 2 -m 2G -nodefaults -no-user-config -display none -no-reb
 # shellcheck disable=SC2034
 cmdline='console=ttyS0 panic=-1 quiet loglevel=7'
 
+# configs TREE: print the fragments in harness/configs that its kernel is made of.
+configs() {
+	local default='x86_64 debug'
+	[ ! -f "$1/rust/kernel/hmm.rs" ] || default+=' rust' # else it is too old
+	echo "${HMM_CONFIGS-$default}"
+}
+
+# build_dir NAME TREE: where NAME is built from TREE, apart from other trees and
+# configurations.
+build_dir() {
+	local configs
+	configs=$(configs "$2")
+	echo "$work/$1-$(printf %s "$2${configs#x86_64 debug rust}" | sha256sum | cut -c1-8)"
+}
+
 say() { printf '==> %s\n' "$*" >&2; }
 die() { printf '%s: %s\n' "${0##*/}" "$*" >&2; exit 1; }
 
