@@ -75,6 +75,13 @@ pub(super) struct FrameStamps {
     buckets: KVec<u64>,
 }
 
+/// What of `len` bytes from `offset` on is in a page. Where that is nothing, it is at its end.
+fn within_page(offset: usize, len: usize) -> (usize, usize) {
+    let offset = offset.min(PAGE_SIZE);
+
+    (offset, len.min(PAGE_SIZE - offset))
+}
+
 impl FrameStamps {
     pub(super) fn new(cpu_access: bool) -> Result<Self> {
         static NEXT_MIRROR: Atomic<i64> = Atomic::new(0);
@@ -156,7 +163,7 @@ impl FrameStamps {
         to: &mut [u8],
     ) -> core::result::Result<usize, StaleFrame> {
         let page = self.page(frame)?;
-        let len = to.len().min(PAGE_SIZE.saturating_sub(offset));
+        let (offset, len) = within_page(offset, to.len());
 
         // SAFETY: The page stays what it is while we hold `self`, and the bytes lie within it.
         // That the process may write them meanwhile is C's business, which copies bytes as they
@@ -172,7 +179,7 @@ impl FrameStamps {
         from: &[u8],
     ) -> core::result::Result<usize, StaleFrame> {
         let page = self.page(frame)?;
-        let len = from.len().min(PAGE_SIZE.saturating_sub(offset));
+        let (offset, len) = within_page(offset, from.len());
 
         if !frame.writable() {
             return Err(StaleFrame);

@@ -252,10 +252,11 @@ mod suite {
             table.write(&table.frames[0], PAGE_SIZE - 2, &[0; 4]),
             table.write(&table.frames[0], PAGE_SIZE, &[0; 4]),
             table.write(&table.frames[0], usize::MAX, &[0; 4]),
+            table.read(&table.frames[0], usize::MAX, &mut [0; 4]),
         );
         drop(table);
 
-        assert_eq!(done, (Ok(2), Ok(2), Ok(0), Ok(0)));
+        assert_eq!(done, (Ok(2), Ok(2), Ok(0), Ok(0), Ok(0)));
         Ok(())
     }
 
