@@ -166,6 +166,7 @@ static void mn_run(struct kunit *test, void (*fn)(struct mn_interval *),
 {
 	struct mn_test *t = test->priv;
 
+	KUNIT_ASSERT_FALSE(test, t->stuck);
 	t->fn = fn;
 	t->arg = arg;
 	reinit_completion(&t->done);
@@ -189,6 +190,7 @@ static void mn_expect_finishes(struct kunit *test)
 		return;
 	KUNIT_FAIL(test, "%ps() hangs: a refused invalidation was not ended", t->fn);
 	for (; t->refused; t->refused--) {
+		t->starts++;	/* the list had its end, and gets another one */
 		mn_end(&t->range);
 		if (wait_for_completion_timeout(&t->done, MN_WATCH))
 			return;
@@ -322,7 +324,8 @@ static void mn_list_refuses_then_insert(struct kunit *test)
 {
 	struct mn_test *t = test->priv;
 
-	mn_remove(&t->interval);
+	mn_run(test, mn_remove, &t->interval);
+	mn_expect_finishes(test);
 	KUNIT_EXPECT_EQ(test, -EAGAIN, mn_start_nonblock(t));
 	KUNIT_EXPECT_EQ(test, t->interval.calls, 0);
 	mn_insert(test, &t->interval, MN_START);
@@ -422,6 +425,10 @@ static int mn_test_init(struct kunit *test)
 	t->pair.ops = &mn_pair_ops;
 	KUNIT_ASSERT_EQ(test, 0, mmu_notifier_register(&t->veto, t->mm));
 	KUNIT_ASSERT_EQ(test, 0, mmu_notifier_register(&t->pair, t->mm));
+	/* There is no interval tree yet, so there is nothing to end in one */
+	KUNIT_ASSERT_EQ(test, -EAGAIN, mn_start_nonblock(t));
+	t->refused = 0;
+	t->calls = 0;
 	mn_insert(test, &t->interval, MN_START);
 	mn_insert(test, &t->other, MN_START + MN_SIZE);
 	return 0;
