@@ -23,6 +23,7 @@ help:
 	@echo '  make shell               boot, and give a shell'
 	@echo '  make kunit               run the KUnit suites (ARCH=um, or ARCH=x86_64)'
 	@echo '  make selftests           run the kselftests in the guest'
+	@echo '  make intree              compile all drivers of the kernel that use HMM'
 	@echo '  make lint                check the sources'
 	@echo
 	@echo '  make integrate LINUX=DIR put HMM mirroring into a kernel tree'
@@ -40,7 +41,7 @@ help:
 	@echo 'TIMEOUT=SECONDS. make turns every failure into its own status 2;'
 	@echo 'harness/run COMMAND has that of the command.'
 
-demo kernel lint selftests source test:
+demo intree kernel lint selftests source test:
 	@harness/$@
 test-c:
 	@harness/test --c
@@ -61,5 +62,5 @@ clean:
 distclean:
 	@harness/clean --all
 
-.PHONY: help clean demo distclean integrate kernel kunit lint remove root run \
-	selftests shell source test test-c
+.PHONY: help clean demo distclean integrate intree kernel kunit lint remove root \
+	run selftests shell source test test-c
