@@ -1,0 +1,309 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * A driver in the style of 2017, and its KUnit tests.
+ *
+ * The driver is the one that the comment in include/linux/hmm.h described in
+ * 2017, and of that header it uses nothing that was not there then: struct
+ * hmm_mirror, the callback that returns nothing, hmm_mirror_register() and
+ * hmm_mirror_unregister().  So it shows that such drivers still build, as modules
+ * too, and work.  Newer interface does not belong in here.
+ */
+#include <kunit/resource.h>
+#include <kunit/test.h>
+#include <linux/highmem.h>
+#include <linux/hmm.h>
+#include <linux/kthread.h>
+#include <linux/mm.h>
+#include <linux/mman.h>
+#include <linux/module.h>
+#include <linux/mutex.h>
+#include <linux/sched/mm.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+
+/*
+ * The driver
+ */
+
+#define DEVICE_PAGES	4
+
+/* What the tests want to know; outlives the address space of the device */
+struct device_log {
+	unsigned int updates;
+	unsigned int too_late;		/* pages that had gone before the update */
+	unsigned long start;		/* of the last update */
+	unsigned long end;
+};
+
+/* A device that uses DEVICE_PAGES pages of a process, from @addr on */
+struct device_address_space {
+	struct hmm_mirror mirror;
+	struct device_log *log;
+	unsigned long addr;
+	struct mutex lock;		/* protects the device's page table: */
+	struct page *page[DEVICE_PAGES];
+};
+
+static void device_sync(struct hmm_mirror *mirror, enum hmm_update_type type,
+			unsigned long start, unsigned long end)
+{
+	struct device_address_space *das = container_of(mirror,
+					struct device_address_space, mirror);
+	struct device_log *log = das->log;
+	unsigned long addr = das->addr;
+	int i;
+
+	if (type != HMM_UPDATE_INVALIDATE)
+		return;
+
+	mutex_lock(&das->lock);
+	log->updates++;
+	log->start = start;
+	log->end = end;
+	for (i = 0; i < DEVICE_PAGES; i++, addr += PAGE_SIZE) {
+		if (!das->page[i] || addr < start || addr >= end)
+			continue;
+		if (!folio_mapped(page_folio(das->page[i])))
+			log->too_late++;
+		put_page(das->page[i]);
+		das->page[i] = NULL;
+	}
+	mutex_unlock(&das->lock);
+}
+
+static const struct hmm_mirror_ops device_mirror_ops = {
+	.sync_cpu_device_pagetables = device_sync,
+};
+
+static struct device_address_space *
+device_bind_address_space(struct mm_struct *mm, unsigned long addr,
+			  struct device_log *log)
+{
+	struct device_address_space *das = kzalloc(sizeof(*das), GFP_KERNEL);
+	int ret;
+
+	if (!das)
+		return ERR_PTR(-ENOMEM);
+	das->addr = addr;
+	das->log = log;
+	mutex_init(&das->lock);
+	das->mirror.ops = &device_mirror_ops;
+
+	mmap_write_lock(mm);	/* that was down_write(&mm->mmap_sem) */
+	ret = hmm_mirror_register(&das->mirror, mm);
+	mmap_write_unlock(mm);
+	if (ret) {
+		kfree(das);
+		return ERR_PTR(ret);
+	}
+	return das;
+}
+
+static void device_unbind_address_space(struct device_address_space *das)
+{
+	hmm_mirror_unregister(&das->mirror);
+	device_sync(&das->mirror, HMM_UPDATE_INVALIDATE, 0, ULONG_MAX);
+	kfree(das);
+}
+
+/*
+ * Puts a page of the caller's address space into the device's page table.  That
+ * nothing came in between is left to the tests, which have but one thread: how to
+ * know it was outside of what the comment described.
+ */
+static int device_map(struct device_address_space *das, int i)
+{
+	struct page *page;
+	int ret;
+
+	ret = get_user_pages_fast(das->addr + i * PAGE_SIZE, 1, FOLL_WRITE,
+				  &page);
+	if (ret != 1)
+		return ret < 0 ? ret : -EFAULT;
+
+	mutex_lock(&das->lock);
+	swap(das->page[i], page);
+	mutex_unlock(&das->lock);
+	if (page)
+		put_page(page);
+	return 0;
+}
+
+/* Adds to the first word of a page, by the device's page table */
+static int device_add(struct device_address_space *das, int i, u32 n)
+{
+	int ret = -EFAULT;
+
+	mutex_lock(&das->lock);
+	if (das->page[i]) {
+		u32 *word = kmap_local_page(das->page[i]);
+
+		*word += n;
+		kunmap_local(word);
+		ret = 0;
+	}
+	mutex_unlock(&das->lock);
+	return ret;
+}
+
+/*
+ * The tests
+ */
+
+KUNIT_DEFINE_ACTION_WRAPPER(test_unbind, device_unbind_address_space,
+			    struct device_address_space *);
+
+/* DEVICE_PAGES pages of the test's thread, which has an mm of its own then */
+static unsigned long test_memory(struct kunit *test)
+{
+	unsigned long addr = kunit_vm_mmap(test, NULL, 0,
+					   DEVICE_PAGES * PAGE_SIZE,
+					   PROT_READ | PROT_WRITE,
+					   MAP_ANONYMOUS | MAP_PRIVATE, 0);
+
+	KUNIT_ASSERT_NE(test, addr, 0);
+	KUNIT_ASSERT_FALSE(test, IS_ERR_VALUE(addr));
+	KUNIT_ASSERT_NOT_NULL(test, current->mm);
+	return addr;
+}
+
+static struct device_log *test_log(struct kunit *test)
+{
+	struct device_log *log = kunit_kzalloc(test, sizeof(*log), GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, log);
+	return log;
+}
+
+/* A device that has all pages */
+static struct device_address_space *test_device(struct kunit *test,
+						unsigned long addr)
+{
+	struct device_address_space *das;
+	int i;
+
+	das = device_bind_address_space(current->mm, addr, test_log(test));
+	KUNIT_ASSERT_FALSE(test, IS_ERR(das));
+	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test, test_unbind,
+							   das));
+	for (i = 0; i < DEVICE_PAGES; i++)
+		KUNIT_ASSERT_EQ(test, 0, device_map(das, i));
+	return das;
+}
+
+static void device_2017_mirrors(struct kunit *test)
+{
+	unsigned long addr = test_memory(test);
+	struct device_address_space *das = test_device(test, addr);
+	u32 __user *word = (u32 __user *)addr;
+	u32 value;
+
+	KUNIT_ASSERT_EQ(test, 0, put_user(40, word));
+	KUNIT_EXPECT_EQ(test, 0, device_add(das, 0, 2));
+	KUNIT_ASSERT_EQ(test, 0, get_user(value, word));
+	KUNIT_EXPECT_EQ(test, value, 42);
+	KUNIT_EXPECT_EQ(test, das->log->updates, 0);
+}
+
+static void device_2017_sees_munmap(struct kunit *test)
+{
+	unsigned long addr = test_memory(test);
+	struct device_address_space *das = test_device(test, addr);
+
+	KUNIT_ASSERT_EQ(test, 0, vm_munmap(addr + PAGE_SIZE, 2 * PAGE_SIZE));
+	KUNIT_EXPECT_EQ(test, das->log->updates, 1);
+	KUNIT_EXPECT_LE(test, das->log->start, addr + PAGE_SIZE);
+	KUNIT_EXPECT_GE(test, das->log->end, addr + 3 * PAGE_SIZE);
+	KUNIT_EXPECT_EQ(test, das->log->too_late, 0);
+
+	KUNIT_EXPECT_EQ(test, device_add(das, 0, 1), 0);
+	KUNIT_EXPECT_EQ(test, device_add(das, 1, 1), -EFAULT);
+	KUNIT_EXPECT_EQ(test, device_add(das, 2, 1), -EFAULT);
+	KUNIT_EXPECT_EQ(test, device_add(das, 3, 1), 0);
+	KUNIT_EXPECT_EQ(test, device_map(das, 1), -EFAULT);
+}
+
+static void device_2017_several(struct kunit *test)
+{
+	unsigned long addr = test_memory(test);
+	struct device_address_space *one = test_device(test, addr);
+	struct device_address_space *two = test_device(test, addr);
+
+	KUNIT_ASSERT_EQ(test, 0, vm_munmap(addr, PAGE_SIZE));
+	KUNIT_EXPECT_EQ(test, device_add(one, 0, 1), -EFAULT);
+	KUNIT_EXPECT_EQ(test, device_add(two, 0, 1), -EFAULT);
+
+	/* One goes, and the other one goes on */
+	kunit_release_action(test, test_unbind, one);
+	KUNIT_ASSERT_EQ(test, 0, vm_munmap(addr + PAGE_SIZE, PAGE_SIZE));
+	KUNIT_EXPECT_EQ(test, device_add(two, 1, 1), -EFAULT);
+	KUNIT_EXPECT_EQ(test, device_add(two, 2, 1), 0);
+}
+
+static void device_2017_unbound(struct kunit *test)
+{
+	unsigned long addr = test_memory(test);
+	struct device_address_space *das = test_device(test, addr);
+	struct device_log *log = das->log;
+	unsigned int updates;
+
+	KUNIT_ASSERT_EQ(test, 0, vm_munmap(addr, PAGE_SIZE));
+	kunit_release_action(test, test_unbind, das);
+	updates = log->updates;
+	KUNIT_ASSERT_EQ(test, 0, vm_munmap(addr, DEVICE_PAGES * PAGE_SIZE));
+	KUNIT_EXPECT_EQ(test, log->updates, updates);
+}
+
+/* The driver lets go after the process has died, as by the last close(2) */
+static void device_2017_sees_exit(struct kunit *test)
+{
+	unsigned long addr = test_memory(test);
+	struct device_address_space *das = test_device(test, addr);
+	struct mm_struct *mm = current->mm;
+	int i;
+
+	kthread_unuse_mm(mm);
+	mmput(mm);
+	KUNIT_EXPECT_EQ(test, das->log->updates, 1);
+	KUNIT_EXPECT_EQ(test, das->log->too_late, 0);
+	for (i = 0; i < DEVICE_PAGES; i++)
+		KUNIT_EXPECT_EQ(test, device_add(das, i, 1), -EFAULT);
+}
+
+static void device_2017_errors(struct kunit *test)
+{
+	static const struct hmm_mirror_ops no_ops;
+	struct hmm_mirror mirror = { .ops = &device_mirror_ops };
+	struct mm_struct *mm;
+
+	test_memory(test);
+	mm = current->mm;
+	mmap_write_lock(mm);
+	KUNIT_EXPECT_EQ(test, -EINVAL, hmm_mirror_register(NULL, mm));
+	KUNIT_EXPECT_EQ(test, -EINVAL, hmm_mirror_register(&mirror, NULL));
+	mirror.ops = NULL;
+	KUNIT_EXPECT_EQ(test, -EINVAL, hmm_mirror_register(&mirror, mm));
+	mirror.ops = &no_ops;
+	KUNIT_EXPECT_EQ(test, -EINVAL, hmm_mirror_register(&mirror, mm));
+	mmap_write_unlock(mm);
+}
+
+static struct kunit_case device_2017_cases[] = {
+	KUNIT_CASE(device_2017_mirrors),
+	KUNIT_CASE(device_2017_sees_munmap),
+	KUNIT_CASE(device_2017_several),
+	KUNIT_CASE(device_2017_unbound),
+	KUNIT_CASE(device_2017_sees_exit),
+	KUNIT_CASE(device_2017_errors),
+	{}
+};
+
+static struct kunit_suite device_2017_suite = {
+	.name = "hmm_mirror_2017",
+	.test_cases = device_2017_cases,
+};
+
+kunit_test_suite(device_2017_suite);
+
+MODULE_DESCRIPTION("KUnit tests of HMM mirroring with a driver of 2017");
+MODULE_LICENSE("GPL");

@@ -1,0 +1,432 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Device page faults of HMM mirroring in a storm of invalidations.
+ *
+ * A storm elsewhere in the address space must not concern a fault at all: no
+ * collision, no wait, none, counted by the device and by the registry. A storm on
+ * the very pages that are faulted must not get by any of them.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "kselftest_harness.h"
+
+#include "device.h"
+
+#define THREADS		4	/* that make a storm */
+#define PAGES		32	/* of a thread's own area */
+#define TARGET_PAGES	64	/* of what the device faults */
+#define FAULTS		20000
+#define PATIENCE	60	/* seconds, for what should happen within one */
+
+#define COUNTERS	"/sys/kernel/debug/hmm_mirror/counters"
+#define COUNTING	"/sys/kernel/debug/hmm_mirror/counting"
+
+/* Lets the registry count, or not. */
+static int counting(char on)
+{
+	int fd = open(COUNTING, O_WRONLY);
+	int ret = write(fd, &on, 1) == 1 ? 0 : -errno;
+
+	close(fd);
+	return ret;
+}
+
+/* What the registry has counted for the mirrors of this process. */
+struct counters {
+	long faults;
+	long collisions;
+	long waits;
+};
+
+static int counters_read(struct counters *counters)
+{
+	FILE *file = fopen(COUNTERS, "r");
+	char line[512], pid[32];
+	bool ours = false;
+
+	if (!file)
+		return -errno;
+	*counters = (struct counters){ };
+	snprintf(pid, sizeof(pid), " pid %d ", getpid());
+	while (fgets(line, sizeof(line), file)) {
+		struct counters mirror;
+		char *at = strstr(line, " faults ");
+
+		if (!strncmp(line, "mm ", 3))
+			ours = strstr(line, pid);
+		if (!ours || !at ||
+		    sscanf(at, " faults %ld collisions %ld waits %ld",
+			   &mirror.faults, &mirror.collisions,
+			   &mirror.waits) != 3)
+			continue;
+		counters->faults += mirror.faults;
+		counters->collisions += mirror.collisions;
+		counters->waits += mirror.waits;
+	}
+	fclose(file);
+	return 0;
+}
+
+FIXTURE(storm)
+{
+	int fd;
+	size_t page;
+	char *target;	/* and a page for each thread after it */
+};
+
+FIXTURE_VARIANT(storm)
+{
+	const char *device;
+};
+
+FIXTURE_VARIANT_ADD(storm, rust)
+{
+	.device = DEVICE_RUST,
+};
+
+FIXTURE_VARIANT_ADD(storm, c)
+{
+	.device = DEVICE_C,
+};
+
+/* Anonymous memory, at @addr unless that is NULL. */
+static void *memory(void *addr, size_t size)
+{
+	return mmap(addr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE |
+		    MAP_ANONYMOUS | (addr ? MAP_FIXED : 0), -1, 0);
+}
+
+FIXTURE_SETUP(storm)
+{
+	self->page = sysconf(_SC_PAGESIZE);
+	self->fd = device_open(variant->device);
+	if (self->fd == -ENOENT)
+		SKIP(return, "there is no %s", variant->device);
+	if (self->fd == -EACCES || geteuid())
+		SKIP(return, "must be run as root");
+	ASSERT_LE(0, self->fd);
+	self->target = memory(NULL, (TARGET_PAGES + THREADS) * self->page);
+	ASSERT_NE(MAP_FAILED, (void *)self->target);
+	ASSERT_EQ(0, device_bind(self->fd, getpid()));
+	ASSERT_EQ(0, counting('1'));
+}
+
+FIXTURE_TEARDOWN(storm)
+{
+	counting('0');
+	close(self->fd);
+}
+
+static time_t now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec;
+}
+
+/* Threads that run one function until they are told to stop. */
+
+struct crew {
+	void (*work)(struct crew *crew, unsigned int thread);
+	int fd;
+	size_t page;
+	char *target;
+	atomic_bool stop;
+	atomic_uint threads;
+	atomic_ulong rounds;	/* of all threads */
+	atomic_ulong wrong;
+	const char *what;	/* was wrong first */
+	pthread_t thread[THREADS];
+};
+
+static void *crew_thread(void *arg)
+{
+	struct crew *crew = arg;
+
+	crew->work(crew, crew->threads++);
+	return NULL;
+}
+
+static void crew_start(struct crew *crew)
+{
+	size_t i;
+
+	for (i = 0; i < THREADS; i++)
+		pthread_create(&crew->thread[i], NULL, crew_thread, crew);
+}
+
+static void crew_stop(struct crew *crew)
+{
+	size_t i;
+
+	crew->stop = true;
+	for (i = 0; i < THREADS; i++)
+		pthread_join(crew->thread[i], NULL);
+}
+
+/* Notes that something is not as it must be, and what was the first. */
+static void check(struct crew *crew, bool right, const char *what)
+{
+	if (!right && !crew->wrong++)
+		crew->what = what;
+}
+
+/* Moves @size bytes of memory to @to, and leaves empty memory behind. */
+static bool move(void *from, void *to, size_t size)
+{
+	return mremap(from, size, size, MREMAP_MAYMOVE | MREMAP_FIXED |
+		      MREMAP_DONTUNMAP, to) == to;
+}
+
+/* Changes memory that the device has nothing to do with. */
+static void change_elsewhere(struct crew *crew, unsigned int thread)
+{
+	const size_t size = PAGES * crew->page;
+
+	while (!crew->stop) {
+		char *map = memory(NULL, 2 * size), *other = map + size;
+
+		memset(map, 1, size);
+		mprotect(map, size, PROT_READ);
+		mprotect(map, size, PROT_READ | PROT_WRITE);
+		memset(map, 2, size);
+		check(crew, move(map, other, size), "mremap");
+		check(crew, map[0] == 0 && other[0] == 2, "moved memory");
+		madvise(other, size, MADV_DONTNEED);
+		check(crew, other[0] == 0, "madvise");
+		munmap(map, 2 * size);
+		crew->rounds++;
+	}
+}
+
+TEST_F_TIMEOUT(storm, elsewhere_does_not_concern_faults, 300)
+{
+	struct crew crew = { .work = change_elsewhere, .page = self->page };
+	const size_t size = TARGET_PAGES * self->page;
+	struct hmm_mirror_stats stats;
+	struct counters counters;
+	__u64 i;
+
+	crew_start(&crew);
+	for (i = 1; i <= FAULTS; i++) {
+		char *map = self->target + i % TARGET_PAGES * self->page;
+		__u64 *word = (__u64 *)map;
+		__u64 value = i;
+
+		/* A fault, and most of the times nothing has to be faulted in. */
+		ASSERT_EQ(0, device_map(self->fd, (uintptr_t)self->target, size,
+					HMM_MIRROR_MAP_WRITE, NULL));
+		/* Between two faults a page is replaced: that has to be seen. */
+		switch (i % 8) {
+		case 0:
+			madvise(map, self->page, MADV_DONTNEED);
+			*word = i;
+			ASSERT_EQ(0, device_read(self->fd, (uintptr_t)map,
+						 &value, sizeof(value), NULL));
+			ASSERT_EQ(i, value);
+			break;
+		case 4:
+			madvise(map, self->page, MADV_DONTNEED);
+			ASSERT_EQ(0, device_write(self->fd, (uintptr_t)map,
+						  &value, sizeof(value), NULL));
+			ASSERT_EQ(i, *word);
+			break;
+		}
+	}
+	crew_stop(&crew);
+	EXPECT_EQ(0, crew.wrong) {
+		TH_LOG("%s", crew.what);
+	}
+
+	ASSERT_EQ(0, device_stats(self->fd, &stats));
+	TH_LOG("%lld faults, %lld invalidations in %ld rounds of the storm",
+	       stats.faults, stats.invalidations, (long)crew.rounds);
+	EXPECT_LE(FAULTS, stats.faults);
+	/* There was a storm, and the device was told. */
+	EXPECT_LE(100, crew.rounds);
+	EXPECT_LE(5 * crew.rounds, stats.invalidations);
+	EXPECT_EQ(0, stats.retries);
+	ASSERT_EQ(0, counters_read(&counters));
+	EXPECT_LE(FAULTS, counters.faults);
+	EXPECT_EQ(0, counters.collisions);
+	EXPECT_EQ(0, counters.waits);
+}
+
+/* Throws one page of the target away, again and again. */
+static void discard(struct crew *crew, unsigned int thread)
+{
+	char *map = crew->target + thread * crew->page;
+
+	while (!crew->stop) {
+		madvise(map, crew->page, MADV_DONTNEED);
+		crew->rounds++;
+	}
+}
+
+/* The counters do count: what does concern faults makes them start again. */
+TEST_F_TIMEOUT(storm, on_the_target_makes_faults_start_again, 2 * PATIENCE)
+{
+	struct crew crew = {
+		.work = discard, .page = self->page, .target = self->target,
+	};
+	const size_t size = TARGET_PAGES * self->page;
+	const time_t end = now() + PATIENCE;
+	struct hmm_mirror_stats stats = { };
+	struct counters counters = { };
+
+	crew_start(&crew);
+	while (!(stats.retries && counters.waits) && now() < end) {
+		int ret = device_map(self->fd, (uintptr_t)self->target, size,
+				     HMM_MIRROR_MAP_PRESENT, NULL);
+
+		if (ret != -EBUSY)
+			ASSERT_EQ(0, ret);
+		ASSERT_EQ(0, device_stats(self->fd, &stats));
+		ASSERT_EQ(0, counters_read(&counters));
+	}
+	crew_stop(&crew);
+	EXPECT_LT(0, stats.retries);
+	EXPECT_LT(0, counters.collisions);
+	EXPECT_LT(0, counters.waits);
+}
+
+/* An access of the device to one word, 0 or a negative errno value. */
+static int access_word(struct crew *crew, void *map, __u64 *value, bool write)
+{
+	int ret;
+
+	do {
+		if (write)
+			ret = device_write(crew->fd, (uintptr_t)map, value,
+					   sizeof(*value), NULL);
+		else
+			ret = device_read(crew->fd, (uintptr_t)map, value,
+					  sizeof(*value), NULL);
+	} while (ret == -EBUSY && !crew->stop);
+	return ret;
+}
+
+static bool reads(struct crew *crew, void *map, __u64 expected)
+{
+	__u64 value;
+	int ret = access_word(crew, map, &value, false);
+
+	return ret == -EBUSY || (!ret && value == expected);
+}
+
+static bool fails(struct crew *crew, void *map, bool write, int expected)
+{
+	__u64 value = 0;
+	int ret = access_word(crew, map, &value, write);
+
+	return ret == -EBUSY || ret == expected;
+}
+
+/*
+ * Changes the pages of the target that are this thread's, and has a look through
+ * the device each time: it must see what is, not what was.
+ */
+static void change_target(struct crew *crew, unsigned int thread)
+{
+	const int rw = PROT_READ | PROT_WRITE;
+	const size_t size = crew->page;
+	char *spare = crew->target + (TARGET_PAGES + thread) * size;
+	unsigned int seed = thread;
+	__u64 stamp = 0;
+
+	while (!crew->stop) {
+		unsigned int i = rand_r(&seed) % (TARGET_PAGES / THREADS);
+		char *map = crew->target + (THREADS * i + thread) * size;
+		__u64 *word = (__u64 *)map;
+		int ret;
+
+		/* What the CPU writes, the device reads, and the other way. */
+		*word = ++stamp;
+		check(crew, reads(crew, map, stamp), "read");
+		stamp++;
+		ret = access_word(crew, map, &stamp, true);
+		check(crew, ret == -EBUSY || (!ret && *word == stamp), "write");
+		*word = stamp;
+
+		switch (rand_r(&seed) % 6) {
+		case 0:
+			madvise(map, size, MADV_DONTNEED);
+			check(crew, reads(crew, map, 0), "madvise");
+			break;
+		case 1:
+			memory(map, size);
+			check(crew, reads(crew, map, 0), "mmap");
+			break;
+		case 2:
+			mprotect(map, size, PROT_READ);
+			check(crew, fails(crew, map, true, -EPERM),
+			      "mprotect, write");
+			check(crew, reads(crew, map, stamp), "mprotect, read");
+			mprotect(map, size, rw);
+			break;
+		case 3:
+			mprotect(map, size, PROT_NONE);
+			check(crew, fails(crew, map, false, -EFAULT),
+			      "mprotect, none");
+			mprotect(map, size, rw);
+			check(crew, reads(crew, map, stamp), "mprotect, back");
+			break;
+		case 4:
+			check(crew, move(map, spare, size), "mremap");
+			check(crew, reads(crew, map, 0), "mremap, from");
+			check(crew, reads(crew, spare, stamp), "mremap, to");
+			check(crew, move(spare, map, size), "mremap, back");
+			check(crew, reads(crew, map, stamp), "mremap, back");
+			break;
+		case 5:
+			munmap(map, size);
+			check(crew, fails(crew, map, false, -EFAULT), "munmap");
+			check(crew, memory(map, size) == map, "mmap");
+			break;
+		}
+		crew->rounds++;
+	}
+}
+
+TEST_F_TIMEOUT(storm, on_the_target_is_seen_by_the_device, 2 * PATIENCE)
+{
+	struct crew crew = {
+		.work = change_target, .fd = self->fd, .page = self->page,
+		.target = self->target,
+	};
+	const size_t size = TARGET_PAGES * self->page;
+	const time_t end = now() + 4;
+	struct hmm_mirror_stats stats;
+	__u32 flags = 0;
+
+	crew_start(&crew);
+	while (now() < end) {
+		/* Some pages may be unmapped, or not be writable. */
+		int ret = device_map(self->fd, (uintptr_t)self->target, size,
+				     flags, NULL);
+
+		if (ret != -EBUSY && ret != -EFAULT && ret != -EPERM)
+			ASSERT_EQ(0, ret);
+		flags = flags ? 0 : HMM_MIRROR_MAP_PRESENT;
+	}
+	crew_stop(&crew);
+	EXPECT_EQ(0, crew.wrong) {
+		TH_LOG("wrong %ld times, first: %s", (long)crew.wrong, crew.what);
+	}
+	EXPECT_LE(100, crew.rounds);
+	ASSERT_EQ(0, device_stats(self->fd, &stats));
+	TH_LOG("%ld changes, %lld faults, %lld retries", (long)crew.rounds,
+	       stats.faults, stats.retries);
+}
+
+TEST_HARNESS_MAIN
