@@ -36,6 +36,10 @@
 #define FAULT_TRIES	100	/* when updates come in between */
 #define SPARE_TABLES	(2 * (LEVELS - 1))
 
+static bool may_sleep;
+module_param(may_sleep, bool, 0644);
+MODULE_PARM_DESC(may_sleep, "Register the mirrors that are bound from now on as such whose callback may sleep: the OOM reaper and process_mrelease(2) then have to leave the process alone (default: no)");
+
 /*
  * A table.  On the last level a slot is an entry: the hmm_pfn that the fault has
  * read, which has HMM_PFN_VALID set, or 0.  Above it is a table, or NULL.
@@ -212,6 +216,15 @@ static void context_sync(struct hmm_mirror *mirror, enum hmm_update_type type,
 	spin_unlock(&ctx->lock);
 }
 
+/* As for a device that is waited for: this is what rules atomic callbacks out */
+static void context_sync_sleeping(struct hmm_mirror *mirror,
+				  enum hmm_update_type type,
+				  unsigned long start, unsigned long end)
+{
+	might_sleep();
+	context_sync(mirror, type, start, end);
+}
+
 static void context_gone(struct hmm_mirror *mirror)
 {
 	struct context *ctx = container_of(mirror, struct context, mirror);
@@ -225,6 +238,11 @@ static const struct hmm_mirror_ops context_ops = {
 	.sync_cpu_device_pagetables	= context_sync,
 	.release			= context_gone,
 	.flags				= HMM_MIRROR_ATOMIC,
+};
+
+static const struct hmm_mirror_ops context_sleeping_ops = {
+	.sync_cpu_device_pagetables	= context_sync_sleeping,
+	.release			= context_gone,
 };
 
 /*
@@ -309,7 +327,8 @@ static int context_bind(struct context *ctx, const struct hmm_mirror_bind *arg)
 		ctx->root = root;
 		ctx->stats.tables = 1;
 		ctx->end_address = mm->task_size;
-		ctx->mirror.ops = &context_ops;
+		ctx->mirror.ops = may_sleep ? &context_sleeping_ops :
+					      &context_ops;
 		ret = hmm_mirror_register(&ctx->mirror, mm);
 		mmap_write_unlock(mm);
 	}

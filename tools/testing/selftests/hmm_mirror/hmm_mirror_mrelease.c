@@ -1,0 +1,537 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Tests of reaping a mirrored process: by process_mrelease(2), and by the OOM
+ * reaper. Both unmap memory without being allowed to sleep, so a mirror whose
+ * callback may sleep has to refuse it, and one that is atomic must not.
+ *
+ * The victim is a traced child. It stops when it is about to exit, where it has
+ * been killed already and still has its memory: so there is time to reap it.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "kselftest_harness.h"
+
+#include <lib/test_hmm_uapi.h>
+
+#include "device.h"
+#include "verify.h"
+
+#ifndef SYS_process_mrelease
+#define SYS_process_mrelease	448
+#endif
+
+#define PAGES			512
+#define OTHER_DRIVER		"/dev/hmm_dmirror0"
+#define OTHER_FD		100	/* of OTHER_DRIVER in the victim */
+#define MAY_SLEEP		"/sys/module/hmm_mirror_c/parameters/may_sleep"
+#define CGROUP			"/sys/fs/cgroup"
+#define CGROUP_LIMIT		(16UL << 20)
+#define PATIENCE		10	/* seconds, for what should be over at once */
+
+static int write_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY), ret = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (write(fd, text, strlen(text)) < 0)
+		ret = -errno;
+	close(fd);
+	return ret;
+}
+
+/* Milliseconds since some time. */
+static long now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* Does @pid, a child, come to an end in time, or to a stop? */
+static bool changes_in_time(pid_t pid, int *status)
+{
+	long end = now() + PATIENCE * 1000;
+
+	do {
+		if (waitpid(pid, status, WNOHANG | __WALL) == pid)
+			return true;
+		usleep(1000);
+	} while (now() < end);
+	return false;
+}
+
+struct victim {
+	pid_t pid;		/* 0 when it is not ours any more */
+	int pidfd;
+	int go;			/* what is written there makes it go on */
+	char *map;		/* where it has its memory */
+	size_t size;
+	size_t page;
+};
+
+FIXTURE(mrelease)
+{
+	struct victim victim;
+	int atomic;		/* device contexts, or -1 */
+	int sleeping;
+};
+
+FIXTURE_VARIANT(mrelease)
+{
+	const char *device;	/* of the atomic mirror */
+	bool other_driver;	/* the victim uses OTHER_DRIVER as well */
+};
+
+FIXTURE_VARIANT_ADD(mrelease, rust)
+{
+	.device = DEVICE_RUST,
+};
+
+FIXTURE_VARIANT_ADD(mrelease, c)
+{
+	.device = DEVICE_C,
+};
+
+FIXTURE_VARIANT_ADD(mrelease, rust_and_another_driver)
+{
+	.device = DEVICE_RUST,
+	.other_driver = true,
+};
+
+FIXTURE_VARIANT_ADD(mrelease, c_and_another_driver)
+{
+	.device = DEVICE_C,
+	.other_driver = true,
+};
+
+static void write_pages(char *map, size_t size, size_t page)
+{
+	size_t i;
+
+	for (i = 0; i < size; i += page)
+		map[i] = 1;
+}
+
+/* The victim's own: writes its memory, and when it is told to, too much more. */
+static void be_victim(const struct victim *v, bool other_driver, int ready,
+		      int go)
+{
+	const size_t more = 4 * CGROUP_LIMIT;
+	char byte = 0, *map;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (other_driver && dup2(open(OTHER_DRIVER, O_RDWR), OTHER_FD) < 0)
+		_exit(1);
+	write_pages(v->map, v->size, v->page);
+	if (write(ready, &byte, 1) != 1 || read(go, &byte, 1) != 1)
+		_exit(2);
+	map = mmap(NULL, more, PROT_READ | PROT_WRITE,
+		   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	write_pages(map, more, v->page);
+	_exit(3);
+}
+
+FIXTURE_SETUP(mrelease)
+{
+	struct victim *v = &self->victim;
+	int ready[2], go[2];
+	char byte;
+
+	self->atomic = -1;
+	self->sleeping = -1;
+	if (geteuid())
+		SKIP(return, "must be run as root");
+	if (access(variant->device, F_OK))
+		SKIP(return, "there is no %s", variant->device);
+	if (variant->other_driver && access(OTHER_DRIVER, F_OK))
+		SKIP(return, "there is no " OTHER_DRIVER ": load the module test_hmm");
+
+	v->page = sysconf(_SC_PAGESIZE);
+	v->size = PAGES * v->page;
+	v->map = mmap(NULL, v->size, PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, v->map);
+	madvise(v->map, v->size, MADV_NOHUGEPAGE);
+	ASSERT_EQ(0, pipe(ready));
+	ASSERT_EQ(0, pipe(go));
+	v->pid = fork();
+	ASSERT_LE(0, v->pid);
+	if (!v->pid)
+		be_victim(v, variant->other_driver, ready[1], go[0]);
+	close(ready[1]);
+	close(go[0]);
+	v->go = go[1];
+	ASSERT_EQ(1, read(ready[0], &byte, 1));
+	close(ready[0]);
+	v->pidfd = syscall(SYS_pidfd_open, v->pid, 0);
+	ASSERT_LE(0, v->pidfd);
+	ASSERT_EQ(0, ptrace(PTRACE_SEIZE, v->pid, NULL, PTRACE_O_TRACEEXIT));
+}
+
+FIXTURE_TEARDOWN(mrelease)
+{
+	if (self->victim.pid) {
+		/* It may be at its end, or not. */
+		kill(self->victim.pid, SIGKILL);
+		ptrace(PTRACE_CONT, self->victim.pid, NULL, NULL);
+	}
+	if (self->atomic >= 0)
+		close(self->atomic);
+	if (self->sleeping >= 0)
+		close(self->sleeping);
+}
+
+/* A device context that mirrors all of the victim's memory, or negative errno. */
+static int mirror(struct victim *v, const char *device)
+{
+	int fd = device_open(device), ret;
+
+	if (fd < 0)
+		return fd;
+	ret = device_bind(fd, v->pid);
+	if (!ret)
+		ret = device_map(fd, (uintptr_t)v->map, v->size,
+				 HMM_MIRROR_MAP_WRITE, NULL);
+	if (ret)
+		close(fd);
+	return ret ? ret : fd;
+}
+
+static int sleeping_mirror(struct victim *v)
+{
+	int fd = write_file(MAY_SLEEP, "Y");
+
+	if (!fd)
+		fd = mirror(v, DEVICE_C);
+	write_file(MAY_SLEEP, "N");
+	return fd;
+}
+
+/* The number of entries for the victim's memory, or a negative errno value. */
+static long entries(int fd, struct victim *v)
+{
+	struct entries entries = { };
+	int ret = device_dump(fd, (uintptr_t)v->map,
+			      (uintptr_t)v->map + v->size, &entries);
+	long nr = entries.nr;
+
+	entries_free(&entries);
+	return ret ? ret : nr;
+}
+
+/* The number of pages that the victim has, or a negative errno value. */
+static long pages(struct victim *v)
+{
+	__u64 pagemap[PAGES];
+	int fd = pagemap_open(v->pid), ret;
+	long i, nr = 0;
+
+	if (fd < 0)
+		return fd;
+	ret = pagemap_read(fd, (uintptr_t)v->map, pagemap, PAGES);
+	for (i = 0; i < PAGES; i++)
+		nr += !!(pagemap[i] & PAGEMAP_PRESENT);
+	close(fd);
+	return ret ? ret : nr;
+}
+
+static long stale(int fd, struct victim *v)
+{
+	struct verify verify = { };
+	int ret = verify_context(fd, v->pid, &verify, stderr);
+
+	return ret ? ret : (long)verify.stale;
+}
+
+/* Has the victim been killed, and stopped at its end with all its memory? */
+static bool stops_at_its_end(struct victim *v)
+{
+	int status;
+
+	return changes_in_time(v->pid, &status) && WIFSTOPPED(status) &&
+	       status >> 8 == (SIGTRAP | PTRACE_EVENT_EXIT << 8);
+}
+
+static bool killed(struct victim *v)
+{
+	return !kill(v->pid, SIGKILL) && stops_at_its_end(v);
+}
+
+/* Lets the victim go on.  Does it come to its end now? */
+static bool exits(struct victim *v)
+{
+	pid_t pid = v->pid;
+	int status;
+
+	ptrace(PTRACE_CONT, pid, NULL, NULL);
+	v->pid = 0;
+	return changes_in_time(pid, &status) && WIFSIGNALED(status) &&
+	       WTERMSIG(status) == SIGKILL;
+}
+
+static int mrelease(struct victim *v)
+{
+	return syscall(SYS_process_mrelease, v->pidfd, 0) ? -errno : 0;
+}
+
+/*
+ * Can the other driver read the victim's page table?  It waits for invalidations
+ * to end, and not even a signal gets it out of that: so a child asks it.
+ */
+static bool other_driver_works(struct victim *v)
+{
+	unsigned char protection[PAGES];
+	struct hmm_dmirror_cmd cmd = {
+		.addr = (uintptr_t)v->map,
+		.ptr = (uintptr_t)protection,
+		.npages = PAGES,
+	};
+	pid_t pid = fork();
+	int status;
+
+	if (!pid) {
+		int fd = syscall(SYS_pidfd_getfd, v->pidfd, OTHER_FD, 0);
+
+		_exit(fd < 0 || ioctl(fd, HMM_DMIRROR_SNAPSHOT, &cmd));
+	}
+	return pid > 0 && changes_in_time(pid, &status) && !status;
+}
+
+/* Reaping at will */
+
+TEST_F(mrelease, an_atomic_mirror_lets_memory_go)
+{
+	struct victim *v = &self->victim;
+	char byte;
+
+	self->atomic = mirror(v, variant->device);
+	ASSERT_LE(0, self->atomic);
+	EXPECT_EQ(-EINVAL, mrelease(v)); /* nobody has killed it */
+	ASSERT_TRUE(killed(v));
+	ASSERT_EQ(PAGES, pages(v));
+	ASSERT_EQ(PAGES, entries(self->atomic, v));
+
+	EXPECT_EQ(0, mrelease(v));
+	EXPECT_EQ(0, pages(v));
+	EXPECT_EQ(0, entries(self->atomic, v));
+	EXPECT_EQ(0, stale(self->atomic, v));
+	/* The device does not get it back. */
+	EXPECT_EQ(-EFAULT, device_read(self->atomic, (uintptr_t)v->map, &byte,
+				       1, NULL));
+	if (variant->other_driver)
+		EXPECT_TRUE(other_driver_works(v));
+	EXPECT_EQ(0, mrelease(v));
+	EXPECT_TRUE(exits(v));
+}
+
+TEST_F(mrelease, a_mirror_that_may_sleep_refuses)
+{
+	struct victim *v = &self->victim;
+
+	if (access(MAY_SLEEP, F_OK))
+		SKIP(return, "there is no " MAY_SLEEP);
+	self->sleeping = sleeping_mirror(v);
+	ASSERT_LE(0, self->sleeping);
+	ASSERT_TRUE(killed(v));
+
+	EXPECT_EQ(-EAGAIN, mrelease(v));
+	EXPECT_EQ(PAGES, pages(v));
+	EXPECT_EQ(PAGES, entries(self->sleeping, v));
+	EXPECT_EQ(0, stale(self->sleeping, v));
+	if (variant->other_driver)
+		EXPECT_TRUE(other_driver_works(v));
+	EXPECT_EQ(-EAGAIN, mrelease(v));
+
+	/* It works as soon as the mirror is unregistered. */
+	close(self->sleeping);
+	self->sleeping = -1;
+	EXPECT_EQ(0, mrelease(v));
+	EXPECT_EQ(0, pages(v));
+	EXPECT_TRUE(exits(v));
+}
+
+TEST_F(mrelease, one_mirror_that_may_sleep_is_enough_to_refuse)
+{
+	struct victim *v = &self->victim;
+	__u64 filled;
+
+	if (access(MAY_SLEEP, F_OK))
+		SKIP(return, "there is no " MAY_SLEEP);
+	self->atomic = mirror(v, variant->device);
+	self->sleeping = sleeping_mirror(v);
+	ASSERT_LE(0, self->atomic);
+	ASSERT_LE(0, self->sleeping);
+	ASSERT_TRUE(killed(v));
+
+	EXPECT_EQ(-EAGAIN, mrelease(v));
+	EXPECT_EQ(PAGES, pages(v));
+	EXPECT_EQ(PAGES, entries(self->sleeping, v));
+	EXPECT_EQ(0, stale(self->sleeping, v));
+	EXPECT_EQ(0, stale(self->atomic, v));
+	/* What was refused has ended: the atomic mirror is filled in again. */
+	EXPECT_EQ(0, device_map(self->atomic, (uintptr_t)v->map, v->size,
+				HMM_MIRROR_MAP_PRESENT, &filled));
+	EXPECT_EQ(PAGES, filled);
+	EXPECT_EQ(PAGES, entries(self->atomic, v));
+	if (variant->other_driver)
+		EXPECT_TRUE(other_driver_works(v));
+
+	close(self->sleeping);
+	self->sleeping = -1;
+	EXPECT_EQ(0, mrelease(v));
+	EXPECT_EQ(0, pages(v));
+	EXPECT_EQ(0, entries(self->atomic, v));
+	EXPECT_TRUE(exits(v));
+}
+
+/* It is refused, and nothing of it is left when the victim exits. */
+TEST_F(mrelease, a_refusal_does_not_hold_up_the_exit)
+{
+	struct victim *v = &self->victim;
+	struct hmm_mirror_stats stats;
+
+	if (access(MAY_SLEEP, F_OK))
+		SKIP(return, "there is no " MAY_SLEEP);
+	self->sleeping = sleeping_mirror(v);
+	ASSERT_LE(0, self->sleeping);
+	ASSERT_TRUE(killed(v));
+	EXPECT_EQ(-EAGAIN, mrelease(v));
+	EXPECT_TRUE(exits(v));
+	EXPECT_EQ(0, device_stats(self->sleeping, &stats));
+	EXPECT_EQ(0, stats.pages);
+	EXPECT_EQ(1, stats.dead);
+}
+
+/* The OOM reaper */
+
+/* Where what the kernel says from now on can be read. */
+static int kernel_log(void)
+{
+	int fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK);
+
+	if (fd >= 0)
+		lseek(fd, 0, SEEK_END);
+	return fd;
+}
+
+/* Is @text said in time? */
+static bool is_said(int log, const char *text)
+{
+	long end = now() + PATIENCE * 1000;
+	char line[8192];
+	ssize_t len;
+
+	do {
+		len = read(log, line, sizeof(line) - 1);
+		if (len < 0) {
+			usleep(10000);
+			continue;
+		}
+		line[len] = 0;
+		if (strstr(line, text))
+			return true;
+	} while (now() < end);
+	return false;
+}
+
+/* Puts the victim into a cgroup with a limit. */
+static int limit(struct victim *v, const char *cgroup)
+{
+	char path[256], text[32];
+	int ret;
+
+	ret = write_file(CGROUP "/cgroup.subtree_control", "+memory");
+	if (!ret && mkdir(cgroup, 0755))
+		ret = -errno;
+	if (ret)
+		return ret;
+	snprintf(path, sizeof(path), "%s/memory.swap.max", cgroup);
+	write_file(path, "0"); /* there is no such file without swap */
+	snprintf(path, sizeof(path), "%s/memory.max", cgroup);
+	snprintf(text, sizeof(text), "%lu", CGROUP_LIMIT);
+	ret = write_file(path, text);
+	snprintf(path, sizeof(path), "%s/cgroup.procs", cgroup);
+	snprintf(text, sizeof(text), "%d", v->pid);
+	return ret ? ret : write_file(path, text);
+}
+
+/* The victim goes over its limit. Does the OOM reaper say @text of it? */
+static void oom(struct __test_metadata *_metadata,
+		struct victim *v, const char *text)
+{
+	char cgroup[64], said[128];
+	int log = kernel_log();
+
+	ASSERT_LE(0, log);
+	snprintf(cgroup, sizeof(cgroup), CGROUP "/hmm_mirror.%d", getpid());
+	ASSERT_EQ(0, limit(v, cgroup));
+	ASSERT_EQ(1, write(v->go, "", 1));
+	EXPECT_TRUE(stops_at_its_end(v));
+	snprintf(said, sizeof(said), text, v->pid);
+	EXPECT_TRUE(is_said(log, said)) {
+		TH_LOG("the kernel did not say: %s", said);
+	}
+	close(log);
+}
+
+static void forget_limit(void)
+{
+	char cgroup[64];
+
+	snprintf(cgroup, sizeof(cgroup), CGROUP "/hmm_mirror.%d", getpid());
+	rmdir(cgroup);
+}
+
+TEST_F(mrelease, the_oom_reaper_takes_the_memory_of_an_atomic_mirror)
+{
+	struct victim *v = &self->victim;
+
+	if (access(CGROUP "/cgroup.controllers", F_OK))
+		SKIP(return, "no cgroup2 in " CGROUP);
+	self->atomic = mirror(v, variant->device);
+	ASSERT_LE(0, self->atomic);
+	oom(_metadata, v, "oom_reaper: reaped process %d ");
+	EXPECT_EQ(0, pages(v));
+	EXPECT_EQ(0, entries(self->atomic, v));
+	EXPECT_EQ(0, stale(self->atomic, v));
+	EXPECT_TRUE(exits(v));
+	forget_limit();
+}
+
+TEST_F(mrelease, the_oom_reaper_leaves_that_of_one_that_may_sleep)
+{
+	struct victim *v = &self->victim;
+
+	if (access(CGROUP "/cgroup.controllers", F_OK))
+		SKIP(return, "no cgroup2 in " CGROUP);
+	if (access(MAY_SLEEP, F_OK))
+		SKIP(return, "there is no " MAY_SLEEP);
+	self->sleeping = sleeping_mirror(v);
+	ASSERT_LE(0, self->sleeping);
+	oom(_metadata, v, "oom_reaper: unable to reap pid:%d ");
+	EXPECT_EQ(PAGES, pages(v));
+	EXPECT_EQ(PAGES, entries(self->sleeping, v));
+	EXPECT_EQ(0, stale(self->sleeping, v));
+	if (variant->other_driver)
+		EXPECT_TRUE(other_driver_works(v));
+	EXPECT_TRUE(exits(v));
+	forget_limit();
+}
+
+TEST_HARNESS_MAIN
