@@ -10,12 +10,14 @@ debug=/sys/kernel/debug/hmm_mirror
 device=/dev/hmm_mirror_rust
 [ -c $device ] || device=/dev/hmm_mirror_c
 
-victim= attached=
+victim='' attached=''
 stop() {
-	[ ! "$attached" ] || kill "$attached" 2>/dev/null
+	# The process first, to see its end while it is mirrored
 	[ ! "$victim" ] || kill "$victim" 2>/dev/null
-	wait $attached $victim 2>/dev/null
-	attached= victim=
+	wait $victim 2>/dev/null
+	[ ! "$attached" ] || kill "$attached" 2>/dev/null
+	wait $attached 2>/dev/null
+	victim='' attached=''
 }
 cleanup() {
 	stop
