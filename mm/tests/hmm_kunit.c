@@ -2412,6 +2412,10 @@ static void hmm_tracepoints(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, trace->returns, 2);
 	KUNIT_EXPECT_EQ(test, trace->ret, -EBUSY);
 	hmm_test_end(&inv);
+	/* It is over: to start again is not to wait */
+	KUNIT_EXPECT_EQ(test, 0, hmm_mirror_range_fault(range, 0));
+	KUNIT_EXPECT_EQ(test, trace->waits, 1);
+	KUNIT_EXPECT_EQ(test, trace->returns, 3);
 
 	KUNIT_EXPECT_EQ(test, trace->vetoes, 0);
 	KUNIT_EXPECT_EQ(test, -EAGAIN, hmm_test_start_nonblock(&inv, mm, addr, 1));
