@@ -2265,19 +2265,32 @@ struct hmm_trace {
 	int ret;
 };
 
-#define HMM_TRACE_MIRROR(event, counter)				\
-static void hmm_trace_##event(void *data, const struct hmm_mirror *mirror, \
-			      const struct mm_struct *mm)		\
-{									\
-	struct hmm_trace *trace = data;					\
-									\
-	trace->counter++;						\
-	trace->wrong += mirror != trace->mirror || mm != trace->mm;	\
+static void hmm_trace_register(void *data, const struct hmm_mirror *mirror,
+			       const struct mm_struct *mm)
+{
+	struct hmm_trace *trace = data;
+
+	trace->registered++;
+	trace->wrong += mirror != trace->mirror || mm != trace->mm;
 }
 
-HMM_TRACE_MIRROR(register, registered)
-HMM_TRACE_MIRROR(unregister, unregistered)
-HMM_TRACE_MIRROR(release, released)
+static void hmm_trace_unregister(void *data, const struct hmm_mirror *mirror,
+				 const struct mm_struct *mm)
+{
+	struct hmm_trace *trace = data;
+
+	trace->unregistered++;
+	trace->wrong += mirror != trace->mirror || mm != trace->mm;
+}
+
+static void hmm_trace_release(void *data, const struct hmm_mirror *mirror,
+			      const struct mm_struct *mm)
+{
+	struct hmm_trace *trace = data;
+
+	trace->released++;
+	trace->wrong += mirror != trace->mirror || mm != trace->mm;
+}
 
 static void hmm_trace_invalidate_start(void *data, const struct mm_struct *mm,
 				       const struct hmm_update *update)
@@ -2342,32 +2355,45 @@ static void hmm_trace_collision(void *data, const struct hmm_mirror_range *range
 	trace->wrong += range->mirror != trace->mirror || start != trace->start;
 }
 
-#define HMM_TRACE_EVENTS(f)						\
-	f(register) f(unregister) f(release) f(invalidate_start)	\
-	f(invalidate_end) f(veto) f(fault_begin) f(wait) f(fault_end)	\
-	f(collision)
-
 static void hmm_trace_off(void *trace)
 {
-#define HMM_TRACE_OFF(event)						\
-	unregister_trace_hmm_##event(hmm_trace_##event, trace);
-	HMM_TRACE_EVENTS(HMM_TRACE_OFF)
+	unregister_trace_hmm_register(hmm_trace_register, trace);
+	unregister_trace_hmm_unregister(hmm_trace_unregister, trace);
+	unregister_trace_hmm_release(hmm_trace_release, trace);
+	unregister_trace_hmm_invalidate_start(hmm_trace_invalidate_start, trace);
+	unregister_trace_hmm_invalidate_end(hmm_trace_invalidate_end, trace);
+	unregister_trace_hmm_veto(hmm_trace_veto, trace);
+	unregister_trace_hmm_fault_begin(hmm_trace_fault_begin, trace);
+	unregister_trace_hmm_wait(hmm_trace_wait, trace);
+	unregister_trace_hmm_fault_end(hmm_trace_fault_end, trace);
+	unregister_trace_hmm_collision(hmm_trace_collision, trace);
 	tracepoint_synchronize_unregister();
 }
 
 static struct hmm_trace *hmm_trace_on(struct kunit *test)
 {
 	struct hmm_trace *trace = kunit_kzalloc(test, sizeof(*trace), GFP_KERNEL);
+	int ret = 0;
 
 	if (!IS_ENABLED(CONFIG_TRACEPOINTS))
 		kunit_skip(test, "CONFIG_TRACEPOINTS is off");
 
 	KUNIT_ASSERT_NOT_NULL(test, trace);
 	KUNIT_ASSERT_EQ(test, 0, kunit_add_action(test, hmm_trace_off, trace));
-#define HMM_TRACE_ON(event)						\
-	KUNIT_ASSERT_EQ(test, 0, register_trace_hmm_##event(hmm_trace_##event, \
-							    trace));
-	HMM_TRACE_EVENTS(HMM_TRACE_ON)
+	ret = ret ?: register_trace_hmm_register(hmm_trace_register, trace);
+	ret = ret ?: register_trace_hmm_unregister(hmm_trace_unregister, trace);
+	ret = ret ?: register_trace_hmm_release(hmm_trace_release, trace);
+	ret = ret ?: register_trace_hmm_invalidate_start(hmm_trace_invalidate_start,
+							 trace);
+	ret = ret ?: register_trace_hmm_invalidate_end(hmm_trace_invalidate_end,
+						       trace);
+	ret = ret ?: register_trace_hmm_veto(hmm_trace_veto, trace);
+	ret = ret ?: register_trace_hmm_fault_begin(hmm_trace_fault_begin,
+						    trace);
+	ret = ret ?: register_trace_hmm_wait(hmm_trace_wait, trace);
+	ret = ret ?: register_trace_hmm_fault_end(hmm_trace_fault_end, trace);
+	ret = ret ?: register_trace_hmm_collision(hmm_trace_collision, trace);
+	KUNIT_ASSERT_EQ(test, ret, 0);
 	return trace;
 }
 
