@@ -939,7 +939,7 @@ struct mm_struct *hmm_mirror_get_mm(int pidfd)
 
 	mm = mm_access(task, PTRACE_MODE_ATTACH_REALCREDS);
 	put_task_struct(task);
-	return mm ?: ERR_PTR(-ESRCH);
+	return mm;
 }
 EXPORT_SYMBOL_GPL(hmm_mirror_get_mm);
 
