@@ -2750,6 +2750,71 @@ static void hmm_stress(struct kunit *test)
 	hmm_test_expect_idle(test, dev);
 }
 
+/* Killed while somebody else has the mmap lock for long */
+static void hmm_fault_killed_at_lock(struct kunit *test)
+{
+	struct mm_struct *mm = hmm_test_mm(test);
+	struct hmm_test_dev *dev = hmm_test_mirror(test, mm, &hmm_test_ops);
+	unsigned long addr = hmm_test_map_rw(test, mm);
+	struct hmm_test_fault fault = {
+		.range = hmm_test_begin(test, dev, addr, 1, HMM_PFN_REQ_FAULT),
+		.timeout = HMM_TEST_PATIENCE,
+		.killable = true,
+	};
+	struct hmm_test_job *job;
+	bool early, ended;
+
+	mmap_write_lock(mm);
+	job = hmm_test_job(test, hmm_test_fault_job, &fault);
+	msleep(HMM_TEST_DELAY_MS);
+	early = completion_done(&job->done);
+	send_sig(SIGKILL, job->task, 1);
+	ended = wait_for_completion_timeout(&job->done, HMM_TEST_PATIENCE);
+	mmap_write_unlock(mm);
+
+	hmm_test_finish(test, job);
+	KUNIT_EXPECT_FALSE(test, early);
+	KUNIT_EXPECT_TRUE(test, ended);
+	KUNIT_EXPECT_EQ(test, job->ret, -EINTR);
+}
+
+static int hmm_test_unregister_job(void *dev)
+{
+	hmm_test_do_unregister(dev);
+	return 0;
+}
+
+/* While a callback is waited for, an invalidation finds the mirror gone */
+static void hmm_invalidate_while_unregistering(struct kunit *test)
+{
+	struct mm_struct *mm = hmm_test_mm(test);
+	struct hmm_test_dev *dev = hmm_test_mirror(test, mm, &hmm_test_ops);
+	struct hmm_test_job *discard, *unregister;
+	struct hmm_mirror_range *area;
+	struct mmu_notifier_range inv;
+	unsigned long addr;
+
+	addr = hmm_test_map_rw(test, mm);
+	KUNIT_ASSERT_EQ(test, 0, hmm_test_write(mm, addr, 1));
+	area = hmm_test_range(test, addr, 1, 0);
+	area->notifier.mm = mm;
+
+	dev->delay_ms = 4 * HMM_TEST_DELAY_MS;
+	discard = hmm_test_job(test, hmm_test_discard_job, area);
+	KUNIT_ASSERT_NE(test, 0, wait_for_completion_timeout(&dev->entered,
+							     HMM_TEST_PATIENCE));
+	kunit_remove_action(test, hmm_test_do_unregister, dev);
+	unregister = hmm_test_job(test, hmm_test_unregister_job, dev);
+	msleep(HMM_TEST_DELAY_MS);
+	hmm_test_start(&inv, mm, addr, 1);
+	hmm_test_end(&inv);
+
+	hmm_test_finish(test, discard);
+	hmm_test_finish(test, unregister);
+	KUNIT_EXPECT_EQ(test, dev->calls, dev->done);
+	KUNIT_EXPECT_EQ(test, dev->late, 0);
+}
+
 static struct kunit_case hmm_test_cases[] = {
 	KUNIT_CASE(hmm_register_bad_arguments),
 	KUNIT_CASE(hmm_register_dead_mm),
@@ -2807,6 +2872,8 @@ static struct kunit_case hmm_test_cases[] = {
 	KUNIT_CASE(hmm_two_pass_nonblock),
 	KUNIT_CASE(hmm_tracepoints),
 	KUNIT_CASE(hmm_stress),
+	KUNIT_CASE(hmm_fault_killed_at_lock),
+	KUNIT_CASE(hmm_invalidate_while_unregistering),
 	{}
 };
 
