@@ -9,11 +9,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -40,34 +43,36 @@ static int counting(char on)
 	return ret;
 }
 
-/* What the registry has counted for the mirrors of this process. */
+/* What the registry has counted for the mirrors of a process. */
 struct counters {
+	long mirrors;
 	long faults;
 	long collisions;
 	long waits;
 };
 
-static int counters_read(struct counters *counters)
+static int counters_read(struct counters *counters, pid_t pid)
 {
 	FILE *file = fopen(COUNTERS, "r");
-	char line[512], pid[32];
+	char line[512], owner[32];
 	bool ours = false;
 
 	if (!file)
 		return -errno;
 	*counters = (struct counters){ };
-	snprintf(pid, sizeof(pid), " pid %d ", getpid());
+	snprintf(owner, sizeof(owner), " pid %d ", pid);
 	while (fgets(line, sizeof(line), file)) {
 		struct counters mirror;
 		char *at = strstr(line, " faults ");
 
 		if (!strncmp(line, "mm ", 3))
-			ours = strstr(line, pid);
+			ours = strstr(line, owner);
 		if (!ours || !at ||
 		    sscanf(at, " faults %ld collisions %ld waits %ld",
 			   &mirror.faults, &mirror.collisions,
 			   &mirror.waits) != 3)
 			continue;
+		counters->mirrors++;
 		counters->faults += mirror.faults;
 		counters->collisions += mirror.collisions;
 		counters->waits += mirror.waits;
@@ -124,6 +129,51 @@ FIXTURE_TEARDOWN(storm)
 {
 	counting('0');
 	close(self->fd);
+}
+
+/* The mirrors of a process that the registry shows, or a negative errno value. */
+static long mirrors_of(pid_t pid)
+{
+	struct counters counters;
+	int ret = counters_read(&counters, pid);
+
+	return ret ? ret : counters.mirrors;
+}
+
+TEST_F(storm, counters_are_those_of_the_mirrors_in_use)
+{
+	int fd[2], i;
+	pid_t pid = fork();
+
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		for (;;)
+			pause();
+	}
+	ASSERT_LT(0, pid);
+	EXPECT_EQ(1, mirrors_of(getpid()));
+	/* What the registry keeps for an mm goes a little after the last mirror. */
+	for (i = 0; i < 10; i++) {
+		fd[0] = device_open(variant->device);
+		fd[1] = device_open(variant->device);
+		EXPECT_EQ(0, mirrors_of(pid));
+		ASSERT_EQ(0, device_bind(fd[0], pid));
+		EXPECT_EQ(1, mirrors_of(pid));
+		ASSERT_EQ(0, device_bind(fd[1], pid));
+		EXPECT_EQ(2, mirrors_of(pid));
+		close(fd[1]);
+		EXPECT_EQ(1, mirrors_of(pid));
+		close(fd[0]);
+		EXPECT_EQ(0, mirrors_of(pid));
+	}
+	/* A mirror outlives the process, and is nobody's then. */
+	fd[0] = device_open(variant->device);
+	ASSERT_EQ(0, device_bind(fd[0], pid));
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	EXPECT_EQ(0, mirrors_of(pid));
+	EXPECT_EQ(1, mirrors_of(getpid()));
+	close(fd[0]);
 }
 
 static time_t now(void)
@@ -256,7 +306,7 @@ TEST_F_TIMEOUT(storm, elsewhere_does_not_concern_faults, 300)
 	EXPECT_LE(100, crew.rounds);
 	EXPECT_LE(5 * crew.rounds, stats.invalidations);
 	EXPECT_EQ(0, stats.retries);
-	ASSERT_EQ(0, counters_read(&counters));
+	ASSERT_EQ(0, counters_read(&counters, getpid()));
 	EXPECT_LE(FAULTS, counters.faults);
 	EXPECT_EQ(0, counters.collisions);
 	EXPECT_EQ(0, counters.waits);
@@ -292,7 +342,7 @@ TEST_F_TIMEOUT(storm, on_the_target_makes_faults_start_again, 2 * PATIENCE)
 		if (ret != -EBUSY)
 			ASSERT_EQ(0, ret);
 		ASSERT_EQ(0, device_stats(self->fd, &stats));
-		ASSERT_EQ(0, counters_read(&counters));
+		ASSERT_EQ(0, counters_read(&counters, getpid()));
 	}
 	crew_stop(&crew);
 	EXPECT_LT(0, stats.retries);

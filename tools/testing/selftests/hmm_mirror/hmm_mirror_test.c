@@ -798,6 +798,24 @@ TEST_F(hmm_mirror, access_to_unreadable_memory_is_EFAULT)
 	EXPECT_EQ(2, byte_at(self->fd, map));
 }
 
+/* The kernel's data for the vDSO: readable, but there is no struct page for it. */
+TEST_F(hmm_mirror, access_to_memory_without_pages_is_EFAULT)
+{
+	FILE *maps = fopen("/proc/self/maps", "r");
+	char line[256], *vvar = NULL;
+
+	ASSERT_NE(NULL, maps);
+	while (fgets(line, sizeof(line), maps))
+		if (strstr(line, "[vvar]"))
+			vvar = (char *)strtoul(line, NULL, 16);
+	fclose(maps);
+	if (!vvar)
+		SKIP(return, "no [vvar]");
+	ASSERT_EQ(0, bind_self(self->fd));
+	EXPECT_EQ(-EFAULT, byte_at(self->fd, vvar));
+	EXPECT_EQ(0, entries_in(self->fd, vvar, self->page));
+}
+
 TEST_F(hmm_mirror, the_zero_page_is_never_written)
 {
 	char *map = memory(self->size), *other = memory(self->size), byte = 1;
