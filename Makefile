@@ -25,6 +25,7 @@ help:
 	@echo '  make selftests           run the kselftests in the guest'
 	@echo '  make intree              compile all drivers of the kernel that use HMM'
 	@echo '  make lint                check the sources'
+	@echo '  make coverage            see what of mm/hmm.c the tests execute'
 	@echo
 	@echo '  make integrate LINUX=DIR put HMM mirroring into a kernel tree'
 	@echo '  make remove LINUX=DIR    take it out again, byte for byte'
@@ -41,7 +42,7 @@ help:
 	@echo 'TIMEOUT=SECONDS. make turns every failure into its own status 2;'
 	@echo 'harness/run COMMAND has that of the command.'
 
-demo intree kernel lint selftests source test:
+coverage demo intree kernel lint selftests source test:
 	@harness/$@
 test-c:
 	@harness/test --c
@@ -62,5 +63,5 @@ clean:
 distclean:
 	@harness/clean --all
 
-.PHONY: help clean demo distclean integrate intree kernel kunit lint remove root \
-	run selftests shell source test test-c
+.PHONY: help clean coverage demo distclean integrate intree kernel kunit lint remove \
+	root run selftests shell source test test-c
