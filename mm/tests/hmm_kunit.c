@@ -1420,6 +1420,13 @@ static void hmm_fault_per_page_flags(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, pfns[2] & HMM_PFN_WRITE);
 	KUNIT_EXPECT_TRUE(test, pfns[3] & HMM_PFN_VALID);
 	KUNIT_EXPECT_TRUE(test, hmm_test_valid(dev, range));
+
+	/* A hole matters to who asks for it, and to nobody else */
+	KUNIT_ASSERT_EQ(test, 0, hmm_test_unmap(mm, addr + 2 * PAGE_SIZE, 1));
+	pfns[2] = 0;
+	KUNIT_EXPECT_EQ(test, 0, hmm_mirror_range_fault(range, 0));
+	pfns[2] = HMM_PFN_REQ_FAULT;
+	KUNIT_EXPECT_EQ(test, -EFAULT, hmm_mirror_range_fault(range, 0));
 }
 
 /*
@@ -1680,9 +1687,13 @@ static void hmm_nested_invalidations(struct kunit *test)
 	const unsigned long addr = HMM_TEST_BASE;
 	struct mm_struct *mm = hmm_test_mm(test);
 	struct hmm_test_dev *dev = hmm_test_mirror(test, mm, &hmm_test_ops);
-	struct mmu_notifier_range outer, inner, same;
+	struct mmu_notifier_range outer, inner, same, head;
 
 	hmm_test_start(&outer, mm, addr, 4);
+	hmm_test_start(&head, mm, addr, 1);
+	hmm_test_end(&head);
+	KUNIT_EXPECT_TRUE(test, hmm_test_busy(dev, addr + 3 * PAGE_SIZE,
+					      addr + 4 * PAGE_SIZE));
 	hmm_test_start(&same, mm, addr, 4);
 	hmm_test_start(&inner, mm, addr + PAGE_SIZE, 1);
 	KUNIT_EXPECT_TRUE(test, hmm_test_busy(dev, addr, addr + PAGE_SIZE));
@@ -1695,7 +1706,7 @@ static void hmm_nested_invalidations(struct kunit *test)
 					      addr + 4 * PAGE_SIZE));
 	hmm_test_end(&outer);
 	hmm_test_expect_idle(test, dev);
-	KUNIT_EXPECT_EQ(test, dev->calls, 3);
+	KUNIT_EXPECT_EQ(test, dev->calls, 4);
 }
 
 /*
