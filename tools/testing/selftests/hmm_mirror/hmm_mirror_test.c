@@ -8,6 +8,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/mempolicy.h>
 #include <linux/userfaultfd.h>
 #include <pthread.h>
 #include <sched.h>
@@ -895,6 +896,13 @@ TEST_F(hmm_mirror, write_after_fork_is_seen_by_one_side_only)
 	close(fd);
 }
 
+/* move_pages(2) for PAGES pages of this process, without libnuma. */
+static long move_pages(void **addr, const int *nodes, int *status)
+{
+	return syscall(SYS_move_pages, 0, PAGES, addr, nodes, status,
+		       nodes ? MPOL_MF_MOVE : 0);
+}
+
 /*
  * Invalidation: the device has all of the memory writable, then the CPU page
  * table changes.
@@ -1064,33 +1072,28 @@ TEST_F(invalidation, pageout_takes_the_pages_away)
 	EXPECT_EQ(0, stale(self->fd, getpid()));
 }
 
-TEST_F(invalidation, compaction_moves_the_pages)
+TEST_F(invalidation, migration_moves_the_pages)
 {
-	const size_t size = 64UL << 20;
-	char *holes = memory(size);
-	int fd = open("/proc/sys/vm/compact_memory", O_WRONLY);
-	__u64 before[PAGES], after[PAGES];
-	int pagemap = pagemap_open(getpid());
-	size_t i, moved = 0;
+	void *addr[PAGES];
+	int node[PAGES], status[PAGES];
+	size_t i;
 
-	if (fd < 0)
-		SKIP(return, "this kernel has no compaction");
-	memset(holes, 1, size);
-	for (i = 0; i < size; i += 2 * self->page)
-		madvise(holes + i, self->page, MADV_DONTNEED);
-	ASSERT_EQ(0, map_write(self->fd, self->map, self->size));
-	pagemap_read(pagemap, (uintptr_t)self->map, before, PAGES);
-	ASSERT_EQ(1, write(fd, "1", 1));
-	pagemap_read(pagemap, (uintptr_t)self->map, after, PAGES);
 	for (i = 0; i < PAGES; i++)
-		moved += before[i] != after[i];
+		addr[i] = self->map + i * self->page;
+	/* Where are they? */
+	if (move_pages(addr, NULL, status))
+		SKIP(return, "this kernel has no nodes");
+	for (i = 0; i < PAGES; i++)
+		node[i] = !status[i];
+	if (move_pages(addr, node, status) < 0 && errno == ENODEV)
+		SKIP(return, "this machine has one node");
+	for (i = 0; i < PAGES; i++)
+		ASSERT_EQ(node[i], status[i]);
+	EXPECT_EQ(0, entries_in(self->fd, self->map, self->size));
 	EXPECT_EQ(0, stale(self->fd, getpid()));
 	for (i = 0; i < PAGES; i++)
-		ASSERT_EQ(1, byte_at(self->fd, self->map + i * self->page));
-	close(pagemap);
-	close(fd);
-	if (!moved)
-		SKIP(return, "compaction moved nothing");
+		ASSERT_EQ(1, byte_at(self->fd, addr[i]));
+	EXPECT_EQ(0, stale(self->fd, getpid()));
 }
 
 TEST_F(invalidation, unrelated_changes_keep_the_entries)
