@@ -831,6 +831,43 @@ static void hmm_unregister_waits_for_callback(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, dev->late, 0);
 }
 
+static int hmm_test_unregister_job(void *dev)
+{
+	hmm_test_do_unregister(dev);
+	return 0;
+}
+
+/* While a callback is waited for, an invalidation finds the mirror gone */
+static void hmm_invalidate_while_unregistering(struct kunit *test)
+{
+	struct mm_struct *mm = hmm_test_mm(test);
+	struct hmm_test_dev *dev = hmm_test_mirror(test, mm, &hmm_test_ops);
+	struct hmm_test_job *discard, *unregister;
+	struct hmm_mirror_range *area;
+	struct mmu_notifier_range inv;
+	unsigned long addr;
+
+	addr = hmm_test_map_rw(test, mm);
+	KUNIT_ASSERT_EQ(test, 0, hmm_test_write(mm, addr, 1));
+	area = hmm_test_range(test, addr, 1, 0);
+	area->notifier.mm = mm;
+
+	dev->delay_ms = 4 * HMM_TEST_DELAY_MS;
+	discard = hmm_test_job(test, hmm_test_discard_job, area);
+	KUNIT_ASSERT_NE(test, 0, wait_for_completion_timeout(&dev->entered,
+							     HMM_TEST_PATIENCE));
+	kunit_remove_action(test, hmm_test_do_unregister, dev);
+	unregister = hmm_test_job(test, hmm_test_unregister_job, dev);
+	msleep(HMM_TEST_DELAY_MS);
+	hmm_test_start(&inv, mm, addr, 1);
+	hmm_test_end(&inv);
+
+	hmm_test_finish(test, discard);
+	hmm_test_finish(test, unregister);
+	KUNIT_EXPECT_EQ(test, dev->calls, dev->done);
+	KUNIT_EXPECT_EQ(test, dev->late, 0);
+}
+
 /* A range in flight when its mirror goes: warned of, and out of harm's way */
 static void hmm_unregister_with_range(struct kunit *test)
 {
@@ -1661,6 +1698,34 @@ static void hmm_fault_killed(struct kunit *test)
 	hmm_test_end(&inv);
 }
 
+/* Killed while somebody else has the mmap lock for long */
+static void hmm_fault_killed_at_lock(struct kunit *test)
+{
+	struct mm_struct *mm = hmm_test_mm(test);
+	struct hmm_test_dev *dev = hmm_test_mirror(test, mm, &hmm_test_ops);
+	unsigned long addr = hmm_test_map_rw(test, mm);
+	struct hmm_test_fault fault = {
+		.range = hmm_test_begin(test, dev, addr, 1, HMM_PFN_REQ_FAULT),
+		.timeout = HMM_TEST_PATIENCE,
+		.killable = true,
+	};
+	struct hmm_test_job *job;
+	bool early, ended;
+
+	mmap_write_lock(mm);
+	job = hmm_test_job(test, hmm_test_fault_job, &fault);
+	msleep(HMM_TEST_DELAY_MS);
+	early = completion_done(&job->done);
+	send_sig(SIGKILL, job->task, 1);
+	ended = wait_for_completion_timeout(&job->done, HMM_TEST_PATIENCE);
+	mmap_write_unlock(mm);
+
+	hmm_test_finish(test, job);
+	KUNIT_EXPECT_FALSE(test, early);
+	KUNIT_EXPECT_TRUE(test, ended);
+	KUNIT_EXPECT_EQ(test, job->ret, -EINTR);
+}
+
 static void hmm_unrelated_does_not_wait(struct kunit *test)
 {
 	struct mm_struct *mm = hmm_test_mm(test);
@@ -1811,7 +1876,6 @@ static void hmm_persistent_range(struct kunit *test)
 	}
 }
 
-/* The same struct for one fault after the other, elsewhere and for others */
 /* Ranges may overlap: each is its own collision domain */
 static void hmm_overlapping_ranges(struct kunit *test)
 {
@@ -1836,6 +1900,7 @@ static void hmm_overlapping_ranges(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, hmm_test_valid(dev, high));
 }
 
+/* The same struct for one fault after the other, elsewhere and for others */
 static void hmm_range_begun_again(struct kunit *test)
 {
 	struct mm_struct *mm = hmm_test_mm(test);
@@ -2761,71 +2826,6 @@ static void hmm_stress(struct kunit *test)
 	hmm_test_expect_idle(test, dev);
 }
 
-/* Killed while somebody else has the mmap lock for long */
-static void hmm_fault_killed_at_lock(struct kunit *test)
-{
-	struct mm_struct *mm = hmm_test_mm(test);
-	struct hmm_test_dev *dev = hmm_test_mirror(test, mm, &hmm_test_ops);
-	unsigned long addr = hmm_test_map_rw(test, mm);
-	struct hmm_test_fault fault = {
-		.range = hmm_test_begin(test, dev, addr, 1, HMM_PFN_REQ_FAULT),
-		.timeout = HMM_TEST_PATIENCE,
-		.killable = true,
-	};
-	struct hmm_test_job *job;
-	bool early, ended;
-
-	mmap_write_lock(mm);
-	job = hmm_test_job(test, hmm_test_fault_job, &fault);
-	msleep(HMM_TEST_DELAY_MS);
-	early = completion_done(&job->done);
-	send_sig(SIGKILL, job->task, 1);
-	ended = wait_for_completion_timeout(&job->done, HMM_TEST_PATIENCE);
-	mmap_write_unlock(mm);
-
-	hmm_test_finish(test, job);
-	KUNIT_EXPECT_FALSE(test, early);
-	KUNIT_EXPECT_TRUE(test, ended);
-	KUNIT_EXPECT_EQ(test, job->ret, -EINTR);
-}
-
-static int hmm_test_unregister_job(void *dev)
-{
-	hmm_test_do_unregister(dev);
-	return 0;
-}
-
-/* While a callback is waited for, an invalidation finds the mirror gone */
-static void hmm_invalidate_while_unregistering(struct kunit *test)
-{
-	struct mm_struct *mm = hmm_test_mm(test);
-	struct hmm_test_dev *dev = hmm_test_mirror(test, mm, &hmm_test_ops);
-	struct hmm_test_job *discard, *unregister;
-	struct hmm_mirror_range *area;
-	struct mmu_notifier_range inv;
-	unsigned long addr;
-
-	addr = hmm_test_map_rw(test, mm);
-	KUNIT_ASSERT_EQ(test, 0, hmm_test_write(mm, addr, 1));
-	area = hmm_test_range(test, addr, 1, 0);
-	area->notifier.mm = mm;
-
-	dev->delay_ms = 4 * HMM_TEST_DELAY_MS;
-	discard = hmm_test_job(test, hmm_test_discard_job, area);
-	KUNIT_ASSERT_NE(test, 0, wait_for_completion_timeout(&dev->entered,
-							     HMM_TEST_PATIENCE));
-	kunit_remove_action(test, hmm_test_do_unregister, dev);
-	unregister = hmm_test_job(test, hmm_test_unregister_job, dev);
-	msleep(HMM_TEST_DELAY_MS);
-	hmm_test_start(&inv, mm, addr, 1);
-	hmm_test_end(&inv);
-
-	hmm_test_finish(test, discard);
-	hmm_test_finish(test, unregister);
-	KUNIT_EXPECT_EQ(test, dev->calls, dev->done);
-	KUNIT_EXPECT_EQ(test, dev->late, 0);
-}
-
 static struct kunit_case hmm_test_cases[] = {
 	KUNIT_CASE(hmm_register_bad_arguments),
 	KUNIT_CASE(hmm_register_dead_mm),
@@ -2837,6 +2837,7 @@ static struct kunit_case hmm_test_cases[] = {
 	KUNIT_CASE(hmm_one_hmm_per_mm),
 	KUNIT_CASE(hmm_several_mirrors),
 	KUNIT_CASE(hmm_unregister_waits_for_callback),
+	KUNIT_CASE(hmm_invalidate_while_unregistering),
 	KUNIT_CASE(hmm_unregister_with_range),
 	KUNIT_CASE(hmm_driver_of_2017),
 	KUNIT_CASE(hmm_invalidate_preferred),
@@ -2864,6 +2865,7 @@ static struct kunit_case hmm_test_cases[] = {
 	KUNIT_CASE(hmm_fault_waits_when_restarted),
 	KUNIT_CASE(hmm_fault_times_out),
 	KUNIT_CASE(hmm_fault_killed),
+	KUNIT_CASE(hmm_fault_killed_at_lock),
 	KUNIT_CASE(hmm_unrelated_does_not_wait),
 	KUNIT_CASE(hmm_nested_invalidations),
 	KUNIT_CASE(hmm_many_invalidations_at_once),
@@ -2883,8 +2885,6 @@ static struct kunit_case hmm_test_cases[] = {
 	KUNIT_CASE(hmm_two_pass_nonblock),
 	KUNIT_CASE(hmm_tracepoints),
 	KUNIT_CASE(hmm_stress),
-	KUNIT_CASE(hmm_fault_killed_at_lock),
-	KUNIT_CASE(hmm_invalidate_while_unregistering),
 	{}
 };
 

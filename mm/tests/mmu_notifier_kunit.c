@@ -210,6 +210,16 @@ static void mn_insert(struct kunit *test, struct mn_interval *interval,
 	interval->mm = t->mm;
 }
 
+/* An invalidation is active: who reads waits for its end, which this brings */
+static void mn_expect_read_waits(struct kunit *test, struct mn_interval *interval,
+				 struct mmu_notifier_range *range)
+{
+	mn_run(test, mn_read, interval);
+	mn_expect_waits(test);
+	mn_end(range);
+	mn_expect_finishes(test);
+}
+
 /* Nothing is going on, and the next invalidation is seen as any other */
 static void mn_expect_idle(struct kunit *test, struct mn_interval *interval)
 {
@@ -227,10 +237,7 @@ static void mn_expect_idle(struct kunit *test, struct mn_interval *interval)
 	KUNIT_EXPECT_EQ(test, interval->calls, calls + 1);
 	KUNIT_EXPECT_TRUE(test, mmu_interval_read_retry(&interval->sub,
 							interval->read_seq));
-	mn_run(test, mn_read, interval);
-	mn_expect_waits(test);
-	mn_end(&range);
-	mn_expect_finishes(test);
+	mn_expect_read_waits(test, interval, &range);
 	KUNIT_EXPECT_FALSE(test, mmu_interval_read_retry(&interval->sub,
 							 interval->read_seq));
 	KUNIT_EXPECT_EQ(test, t->starts, 0);
@@ -285,10 +292,7 @@ static void mn_interval_refuses_nested(struct kunit *test)
 	mn_start(t, &outer);
 	KUNIT_EXPECT_EQ(test, -EAGAIN, mn_start_nonblock(t));
 	KUNIT_EXPECT_EQ(test, t->starts, 1);
-	mn_run(test, mn_read, &t->interval);
-	mn_expect_waits(test);
-	mn_end(&outer);
-	mn_expect_finishes(test);
+	mn_expect_read_waits(test, &t->interval, &outer);
 	mn_expect_idle(test, &t->interval);
 }
 
@@ -385,10 +389,7 @@ static void mn_list_refuses_nested(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, t->interval.cur_seq, seq);
 	KUNIT_EXPECT_EQ(test, t->starts, 1);
 
-	mn_run(test, mn_read, &t->interval);
-	mn_expect_waits(test);
-	mn_end(&outer);
-	mn_expect_finishes(test);
+	mn_expect_read_waits(test, &t->interval, &outer);
 	mn_expect_idle(test, &t->interval);
 }
 
