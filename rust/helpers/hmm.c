@@ -2,7 +2,9 @@
 
 #include <linux/highmem.h>
 #include <linux/hmm.h>
+#include <linux/memremap.h>
 #include <linux/mmap_lock.h>
+#include <linux/module.h>
 
 #ifdef CONFIG_HMM_MIRROR
 __rust_helper bool
@@ -42,5 +44,20 @@ __rust_helper int rust_helper_mmap_write_lock_killable(struct mm_struct *mm)
 __rust_helper void rust_helper_mmap_write_unlock(struct mm_struct *mm)
 {
 	mmap_write_unlock(mm);
+}
+
+__rust_helper bool rust_helper_is_device_private_page(const struct page *page)
+{
+	return is_device_private_page(page);
+}
+
+__rust_helper bool rust_helper_try_module_get(struct module *module)
+{
+	return try_module_get(module);
+}
+
+__rust_helper void rust_helper_module_put(struct module *module)
+{
+	module_put(module);
 }
 #endif /* CONFIG_HMM_MIRROR */

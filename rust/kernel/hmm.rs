@@ -9,7 +9,8 @@
 //! - before the CPU page table changes, [`MirrorOps::invalidate`] gets the device's page table,
 //!   locked, and takes out what is about to change;
 //! - when the device needs a page, the driver puts a [`MirrorRange`] in flight, [reads] the CPU
-//!   page table through it, and [commits] what was read to the device's page table.
+//!   page table through it, and [commits] what was read to the device's page table. That takes a
+//!   [`Session`], which either faults or holds the lock of the device's page table.
 //!
 //! The device's page table lives in the [`Mirror`], behind the one lock that both sides take, so
 //! the wrong lock cannot be taken and none can be forgotten. What was read has no accessors before
@@ -24,10 +25,9 @@
 //!
 //! ```
 //! use kernel::{
-//!     hmm::{self, Access, Mirror, MirrorOps, MirrorRange, Pfns, Update},
+//!     hmm::{Mirror, MirrorOps, PageRange, Pfn, Pfns, Update, VirtAddr, Write},
 //!     mm::MmWithUser,
 //!     new_mirror,
-//!     page::PAGE_SIZE,
 //!     prelude::*,
 //!     sync::lock::spinlock::SpinLockBackend,
 //! };
@@ -35,8 +35,8 @@
 //! struct OnePage;
 //!
 //! struct Entry {
-//!     addr: usize,
-//!     pfn: usize,
+//!     addr: VirtAddr,
+//!     pfn: Pfn,
 //! }
 //!
 //! #[vtable]
@@ -44,8 +44,8 @@
 //!     type PageTable = Option<Entry>;
 //!     type Lock = SpinLockBackend;
 //!
-//!     fn invalidate(table: &mut Option<Entry>, update: &Update<'_>) {
-//!         if table.as_ref().is_some_and(|e| update.range().contains(&e.addr)) {
+//!     fn invalidate(&self, table: &mut Option<Entry>, update: &Update<'_>) {
+//!         if table.as_ref().is_some_and(|e| update.range().contains(e.addr)) {
 //!             *table = None;
 //!             // A real device's TLB is flushed here.
 //!         }
@@ -53,13 +53,14 @@
 //! }
 //!
 //! fn mirror(mm: &MmWithUser) -> Result<Pin<KBox<Mirror<OnePage>>>> {
-//!     KBox::pin_init(new_mirror!(mm, None), GFP_KERNEL)
+//!     KBox::pin_init(new_mirror!(mm, OnePage, None), GFP_KERNEL)
 //! }
 //!
-//! fn device_page_fault(mirror: &Mirror<OnePage>, addr: usize) -> Result {
-//!     let mut pfns = Pfns::new(1, GFP_KERNEL)?;
+//! fn device_page_fault(mirror: &Mirror<OnePage>, addr: VirtAddr) -> Result {
+//!     let range = PageRange::page_of(addr)?;
+//!     let mut pfns = Pfns::new(range.pages(), GFP_KERNEL)?;
 //!
-//!     mirror.map(addr..addr + PAGE_SIZE, &mut pfns, Access::Write, |table, pages| {
+//!     mirror.session().map(range, &mut pfns, Write, |table, pages| {
 //!         for page in pages {
 //!             *table = Some(Entry { addr: page.addr(), pfn: page.pfn() });
 //!         }
@@ -80,6 +81,10 @@ use crate::{
         to_result, //
     },
     mm::MmWithUser,
+    module::{
+        this_module,
+        ThisModule, //
+    },
     page::{
         PAGE_MASK,
         PAGE_SHIFT,
@@ -99,33 +104,65 @@ use crate::{
         LockClassKey, //
     },
     time::{
+        msecs_to_jiffies,
         Delta,
         Instant,
-        Monotonic, //
+        Jiffies,
+        Monotonic,
+        Msecs, //
     },
     types::Opaque,
 };
 use core::{
     marker::PhantomData,
+    num::NonZeroU64,
     ops::{
         Deref,
-        DerefMut,
-        Range, //
+        DerefMut, //
     },
-    ptr::NonNull,
+    ptr::{
+        self,
+        NonNull, //
+    },
+};
+
+mod addr;
+pub use addr::{
+    PageCount,
+    PageRange,
+    Pfn,
+    VirtAddr, //
 };
 
 mod frame;
 use frame::FrameStamps;
 pub use frame::{
     Frame,
+    FrameMut,
     StaleFrame, //
+};
+
+mod range;
+use range::HmmPfn;
+pub use range::{
+    Access,
+    Faulted,
+    MirrorRange,
+    Page,
+    Pages,
+    Permission,
+    Pfns,
+    Present,
+    Read,
+    Stale,
+    Want,
+    Write, //
 };
 
 #[cfg(CONFIG_HMM_MIRROR_RUST_KUNIT_TEST)]
 mod tests;
 
-/// How long [`Mirror::map`] tries, as a fault in C does by default.
+/// How long [`Session::map`] tries, as a fault in C does by default.
 const MAP_TIMEOUT: Delta = Delta::from_millis(bindings::HMM_RANGE_DEFAULT_TIMEOUT as i64);
 
 /// The lock that protects a device's page table.
@@ -153,15 +190,26 @@ mod private {
     pub trait Sealed {}
     impl Sealed for super::SpinLockBackend {}
     impl Sealed for super::MutexBackend {}
+    impl Sealed for super::Present {}
+    impl Sealed for super::Read {}
+    impl Sealed for super::Write {}
 }
 
 /// A device that mirrors address spaces.
 ///
-/// The callbacks run in process context inside whatever changes the CPU page table, with the lock
-/// of the page table held, so they should be quick. They are given no way to fail, to reach their
-/// [`Mirror`], or to keep what they get.
+/// `Self` is what a [`Mirror`] needs of the device outside of the lock of its page table: a
+/// reference to its registers, say. It is shared by all that use the mirror.
+///
+/// The callbacks run in process context inside whatever changes the CPU page table, so they should
+/// be quick. They are given no way to fail, to reach their [`Mirror`], or to keep what they get.
+/// They must not allocate memory with [`GFP_KERNEL`], take the mmap lock, or wait for anything
+/// that does: lockdep knows, and tells.
+///
+/// A driver has either [`invalidate`](Self::invalidate), or both
+/// [`invalidate_start`](Self::invalidate_start) and
+/// [`invalidate_finish`](Self::invalidate_finish); anything else does not compile.
 #[vtable]
-pub trait MirrorOps: Sized + 'static {
+pub trait MirrorOps: Sized + Send + Sync + 'static {
     /// The page table of the device.
     type PageTable: Send + Unpin + 'static;
 
@@ -173,19 +221,77 @@ pub trait MirrorOps: Sized + 'static {
     /// That is for emulated devices. It costs 4 KiB for each mirror, and a little for each update.
     const CPU_ACCESS: bool = false;
 
-    /// The CPU page table is about to change.
+    /// The CPU page table is about to change, or the mirror is being dropped.
     ///
     /// When this returns, the device must not use what `table` said about
     /// [`update.range()`](Update::range) any more: the entries are taken out and the device's TLB
     /// is flushed.
-    fn invalidate(table: &mut Self::PageTable, update: &Update<'_>);
+    fn invalidate(&self, _table: &mut Self::PageTable, _update: &Update<'_>) {
+        build_error!(crate::error::VTABLE_DEFAULT_ERROR)
+    }
+
+    /// The same in two passes, for devices that take their time to flush: takes the entries out,
+    /// and starts the flush.
+    ///
+    /// All devices that mirror the address space are told before the first is waited for, so they
+    /// flush side by side.
+    ///
+    /// Returns what identifies the flush to the device, or [`None`] if there is nothing to wait
+    /// for.
+    fn invalidate_start(
+        &self,
+        _table: &mut Self::PageTable,
+        _update: &Update<'_>,
+    ) -> Option<NonZeroU64> {
+        build_error!(crate::error::VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Waits until the flush that [`invalidate_start`](Self::invalidate_start) has started is over.
+    ///
+    /// Called without the lock of the page table, and with the same `update`. It may sleep if
+    /// [`Self::Lock`] says that callbacks may.
+    fn invalidate_finish(&self, _update: &Update<'_>, _flush: NonZeroU64) {
+        build_error!(crate::error::VTABLE_DEFAULT_ERROR)
+    }
 
     /// The address space is going away.
     ///
     /// Called at most once, after everything was invalidated and before the first page is freed.
     /// From here on every fault fails with [`ESRCH`].
-    fn release(_table: &mut Self::PageTable) {
+    fn release(&self, _table: &mut Self::PageTable) {
         build_error!(crate::error::VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Who owns the private memory of the device, for devices that have some.
+    ///
+    /// Pages in there are found by a fault as they are then, instead of being moved to where the
+    /// CPU can access them, and updates that come of moving pages there or back
+    /// [can be told](Update::is_from) from others. Not for devices with
+    /// [`CPU_ACCESS`](Self::CPU_ACCESS).
+    fn owner(&self) -> Owner<'_> {
+        build_error!(crate::error::VTABLE_DEFAULT_ERROR)
+    }
+}
+
+/// The identity of who owns device private memory, or causes an update.
+///
+/// In C that is any pointer: `dev_pagemap.owner`, `migrate_vma.pgmap_owner`, `hmm_update.owner`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner<'a>(*mut c_void, PhantomData<&'a ()>);
+
+impl<'a> Owner<'a> {
+    /// The owner that `object` stands for, by its address.
+    #[inline]
+    pub fn of<T>(object: &'a T) -> Self {
+        // Else the address would be that of others, too.
+        build_assert!(size_of::<T>() > 0);
+        Self(ptr::from_ref(object).cast_mut().cast(), PhantomData)
+    }
+
+    /// The pointer that C code knows it by. Not to be followed.
+    #[inline]
+    pub fn as_ptr(self) -> *mut c_void {
+        self.0
     }
 }
 
@@ -205,7 +311,7 @@ pub enum Event {
     ProtectionPage,
     /// Soft-dirty accounting: same page, same permissions.
     SoftDirty,
-    /// The whole address space goes away.
+    /// The whole address space goes away, or its mirror does.
     Release,
     /// Pages migrate to or from device memory.
     Migrate,
@@ -237,16 +343,25 @@ pub struct Update<'u> {
 }
 
 impl Update<'_> {
-    /// The addresses that change, in bytes, page aligned; everything is `0..usize::MAX`.
+    /// The addresses that change.
     #[inline]
-    pub fn range(&self) -> Range<usize> {
-        self.raw.start..self.raw.end
+    pub fn range(&self) -> PageRange {
+        PageRange::touched(self.raw.start, self.raw.end)
     }
 
     /// Why they change.
     #[inline]
     pub fn event(&self) -> Event {
         Event::from_raw(self.raw.event)
+    }
+
+    /// Whether it comes of what `owner` does: a driver that finds itself here may ignore it, if
+    /// it knows about the pages already.
+    ///
+    /// Only for [`Event::Migrate`] and [`Event::Exclusive`] is that known.
+    #[inline]
+    pub fn is_from(&self, owner: Owner<'_>) -> bool {
+        self.raw.owner == owner.0
     }
 
     /// Whether the task that changes the CPU page table may sleep.
@@ -258,111 +373,86 @@ impl Update<'_> {
     }
 }
 
-/// What a device page fault needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// Pages are faulted in, so that they can be read.
-    Read,
-    /// Pages are faulted in, so that they can be written.
-    Write,
-    /// A snapshot: nothing is faulted in, and pages that the CPU has no entry for are left out.
-    Present,
-}
-
-impl Access {
-    fn request(self) -> usize {
-        match self {
-            Access::Read => bindings::hmm_pfn_flags_HMM_PFN_REQ_FAULT,
-            Access::Write => {
-                bindings::hmm_pfn_flags_HMM_PFN_REQ_FAULT
-                    | bindings::hmm_pfn_flags_HMM_PFN_REQ_WRITE
-            }
-            Access::Present => 0,
-        }
-    }
-}
-
-/// What the CPU page table says about a page that is there: a frame number, and flags.
-#[derive(Clone, Copy)]
-struct HmmPfn(c_ulong);
-
-impl HmmPfn {
-    #[inline]
-    fn pfn(self) -> usize {
-        self.0 & !bindings::hmm_pfn_flags_HMM_PFN_FLAGS
-    }
-
-    #[inline]
-    fn writable(self) -> bool {
-        self.0 & bindings::hmm_pfn_flags_HMM_PFN_WRITE != 0
-    }
-
-    #[inline]
-    fn order(self) -> u32 {
-        // SAFETY: Has no requirements.
-        unsafe { bindings::hmm_pfn_to_map_order(self.0) }
-    }
-}
-
-/// Room for what is read from the CPU page table: one entry per page.
-pub struct Pfns(KVVec<c_ulong>);
-
-impl Pfns {
-    /// Makes room for ranges of up to `pages` pages.
-    pub fn new(pages: usize, flags: crate::alloc::Flags) -> Result<Self> {
-        Ok(Self(KVVec::from_elem(0, pages, flags)?))
-    }
-
-    /// How many pages there is room for.
-    #[inline]
-    pub fn pages(&self) -> usize {
-        self.0.len()
-    }
-}
-
 /// What the lock of a [`Mirror`] protects.
 struct Locked<T: MirrorOps> {
     table: T::PageTable,
     stamps: FrameStamps,
 }
 
+/// A reference to a module, which keeps its code there.
+struct ModuleRef(&'static ThisModule);
+
+impl ModuleRef {
+    fn new(module: &'static ThisModule) -> Result<Self> {
+        // SAFETY: The module's own code runs, so it is there, or null if it is built in.
+        if unsafe { bindings::try_module_get(module.as_ptr()) } {
+            Ok(Self(module))
+        } else {
+            Err(ENODEV)
+        }
+    }
+}
+
+impl Drop for ModuleRef {
+    fn drop(&mut self) {
+        // SAFETY: The reference was taken in `new`.
+        unsafe { bindings::module_put(self.0.as_ptr()) };
+    }
+}
+
 /// A mirror of one address space by one device.
 ///
-/// Dropping it unregisters it, and waits for callbacks that run. It may be dropped at any time,
-/// also when the process is long gone. A device's remaining entries are no longer kept in step
-/// then: a driver takes them out in the [`Drop`] of its page table, which comes right after, and
-/// which must stop the device's accesses *before* the pages can change, so it should rather have
-/// emptied the table under [`lock`](Mirror::lock) already.
+/// It may be dropped at any time, also when the process is long gone. That invalidates all that
+/// the device has, unregisters the mirror, waits for callbacks that run, and then drops the page
+/// table. A mirror that is leaked instead goes on to mirror.
+///
+/// A mirror keeps the driver's module from being unloaded. So it must not be owned by the module
+/// itself, for then it would have no end, but by who uses it: an open file, usually.
+///
+/// # Deadlocks
+///
+/// Dropping a mirror waits for its callbacks. So it must not be done where a callback would wait
+/// for it: in a callback of its own (which is not given the mirror, but [`MirrorOps::PageTable`]
+/// could be made to have it), in a work item that a callback waits for, or under a lock that a
+/// callback takes. Lockdep tells.
 ///
 /// # Invariants
 ///
 /// `raw` is registered with the registry, with the callbacks of [`Callbacks<T>`], from the end of
-/// initialisation until `self` is dropped.
+/// initialisation until `self` is dropped. The module of `T` stays for as long.
 #[pin_data(PinnedDrop)]
 pub struct Mirror<T: MirrorOps> {
     #[pin]
     raw: Opaque<bindings::hmm_mirror>,
     #[pin]
     locked: Lock<Locked<T>, T::Lock>,
-    end_address: usize,
+    device: T,
+    end_address: VirtAddr,
+    // Dropped last: until then, the code of `T` is needed.
+    _module: ModuleRef,
 }
 
-// SAFETY: `raw` may be used and unregistered from any thread, and `locked` is a lock of data that
-// is `Send`.
+// SAFETY: `raw` may be used and unregistered from any thread, `locked` is a lock of data that is
+// `Send`, and so is `device`.
 unsafe impl<T: MirrorOps> Send for Mirror<T> {}
 // SAFETY: All methods that take `&self` may be called in parallel: the registry and the lock
-// synchronise them.
+// synchronise them, and `device` is `Sync`.
 unsafe impl<T: MirrorOps> Sync for Mirror<T> {}
 
 /// Creates a [`Mirror`] initialiser with a newly created lock class.
 ///
-/// Takes the address space and the device's empty page table (or its initialiser), and optionally
-/// a name for the lock class. See [`Mirror::new`].
+/// Takes the address space, the device, its empty page table, and optionally a name for the lock
+/// class. See [`Mirror::new`].
 #[macro_export]
 macro_rules! new_mirror {
-    ($mm:expr, $table:expr $(, $name:literal)? $(,)?) => {
+    ($mm:expr, $device:expr, $table:expr $(, $name:literal)? $(,)?) => {
         $crate::hmm::Mirror::new(
-            $mm, $table, $crate::optional_name!($($name)?), $crate::static_lock_class!())
+            $mm,
+            $device,
+            $table,
+            $crate::optional_name!($($name)?),
+            $crate::static_lock_class!(),
+        )
     };
 }
 pub use new_mirror;
@@ -377,8 +467,10 @@ impl<T: MirrorOps> Mirror<T> {
     ///
     /// - [`ENOMEM`]: out of memory.
     /// - [`EINTR`]: a signal came.
+    /// - [`ENODEV`]: the driver's module is being unloaded.
     pub fn new<'a>(
         mm: &'a MmWithUser,
+        device: T,
         table: T::PageTable,
         name: &'static CStr,
         key: Pin<&'static LockClassKey>,
@@ -400,8 +492,10 @@ impl<T: MirrorOps> Mirror<T> {
                 name,
                 key,
             ),
+            device,
             // SAFETY: `mm` is valid, and this does not change.
-            end_address: unsafe { (*mm.as_raw()).__bindgen_anon_1.task_size },
+            end_address: VirtAddr::new(unsafe { (*mm.as_raw()).__bindgen_anon_1.task_size }),
+            _module: ModuleRef::new(this_module::<T::OwnerModule>())?,
             // Registered last: callbacks may come before this is over.
             _: {
                 // SAFETY: `mm` has users, so its mmap lock is there.
@@ -423,64 +517,81 @@ impl<T: MirrorOps> Mirror<T> {
         })
     }
 
-    /// The first address that the address space has no room for, in bytes.
+    /// The device.
     #[inline]
-    pub fn end_address(&self) -> usize {
+    pub fn device(&self) -> &T {
+        &self.device
+    }
+
+    /// The first address that the address space has no room for.
+    #[inline]
+    pub fn end_address(&self) -> VirtAddr {
         self.end_address
+    }
+
+    /// Begins to use the mirror, to fault or to take the lock of the device's page table.
+    #[inline]
+    pub fn session(&self) -> Session<'_, T> {
+        Session(self)
+    }
+
+    #[inline]
+    fn lock(&self) -> TableGuard<'_, T> {
+        TableGuard(self.locked.lock())
+    }
+
+    /// What the registry knows the owner of the device's private memory by.
+    fn owner(&self) -> *mut c_void {
+        if T::HAS_OWNER {
+            self.device.owner().as_ptr()
+        } else {
+            ptr::null_mut()
+        }
+    }
+}
+
+/// One thread's use of a [`Mirror`], which either faults or holds the lock of the device's page
+/// table.
+///
+/// A fault waits for updates of the CPU page table, and updates wait for that lock. So whoever
+/// faults with the lock held would wait for himself, and that both borrow the session forbids it.
+/// A thread should therefore have one session of a mirror at a time; with two, it is up to lockdep
+/// to tell. There is nothing in a session but the reference, and any number of threads may have
+/// theirs.
+pub struct Session<'m, T: MirrorOps>(&'m Mirror<T>);
+
+impl<'m, T: MirrorOps> Session<'m, T> {
+    /// The mirror.
+    #[inline]
+    pub fn mirror(&self) -> &'m Mirror<T> {
+        self.0
     }
 
     /// Locks the device's page table.
     ///
-    /// While the guard is held, no update of the CPU page table that needs this mirror gets
-    /// through, so nothing may be waited for that such an update could hold up: a fault of the
-    /// process, memory allocated with [`GFP_KERNEL`], or its mmap lock.
+    /// While the guard is held, no update of the CPU page table gets through this mirror, so
+    /// nothing may be waited for that such an update could hold up: a fault of the process, memory
+    /// allocated with [`GFP_KERNEL`], or its mmap lock.
     #[inline]
-    pub fn lock(&self) -> TableGuard<'_, T> {
-        TableGuard(self.locked.lock())
+    pub fn lock(&mut self) -> TableGuard<'_, T> {
+        self.0.lock()
     }
 
     /// Prepares a range to be faulted in.
     ///
-    /// `range` is in bytes and page aligned, and `pfns` has room for its pages. The initialiser
-    /// puts the range in flight: updates that hit it are noted until it is dropped. It does not
-    /// sleep.
+    /// `pfns` has room for the pages of `range`. The initialiser puts the range in flight: updates
+    /// that hit it are noted until it is dropped. It does not sleep.
     ///
     /// # Errors
     ///
-    /// - [`EINVAL`]: the range is empty, not page aligned, above the address space, or larger than
-    ///   `pfns`.
+    /// - [`EINVAL`]: the range is above the address space, or larger than `pfns`.
     /// - [`ESRCH`]: the address space is dead.
-    pub fn range<'m>(
-        &'m self,
-        range: Range<usize>,
-        pfns: &'m mut Pfns,
-    ) -> impl PinInit<MirrorRange<'m, T>, Error> + 'm {
-        let pages = range.end.saturating_sub(range.start) >> PAGE_SHIFT;
-        let fits = pages <= pfns.pages();
-        let raw = bindings::hmm_mirror_range {
-            range: bindings::hmm_range {
-                start: range.start,
-                end: range.end,
-                hmm_pfns: pfns.0.as_mut_ptr(),
-                ..pin_init::zeroed()
-            },
-            ..pin_init::zeroed()
-        };
-
-        try_pin_init!(MirrorRange {
-            mirror: self,
-            _pfns: PhantomData,
-            raw <- Opaque::try_ffi_init(move |slot: *mut bindings::hmm_mirror_range| {
-                if !fits {
-                    return Err(EINVAL);
-                }
-                // SAFETY: `slot` is valid for writes.
-                unsafe { slot.write(raw) };
-                // SAFETY: `slot` is initialised, pinned, and stays so until the range is ended
-                // when it is dropped; `self` is registered by its type invariants.
-                to_result(unsafe { bindings::hmm_mirror_range_begin(slot, self.raw.get()) })
-            }),
-        })
+    pub fn range<'s>(
+        &'s mut self,
+        range: PageRange,
+        pfns: &'s mut Pfns,
+    ) -> impl PinInit<MirrorRange<'s, T>, Error> + 's {
+        MirrorRange::new(self.0, range, pfns)
     }
 
     /// Faults a range in and commits it, again and again while it collides with updates, for up to
@@ -489,17 +600,17 @@ impl<T: MirrorOps> Mirror<T> {
     /// `commit` gets the device's page table, locked, and the pages. It is called once, or not at
     /// all where this fails.
     ///
-    /// Sleeps. See [`Mirror::lock`] for what must not be held.
+    /// Sleeps. See [`Session`] for what must not be held.
     ///
     /// # Errors
     ///
-    /// Those of [`Mirror::range`] and [`MirrorRange::fault`].
-    pub fn map<R>(
-        &self,
-        range: Range<usize>,
+    /// Those of [`Session::range`] and [`MirrorRange::fault`].
+    pub fn map<A: Access, R>(
+        &mut self,
+        range: PageRange,
         pfns: &mut Pfns,
-        access: Access,
-        commit: impl FnOnce(&mut T::PageTable, Pages<'_, T>) -> R,
+        access: A,
+        commit: impl FnOnce(&mut T::PageTable, Pages<'_, T, A::Permission>) -> R,
     ) -> Result<R> {
         let begun = Instant::<Monotonic>::now();
         let mut commit = Some(commit);
@@ -522,6 +633,9 @@ impl<T: MirrorOps> Mirror<T> {
 #[pinned_drop]
 impl<T: MirrorOps> PinnedDrop for Mirror<T> {
     fn drop(self: Pin<&mut Self>) {
+        // What the device has is not kept in step any more after this, so it must be gone before.
+        // Nothing new comes, as `self` is borrowed by whoever could commit.
+        Callbacks::<T>::invalidate_all(&self);
         // SAFETY: By the type invariants the mirror is registered. No range is in flight, as each
         // borrows the mirror until it is ended; one that was leaked is taken out by this call. No
         // callback runs when this returns, so the fields may be dropped then.
@@ -533,22 +647,82 @@ impl<T: MirrorOps> PinnedDrop for Mirror<T> {
 struct Callbacks<T: MirrorOps>(PhantomData<T>);
 
 impl<T: MirrorOps> Callbacks<T> {
-    const OPS: bindings::hmm_mirror_ops = bindings::hmm_mirror_ops {
-        invalidate: Some(Self::invalidate),
-        release: if T::HAS_RELEASE {
-            Some(Self::release)
-        } else {
-            None
-        },
-        flags: if T::Lock::ATOMIC {
-            bindings::hmm_mirror_flags_HMM_MIRROR_ATOMIC
-        } else {
-            0
-        },
-        sync_cpu_device_pagetables: None,
-        invalidate_start: None,
-        invalidate_finish: None,
+    const OPS: bindings::hmm_mirror_ops = {
+        assert!(
+            T::HAS_INVALIDATE != T::HAS_INVALIDATE_START
+                && T::HAS_INVALIDATE_START == T::HAS_INVALIDATE_FINISH,
+            "a mirror has `invalidate`, or `invalidate_start` and `invalidate_finish`"
+        );
+        assert!(
+            !(T::CPU_ACCESS && T::HAS_OWNER),
+            "the CPU cannot access device private memory"
+        );
+
+        bindings::hmm_mirror_ops {
+            sync_cpu_device_pagetables: None,
+            invalidate: if T::HAS_INVALIDATE {
+                Some(Self::invalidate)
+            } else {
+                None
+            },
+            invalidate_start: if T::HAS_INVALIDATE_START {
+                Some(Self::invalidate_start)
+            } else {
+                None
+            },
+            invalidate_finish: if T::HAS_INVALIDATE_FINISH {
+                Some(Self::invalidate_finish)
+            } else {
+                None
+            },
+            release: if T::HAS_RELEASE {
+                Some(Self::release)
+            } else {
+                None
+            },
+            flags: if T::Lock::ATOMIC {
+                bindings::hmm_mirror_flags_HMM_MIRROR_ATOMIC
+            } else {
+                0
+            },
+        }
     };
+
+    /// Takes all that there is from the device, as before the end of the address space.
+    fn invalidate_all(mirror: &Mirror<T>) {
+        let update = Update {
+            raw: &bindings::hmm_update {
+                start: 0,
+                end: usize::MAX,
+                event: bindings::mmu_notifier_event_MMU_NOTIFY_RELEASE,
+                owner: ptr::null_mut(),
+                blockable: true,
+            },
+            _invariant: PhantomData,
+        };
+
+        if T::HAS_INVALIDATE {
+            Self::one_pass(mirror, &update);
+        } else if let Some(flush) = Self::first_pass(mirror, &update) {
+            mirror.device.invalidate_finish(&update, flush);
+        }
+    }
+
+    #[inline]
+    fn one_pass(mirror: &Mirror<T>, update: &Update<'_>) {
+        let mut locked = mirror.locked.lock();
+
+        locked.stamps.invalidate(update.range());
+        mirror.device.invalidate(&mut locked.table, update);
+    }
+
+    #[inline]
+    fn first_pass(mirror: &Mirror<T>, update: &Update<'_>) -> Option<NonZeroU64> {
+        let mut locked = mirror.locked.lock();
+
+        locked.stamps.invalidate(update.range());
+        mirror.device.invalidate_start(&mut locked.table, update)
+    }
 
     /// # Safety
     ///
@@ -561,6 +735,17 @@ impl<T: MirrorOps> Callbacks<T> {
 
     /// # Safety
     ///
+    /// `update` is valid for `'u`.
+    unsafe fn update<'u>(update: *const bindings::hmm_update) -> Update<'u> {
+        Update {
+            // SAFETY: By the requirement.
+            raw: unsafe { &*update },
+            _invariant: PhantomData,
+        }
+    }
+
+    /// # Safety
+    ///
     /// Only to be called by the registry, for a mirror that was registered with [`Self::OPS`].
     unsafe extern "C" fn invalidate(
         mirror: *mut bindings::hmm_mirror,
@@ -568,15 +753,43 @@ impl<T: MirrorOps> Callbacks<T> {
     ) {
         // SAFETY: The registry calls this for mirrors that are registered with `Self::OPS`.
         let mirror = unsafe { Self::mirror(mirror) };
-        let update = Update {
-            // SAFETY: `update` is valid for the duration of the call.
-            raw: unsafe { &*update },
-            _invariant: PhantomData,
-        };
-        let mut locked = mirror.locked.lock();
+        // SAFETY: `update` is valid for the duration of the call.
+        let update = unsafe { Self::update(update) };
 
-        locked.stamps.invalidate(update.range());
-        T::invalidate(&mut locked.table, &update);
+        Self::one_pass(mirror, &update);
+    }
+
+    /// # Safety
+    ///
+    /// As for [`Self::invalidate`].
+    unsafe extern "C" fn invalidate_start(
+        mirror: *mut bindings::hmm_mirror,
+        update: *const bindings::hmm_update,
+    ) -> u64 {
+        // SAFETY: The registry calls this for mirrors that are registered with `Self::OPS`.
+        let mirror = unsafe { Self::mirror(mirror) };
+        // SAFETY: `update` is valid for the duration of the call.
+        let update = unsafe { Self::update(update) };
+
+        Self::first_pass(mirror, &update).map_or(0, NonZeroU64::get)
+    }
+
+    /// # Safety
+    ///
+    /// As for [`Self::invalidate`].
+    unsafe extern "C" fn invalidate_finish(
+        mirror: *mut bindings::hmm_mirror,
+        update: *const bindings::hmm_update,
+        flush: u64,
+    ) {
+        // SAFETY: The registry calls this for mirrors that are registered with `Self::OPS`.
+        let mirror = unsafe { Self::mirror(mirror) };
+        // SAFETY: `update` is valid for the duration of the call.
+        let update = unsafe { Self::update(update) };
+
+        if let Some(flush) = NonZeroU64::new(flush) {
+            mirror.device.invalidate_finish(&update, flush);
+        }
     }
 
     /// # Safety
@@ -586,18 +799,19 @@ impl<T: MirrorOps> Callbacks<T> {
         // SAFETY: The registry calls this for mirrors that are registered with `Self::OPS`.
         let mirror = unsafe { Self::mirror(mirror) };
 
-        T::release(&mut mirror.locked.lock().table);
+        mirror.device.release(&mut mirror.locked.lock().table);
     }
 }
 
-/// The device's page table, locked. See [`Mirror::lock`].
+/// The device's page table, locked. See [`Session::lock`].
 pub struct TableGuard<'a, T: MirrorOps>(Guard<'a, Locked<T>, T::Lock>);
 
 impl<T: MirrorOps> TableGuard<'_, T> {
     /// Reads from a page of the process, as the device, by way of an entry of its page table.
     ///
-    /// `offset` is in bytes from the start of the page. Stops at the end of the page, and returns
-    /// how many bytes were read. What the process writes meanwhile may be read in part.
+    /// `offset` is in bytes from the frame's address. Stops at the end of the (small) page that is
+    /// in, and returns how many bytes were read: 0 behind the end of the frame. What the process
+    /// writes meanwhile may be read in part.
     ///
     /// # Errors
     ///
@@ -613,16 +827,16 @@ impl<T: MirrorOps> TableGuard<'_, T> {
 
     /// Writes to a page of the process, as the device, by way of an entry of its page table.
     ///
-    /// `offset` is in bytes from the start of the page. Stops at the end of the page, and returns
-    /// how many bytes were written.
+    /// `offset` is in bytes from the frame's address. Stops at the end of the (small) page that is
+    /// in, and returns how many bytes were written: 0 behind the end of the frame.
     ///
     /// # Errors
     ///
-    /// [`StaleFrame`]: the page may have gone, or become read-only, since the frame was made, or
-    /// the frame was never writable. Make a new one by a fault.
+    /// [`StaleFrame`]: the page may have gone, or become read-only, since the frame was made. Make
+    /// a new one by a fault.
     pub fn write(
         &self,
-        frame: &Frame,
+        frame: &FrameMut,
         offset: usize,
         from: &[u8],
     ) -> core::result::Result<usize, StaleFrame> {
@@ -643,188 +857,6 @@ impl<T: MirrorOps> DerefMut for TableGuard<'_, T> {
     #[inline]
     fn deref_mut(&mut self) -> &mut T::PageTable {
         &mut self.0.table
-    }
-}
-
-/// A range of addresses in flight: updates that hit it are noted, others are not.
-///
-/// It may be kept for one fault or for longer, and be faulted in again.
-///
-/// # Invariants
-///
-/// `raw` is in flight for `mirror`, and its pfn array has room for its pages and is borrowed for
-/// `'m`.
-#[pin_data(PinnedDrop)]
-pub struct MirrorRange<'m, T: MirrorOps> {
-    mirror: &'m Mirror<T>,
-    _pfns: PhantomData<&'m mut Pfns>,
-    #[pin]
-    raw: Opaque<bindings::hmm_mirror_range>,
-}
-
-impl<'m, T: MirrorOps> MirrorRange<'m, T> {
-    /// Reads the CPU page table, and faults in what is missing.
-    ///
-    /// Waits while the range is being updated. What comes back can only be
-    /// [committed](Faulted::commit).
-    ///
-    /// Sleeps. See [`Mirror::lock`] for what must not be held.
-    ///
-    /// # Errors
-    ///
-    /// - [`EFAULT`]: a page has no mapping, or may not be read.
-    /// - [`EPERM`]: a page may not be written.
-    /// - [`ESRCH`]: the address space is dead.
-    /// - [`EBUSY`]: the range was updated again and again for a second.
-    /// - [`EINTR`]: a fatal signal is pending.
-    /// - [`ENOMEM`]: out of memory.
-    pub fn fault(self: Pin<&mut Self>, access: Access) -> Result<Faulted<'_, 'm, T>> {
-        let raw = self.raw.get();
-
-        // SAFETY: By the type invariants `raw` is valid and in flight; by `&mut` nobody else uses
-        // it but the registry, which does not touch this field.
-        unsafe { (*raw).range.default_flags = access.request() };
-        // SAFETY: As above, and the pfn array is ours for `'m`.
-        to_result(unsafe { bindings::hmm_mirror_range_fault(raw, 0) })?;
-        Ok(Faulted { range: self })
-    }
-}
-
-#[pinned_drop]
-impl<T: MirrorOps> PinnedDrop for MirrorRange<'_, T> {
-    fn drop(self: Pin<&mut Self>) {
-        // SAFETY: By the type invariants the range is in flight.
-        unsafe { bindings::hmm_mirror_range_end(self.raw.get()) };
-    }
-}
-
-/// What was read from the CPU page table, and may be out of date already.
-///
-/// There is nothing to see in here. [`Faulted::commit`] shows it, if it is still true.
-#[must_use = "what was read is of use only when it is committed"]
-pub struct Faulted<'r, 'm, T: MirrorOps> {
-    range: Pin<&'r mut MirrorRange<'m, T>>,
-}
-
-/// The CPU page table was updated after it was read: [fault](MirrorRange::fault) again.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Stale;
-
-impl<T: MirrorOps> Faulted<'_, '_, T> {
-    /// Gives what was read to the device, if it is still true.
-    ///
-    /// Locks the device's page table, and calls `f` with it and the pages. The pages stay what
-    /// they are, and where they are, until `f` returns; after that for as long as `f`'s entries
-    /// are in the page table and [`MirrorOps::invalidate`] has not been called for them.
-    ///
-    /// # Errors
-    ///
-    /// [`Stale`]: an update came in between. `f` was not called.
-    pub fn commit<R>(
-        self,
-        f: impl FnOnce(&mut T::PageTable, Pages<'_, T>) -> R,
-    ) -> core::result::Result<R, Stale> {
-        let mut guard = self.range.mirror.locked.lock();
-        let locked = &mut *guard;
-        let raw = self.range.raw.get();
-
-        // SAFETY: `raw` is valid by the type invariants of `MirrorRange`, was faulted, and we hold
-        // the lock that the callback takes.
-        if !unsafe { bindings::hmm_mirror_range_valid(raw) } {
-            return Err(Stale);
-        }
-        // SAFETY: `raw` is valid by the type invariants of `MirrorRange`, and nobody changes what
-        // is read here while we hold `self`.
-        let range = unsafe { &(*raw).range };
-        let pages = Pages {
-            // SAFETY: By the type invariants of `MirrorRange`, the array has room for all pages of
-            // the range, and it is not written to while we hold `self`.
-            pfns: unsafe {
-                core::slice::from_raw_parts(range.hmm_pfns, (range.end - range.start) >> PAGE_SHIFT)
-            },
-            addr: range.start,
-            stamps: &locked.stamps,
-            _device: PhantomData,
-        };
-        Ok(f(&mut locked.table, pages))
-    }
-}
-
-/// The pages of a range that are there, in address order. See [`Faulted::commit`].
-pub struct Pages<'p, T: MirrorOps> {
-    pfns: &'p [c_ulong],
-    addr: usize,
-    stamps: &'p FrameStamps,
-    _device: PhantomData<fn() -> T>,
-}
-
-impl<'p, T: MirrorOps> Iterator for Pages<'p, T> {
-    type Item = Page<'p, T>;
-
-    fn next(&mut self) -> Option<Page<'p, T>> {
-        while let Some((&pfn, rest)) = self.pfns.split_first() {
-            let addr = self.addr;
-
-            self.pfns = rest;
-            self.addr = addr.wrapping_add(PAGE_SIZE);
-            if pfn & bindings::hmm_pfn_flags_HMM_PFN_VALID != 0 {
-                return Some(Page {
-                    pfn: HmmPfn(pfn),
-                    addr,
-                    stamps: self.stamps,
-                    _device: PhantomData,
-                });
-            }
-        }
-        None
-    }
-}
-
-/// A page of the process, lent for as long as a commit lasts.
-pub struct Page<'p, T: MirrorOps> {
-    pfn: HmmPfn,
-    addr: usize,
-    stamps: &'p FrameStamps,
-    _device: PhantomData<fn() -> T>,
-}
-
-impl<T: MirrorOps> Page<'_, T> {
-    /// Its address in the process, in bytes.
-    #[inline]
-    pub fn addr(&self) -> usize {
-        self.addr
-    }
-
-    /// Its page frame number: what a device's entry is made of.
-    #[inline]
-    pub fn pfn(&self) -> usize {
-        self.pfn.pfn()
-    }
-
-    /// Whether the device may write it.
-    #[inline]
-    pub fn writable(&self) -> bool {
-        self.pfn.writable()
-    }
-
-    /// The size of the CPU's mapping that it is part of: the logarithm to base 2 of its pages.
-    ///
-    /// Such a mapping is aligned to its size, in the process and in memory, and may extend beyond
-    /// the range that was faulted.
-    #[inline]
-    pub fn order(&self) -> u32 {
-        self.pfn.order()
-    }
-
-    /// An entry for an emulated device's page table.
-    ///
-    /// Only for devices with [`MirrorOps::CPU_ACCESS`].
-    #[inline]
-    pub fn frame(&self) -> Frame {
-        build_assert!(T::CPU_ACCESS);
-        // SAFETY: A commit is going on, so the page is what the CPU page table says about `addr`,
-        // and the lock of `stamps` is held.
-        unsafe { self.stamps.frame(self.addr, self.pfn) }
     }
 }
 

@@ -11,21 +11,30 @@
 
 #![forbid(unsafe_code)]
 
-use core::ops::Range;
 use kernel::{
     fs::File,
     hmm::{
         self,
         Access,
         Frame,
+        FrameMut,
         Mirror,
         MirrorOps,
         MirrorRange,
+        PageCount,
+        PageRange,
+        Pages,
+        Permission,
         Pfns,
+        Present,
+        Read,
+        Session,
         Stale,
         StaleFrame,
         TableGuard,
-        Update, //
+        Update,
+        VirtAddr,
+        Write, //
     },
     ioctl::{
         _IOC_SIZE,
@@ -68,15 +77,67 @@ module! {
 }
 
 /// Pages that are faulted in at once.
-const FAULT_PAGES: usize = 512;
+const FAULT_PAGES: PageCount = PageCount::of_order(page_table::HUGE_ORDER);
 
 /// How often a fault is tried again after an update came in between.
 const FAULT_TRIES: u64 = 100;
 
+/// An entry of the device's page table.
+enum Entry {
+    ReadOnly(Frame),
+    Writable(FrameMut),
+}
+
+impl Entry {
+    fn frame(&self) -> &Frame {
+        match self {
+            Entry::ReadOnly(frame) => frame,
+            Entry::Writable(frame) => frame,
+        }
+    }
+
+    /// What a dump shows of the page at `addr`.
+    fn show(&self, addr: VirtAddr) -> uapi::Entry {
+        let index = within(self.frame(), addr) / PAGE_SIZE;
+
+        uapi::Entry {
+            addr: addr.as_usize() as u64,
+            pfn: (self.frame().pfn().as_usize() + index) as u64,
+            flags: match self {
+                Entry::ReadOnly(_) => 0,
+                Entry::Writable(_) => uapi::ENTRY_WRITE,
+            },
+            order: self.frame().map_order(),
+        }
+    }
+}
+
 /// What the lock of the mirror protects: the page table, and the counters that go with it.
 struct DeviceState {
-    table: PageTable<Frame>,
+    table: PageTable<Entry>,
     stats: uapi::Stats,
+}
+
+impl DeviceState {
+    /// Puts pages in, huge ones where it can. Returns how many that were.
+    fn insert<P: Permission>(
+        &mut self,
+        pages: Pages<'_, FakeDevice, P>,
+        spare: &mut Spare<Entry>,
+    ) -> Result<u64> {
+        let mut filled = 0;
+
+        for page in pages.joined(page_table::HUGE_ORDER) {
+            let entry = match page.writable() {
+                Some(page) => Entry::Writable(page.frame_mut()),
+                None => Entry::ReadOnly(page.frame()),
+            };
+
+            self.table.insert(page.addr(), page.order(), entry, spare)?;
+            filled += PageCount::of_order(page.order()).as_usize() as u64;
+        }
+        Ok(filled)
+    }
 }
 
 /// The fake device. It never sleeps when it flushes, so its mirrors are under a spinlock.
@@ -88,12 +149,12 @@ impl MirrorOps for FakeDevice {
     type Lock = SpinLockBackend;
     const CPU_ACCESS: bool = true;
 
-    fn invalidate(state: &mut DeviceState, update: &Update<'_>) {
+    fn invalidate(&self, state: &mut DeviceState, update: &Update<'_>) {
         state.stats.invalidations += 1;
         state.stats.invalidated += state.table.remove(update.range()) as u64;
     }
 
-    fn release(state: &mut DeviceState) {
+    fn release(&self, state: &mut DeviceState) {
         state.stats.dead = 1;
     }
 }
@@ -105,8 +166,11 @@ struct Context {
 }
 
 impl Context {
-    fn mirror(&self) -> Result<&Mirror<FakeDevice>> {
-        self.mirror.as_ref().map(|mirror| &**mirror).ok_or(ENXIO)
+    fn session(&self) -> Result<Session<'_, FakeDevice>> {
+        self.mirror
+            .as_ref()
+            .map(|mirror| mirror.session())
+            .ok_or(ENXIO)
     }
 
     fn bind(&self, arg: &mut uapi::Bind) -> Result {
@@ -122,7 +186,7 @@ impl Context {
             table: PageTable::new(GFP_KERNEL)?,
             stats: uapi::Stats::default(),
         };
-        let mirror = KBox::pin_init(hmm::new_mirror!(&mm, state), GFP_KERNEL)?;
+        let mirror = KBox::pin_init(hmm::new_mirror!(&mm, FakeDevice, state), GFP_KERNEL)?;
 
         // Another thread may have been faster.
         if self.mirror.populate(mirror) {
@@ -132,31 +196,27 @@ impl Context {
         }
     }
 
-    /// A device page fault: reads the CPU page table for up to [`FAULT_PAGES`] pages and puts what
-    /// is there into the device's. Returns how many pages that were.
+    /// A device page fault: puts what a range has into the device's page table. Returns how many
+    /// pages that were.
     fn fault(
-        mirror: &Mirror<FakeDevice>,
-        range: Range<usize>,
+        session: &mut Session<'_, FakeDevice>,
+        range: PageRange,
         pfns: &mut Pfns,
-        access: Access,
+        access: impl Access,
     ) -> Result<u64> {
         let mut retries = 0;
 
         pin_init::stack_try_pin_init!(
-            let in_flight: MirrorRange<'_, FakeDevice> =? mirror.range(range.clone(), pfns)
+            let in_flight: MirrorRange<'_, FakeDevice> =? session.range(range, pfns)
         );
         while retries < FAULT_TRIES {
-            let missing = mirror.lock().table.missing_tables(&range);
+            let missing = in_flight.as_mut().lock().table.missing_tables(range);
             let mut spare = Spare::new(missing, GFP_KERNEL)?;
 
             let faulted = in_flight.as_mut().fault(access)?;
             let committed = faulted.commit(|state, pages| {
-                let mut filled = 0;
+                let filled = state.insert(pages, &mut spare)?;
 
-                for page in pages {
-                    state.table.insert(page.addr(), page.frame(), &mut spare)?;
-                    filled += 1;
-                }
                 state.stats.mapped += filled;
                 state.stats.faults += 1;
                 state.stats.retries += retries;
@@ -172,26 +232,22 @@ impl Context {
     }
 
     fn map(&self, arg: &mut uapi::Map) -> Result {
-        let mirror = self.mirror()?;
-        let access = match arg.flags {
-            0 => Access::Read,
-            uapi::MAP_WRITE => Access::Write,
-            uapi::MAP_PRESENT => Access::Present,
-            _ => return Err(EINVAL),
-        };
-        let (mut addr, end) = checked(mirror, arg.addr, arg.len)?;
+        let mut session = self.session()?;
+        let (start, end) = checked(session.mirror(), arg.addr, arg.len)?;
+        let range = PageRange::from_bounds(start, end)?;
+        let mut pfns = Pfns::new(FAULT_PAGES, GFP_KERNEL)?;
 
-        if arg.reserved != 0 || arg.len == 0 || addr % PAGE_SIZE != 0 || end % PAGE_SIZE != 0 {
+        if arg.reserved != 0 {
             return Err(EINVAL);
         }
-
-        let mut pfns = Pfns::new(FAULT_PAGES, GFP_KERNEL)?;
         arg.pages = 0;
-        while addr < end {
-            let next = end.min(addr.saturating_add(FAULT_PAGES * PAGE_SIZE));
-
-            arg.pages += Self::fault(mirror, addr..next, &mut pfns, access)?;
-            addr = next;
+        for part in range.split_at_multiples(FAULT_PAGES) {
+            arg.pages += match arg.flags {
+                0 => Self::fault(&mut session, part, &mut pfns, Read),
+                uapi::MAP_WRITE => Self::fault(&mut session, part, &mut pfns, Write),
+                uapi::MAP_PRESENT => Self::fault(&mut session, part, &mut pfns, Present),
+                _ => Err(EINVAL),
+            }?;
         }
         Ok(())
     }
@@ -199,37 +255,36 @@ impl Context {
     /// One access of the device to one page: follows the page table, and faults while there is no
     /// entry that permits it. `follow` makes the access by way of the entry that was found.
     fn access(
-        mirror: &Mirror<FakeDevice>,
-        addr: usize,
+        session: &mut Session<'_, FakeDevice>,
+        addr: VirtAddr,
         pfns: &mut Pfns,
-        access: Access,
+        access: impl Access,
         mut follow: impl FnMut(
             &mut TableGuard<'_, FakeDevice>,
         ) -> core::result::Result<usize, StaleFrame>,
     ) -> Result<usize> {
-        let page = addr - addr % PAGE_SIZE;
-        let end = page.checked_add(PAGE_SIZE).ok_or(EINVAL)?;
+        let page = PageRange::page_of(addr)?;
 
         for _ in 0..FAULT_TRIES {
-            if let Ok(done) = follow(&mut mirror.lock()) {
+            if let Ok(done) = follow(&mut session.lock()) {
                 return Ok(done);
             }
-            Self::fault(mirror, page..end, pfns, access)?;
+            Self::fault(session, page, pfns, access)?;
         }
         Err(EBUSY)
     }
 
     fn read(&self, arg: &mut uapi::Rw) -> Result {
-        let mirror = self.mirror()?;
+        let mut session = self.session()?;
         let mut out =
             UserSlice::new(UserPtr::from_addr(arg.buf as usize), arg.len as usize).writer();
         let mut bytes = KVec::from_elem(0u8, PAGE_SIZE, GFP_KERNEL)?;
-        let mut pfns = Pfns::new(1, GFP_KERNEL)?;
+        let mut pfns = Pfns::new(PageCount::ONE, GFP_KERNEL)?;
 
-        for_each_page(mirror, arg, |addr, offset, len| {
-            let done = Self::access(mirror, addr, &mut pfns, Access::Read, |state| {
-                let frame = state.table.get(addr).ok_or(StaleFrame)?;
-                let done = state.read(frame, offset, &mut bytes[..len])?;
+        for_each_page(session.mirror(), arg, |addr, len| {
+            let done = Self::access(&mut session, addr, &mut pfns, Read, |state| {
+                let frame = state.table.get(addr).ok_or(StaleFrame)?.frame();
+                let done = state.read(frame, within(frame, addr), &mut bytes[..len])?;
 
                 state.stats.accesses += 1;
                 state.stats.read_bytes += done as u64;
@@ -241,17 +296,19 @@ impl Context {
     }
 
     fn write(&self, arg: &mut uapi::Rw) -> Result {
-        let mirror = self.mirror()?;
+        let mut session = self.session()?;
         let mut from =
             UserSlice::new(UserPtr::from_addr(arg.buf as usize), arg.len as usize).reader();
         let mut bytes = KVec::from_elem(0u8, PAGE_SIZE, GFP_KERNEL)?;
-        let mut pfns = Pfns::new(1, GFP_KERNEL)?;
+        let mut pfns = Pfns::new(PageCount::ONE, GFP_KERNEL)?;
 
-        for_each_page(mirror, arg, |addr, offset, len| {
+        for_each_page(session.mirror(), arg, |addr, len| {
             from.read_slice(&mut bytes[..len])?;
-            Self::access(mirror, addr, &mut pfns, Access::Write, |state| {
-                let frame = state.table.get(addr).ok_or(StaleFrame)?;
-                let done = state.write(frame, offset, &bytes[..len])?;
+            Self::access(&mut session, addr, &mut pfns, Write, |state| {
+                let Some(Entry::Writable(frame)) = state.table.get(addr) else {
+                    return Err(StaleFrame);
+                };
+                let done = state.write(frame, within(frame, addr), &bytes[..len])?;
 
                 state.stats.accesses += 1;
                 state.stats.written_bytes += done as u64;
@@ -261,35 +318,27 @@ impl Context {
     }
 
     fn dump(&self, arg: &mut uapi::Dump) -> Result {
-        let mirror = self.mirror()?;
+        let mut session = self.session()?;
 
         if arg.start > arg.end || arg.capacity == 0 {
             return Err(EINVAL);
         }
 
-        let capacity = (arg.capacity as usize).min(FAULT_PAGES);
+        let capacity = (arg.capacity as usize).min(FAULT_PAGES.as_usize());
         let mut entries = KVec::<uapi::Entry>::with_capacity(capacity, GFP_KERNEL)?;
         let mut next = arg.end;
-        mirror.lock().table.walk(arg.start as usize, |addr, frame| {
-            if addr as u64 >= arg.end {
+        let start = VirtAddr::new(arg.start as usize);
+        session.lock().table.walk(start, |addr, entry| {
+            let shown = entry.show(addr);
+
+            if shown.addr >= arg.end {
                 return false;
             }
-            let entry = uapi::Entry {
-                addr: addr as u64,
-                pfn: frame.pfn() as u64,
-                flags: if frame.writable() {
-                    uapi::ENTRY_WRITE
-                } else {
-                    0
-                },
-                order: frame.order(),
-            };
             // Full: go on with this one the next time.
-            if entries.push_within_capacity(entry).is_err() {
-                next = addr as u64;
-                return false;
-            }
-            true
+            entries
+                .push_within_capacity(shown)
+                .inspect_err(|_| next = addr.as_usize() as u64)
+                .is_ok()
         });
 
         let ptr = UserPtr::from_addr(arg.entries as usize);
@@ -303,7 +352,8 @@ impl Context {
     }
 
     fn stats(&self, arg: &mut uapi::Stats) -> Result {
-        let state = self.mirror()?.lock();
+        let mut session = self.session()?;
+        let state = session.lock();
 
         *arg = state.stats;
         arg.pages = state.table.pages() as u64;
@@ -313,30 +363,36 @@ impl Context {
 }
 
 /// The bounds of a range, if it lies within the mirrored address space.
-fn checked(mirror: &Mirror<FakeDevice>, addr: u64, len: u64) -> Result<(usize, usize)> {
-    let end = addr.checked_add(len).ok_or(EINVAL)?;
+fn checked(mirror: &Mirror<FakeDevice>, addr: u64, len: u64) -> Result<(VirtAddr, VirtAddr)> {
+    let start = VirtAddr::new(addr.try_into()?);
+    let end = start.checked_add(len.try_into()?).ok_or(EINVAL)?;
 
-    if end > mirror.end_address() as u64 {
+    if end > mirror.end_address() {
         return Err(EINVAL);
     }
-    Ok((addr as usize, end as usize))
+    Ok((start, end))
 }
 
-/// Splits an access at the pages' borders. `f` gets an address, the offset in its page and how
-/// many bytes to copy there, and returns how many it copied.
+/// How far an address is from the start of its frame, in bytes.
+fn within(frame: &Frame, addr: VirtAddr) -> usize {
+    addr.as_usize() - frame.addr().as_usize()
+}
+
+/// Splits an access at the pages' borders. `f` gets an address and how many bytes to copy there,
+/// and returns how many it copied.
 fn for_each_page(
     mirror: &Mirror<FakeDevice>,
     arg: &mut uapi::Rw,
-    mut f: impl FnMut(usize, usize, usize) -> Result<usize>,
+    mut f: impl FnMut(VirtAddr, usize) -> Result<usize>,
 ) -> Result {
-    checked(mirror, arg.addr, arg.len)?;
+    let (start, _) = checked(mirror, arg.addr, arg.len)?;
+
     arg.done = 0;
     while arg.done < arg.len {
-        let addr = (arg.addr + arg.done) as usize;
-        let offset = addr % PAGE_SIZE;
-        let len = (PAGE_SIZE - offset).min((arg.len - arg.done) as usize);
+        let addr = start.checked_add(arg.done as usize).ok_or(EINVAL)?;
+        let len = (PAGE_SIZE - addr.page_offset()).min((arg.len - arg.done) as usize);
 
-        arg.done += f(addr, offset, len)? as u64;
+        arg.done += f(addr, len)? as u64;
     }
     Ok(())
 }

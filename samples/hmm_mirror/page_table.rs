@@ -1,11 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The page table of the fake device: four levels of 512 slots, as many a real one has.
+//! The page table of the fake device: four levels of 512 slots, as many a real one has, with huge
+//! pages on the last but one.
 
-use core::ops::Range;
 use kernel::{
     alloc::Flags,
-    page::PAGE_SHIFT,
+    hmm::{
+        PageRange,
+        VirtAddr, //
+    },
+    page::{
+        PAGE_SHIFT,
+        PAGE_SIZE, //
+    },
     prelude::*, //
 };
 
@@ -13,10 +20,14 @@ const LEVELS: u32 = 4;
 const SLOT_BITS: u32 = 9;
 const SLOTS: usize = 1 << SLOT_BITS;
 
-/// The first address that the page table has no room for, in bytes.
-pub(crate) const ADDR_END: usize = 1 << slot_shift(LEVELS);
+/// The size of a huge page: the logarithm to base 2 of its pages.
+pub(crate) const HUGE_ORDER: u32 = SLOT_BITS;
 
-/// What a slot of a table holds; on the last level only pages, above it only tables.
+/// The first address that the page table has no room for, in bytes.
+const ADDR_END: usize = 1 << slot_shift(LEVELS);
+
+/// What a slot of a table holds: on the last level pages, on the one above tables or huge pages,
+/// and above that only tables.
 enum Slot<E> {
     Empty,
     Table(Table<E>),
@@ -34,6 +45,11 @@ const fn slot_shift(level: u32) -> u32 {
     PAGE_SHIFT as u32 + level * SLOT_BITS
 }
 
+/// The pages that a slot on `level` maps.
+const fn slot_pages(level: u32) -> usize {
+    1 << (level * SLOT_BITS)
+}
+
 fn slot_index(addr: usize, level: u32) -> usize {
     (addr >> slot_shift(level)) % SLOTS
 }
@@ -48,22 +64,22 @@ impl<E> Table<E> {
         Ok(Self { slots, used: 0 })
     }
 
-    /// Takes out what maps `range`, which lies within this table of `level`.
-    fn remove(&mut self, level: u32, range: Range<usize>, removed: &mut Removed) {
-        let mut addr = range.start;
+    /// Takes out what maps addresses from `start` to `end`, which lie within this table of `level`.
+    fn remove(&mut self, level: u32, start: usize, end: usize, removed: &mut Removed) {
+        let mut addr = start;
 
-        while addr < range.end && self.used > 0 {
-            let next = (((addr >> slot_shift(level)) + 1) << slot_shift(level)).min(range.end);
+        while addr < end && self.used > 0 {
+            let next = (((addr >> slot_shift(level)) + 1) << slot_shift(level)).min(end);
             let slot = &mut self.slots[slot_index(addr, level)];
 
             let emptied = match slot {
                 Slot::Empty => false,
                 Slot::Page(_) => {
-                    removed.pages += 1;
+                    removed.pages += slot_pages(level);
                     true
                 }
                 Slot::Table(table) => {
-                    table.remove(level - 1, addr..next, removed);
+                    table.remove(level - 1, addr, next, removed);
                     removed.tables += usize::from(table.used == 0);
                     table.used == 0
                 }
@@ -76,14 +92,14 @@ impl<E> Table<E> {
         }
     }
 
-    /// Calls `f` for each entry from address `from` on; `base` is where this table of `level`
+    /// Calls `f` for each page from address `from` on; `base` is where this table of `level`
     /// starts. Stops and returns false when `f` does.
     fn walk(
         &self,
         level: u32,
         base: usize,
         from: usize,
-        f: &mut impl FnMut(usize, &E) -> bool,
+        f: &mut impl FnMut(VirtAddr, &E) -> bool,
     ) -> bool {
         let first = from.saturating_sub(base) >> slot_shift(level);
 
@@ -92,7 +108,10 @@ impl<E> Table<E> {
 
             let go_on = match slot {
                 Slot::Empty => true,
-                Slot::Page(entry) => f(addr, entry),
+                Slot::Page(entry) => (0..slot_pages(level))
+                    .map(|page| addr + page * PAGE_SIZE)
+                    .filter(|&addr| addr >= from)
+                    .all(|addr| f(VirtAddr::new(addr), entry)),
                 Slot::Table(table) => table.walk(level - 1, addr, from, f),
             };
             if !go_on {
@@ -143,7 +162,7 @@ impl<E> PageTable<E> {
         })
     }
 
-    /// Number of entries.
+    /// Number of pages that are mapped.
     pub(crate) fn pages(&self) -> usize {
         self.pages
     }
@@ -155,10 +174,10 @@ impl<E> PageTable<E> {
 
     /// How many tables it takes at most to map `range`, besides those that are there.
     ///
-    /// `range` is not empty, and not larger than what a table on the last level maps, so it touches
-    /// at most two tables on each level.
-    pub(crate) fn missing_tables(&self, range: &Range<usize>) -> usize {
-        let (first, last) = (range.start, range.end - 1);
+    /// `range` is not larger than what a table on the last level maps, so it touches at most two
+    /// tables on each level.
+    pub(crate) fn missing_tables(&self, range: PageRange) -> usize {
+        let (first, last) = (range.start().as_usize(), range.end().as_usize() - 1);
 
         if first >> slot_shift(1) == last >> slot_shift(1) {
             self.missing_tables_at(first)
@@ -179,42 +198,61 @@ impl<E> PageTable<E> {
         0
     }
 
-    /// Puts an entry in, in place of the one that is there.
+    /// Puts a page in, or a huge one, in place of what is there. `order` is 0 or [`HUGE_ORDER`], and
+    /// `addr` is aligned to that.
     ///
     /// Fails with [`EINVAL`] if there is no room for `addr`, and with [`EAGAIN`] if `spare` has
     /// run out of tables.
-    pub(crate) fn insert(&mut self, addr: usize, entry: E, spare: &mut Spare<E>) -> Result {
-        if addr >= ADDR_END {
+    pub(crate) fn insert(
+        &mut self,
+        addr: VirtAddr,
+        order: u32,
+        entry: E,
+        spare: &mut Spare<E>,
+    ) -> Result {
+        let addr = addr.as_usize();
+        let last = order / SLOT_BITS;
+        if addr >= ADDR_END || last > 1 || addr & ((1 << slot_shift(last)) - 1) != 0 {
             return Err(EINVAL);
         }
 
         let mut table = &mut self.root;
-        for level in (1..LEVELS).rev() {
+        for level in (last + 1..LEVELS).rev() {
             let slot = &mut table.slots[slot_index(addr, level)];
 
-            if let Slot::Empty = slot {
-                *slot = Slot::Table(spare.0.pop().ok_or(EAGAIN)?);
-                table.used += 1;
+            // A huge page gives way as a whole; the device will ask for the rest of it again.
+            if !matches!(slot, Slot::Table(_)) {
+                let next = Slot::Table(spare.0.pop().ok_or(EAGAIN)?);
+
+                match core::mem::replace(slot, next) {
+                    Slot::Page(_) => self.pages -= slot_pages(level),
+                    _ => table.used += 1,
+                }
                 self.tables += 1;
             }
-            // Above the last level, a slot that is not empty is a table.
             let Slot::Table(next) = slot else {
                 return Err(EINVAL);
             };
             table = next;
         }
 
-        let slot = &mut table.slots[slot_index(addr, 0)];
-        if let Slot::Empty = slot {
-            table.used += 1;
-            self.pages += 1;
+        let slot = &mut table.slots[slot_index(addr, last)];
+        match slot {
+            Slot::Empty => table.used += 1,
+            Slot::Page(_) => self.pages -= slot_pages(last),
+            Slot::Table(small) => {
+                self.pages -= small.used;
+                self.tables -= 1;
+            }
         }
         *slot = Slot::Page(entry);
+        self.pages += slot_pages(last);
         Ok(())
     }
 
     /// The entry that maps `addr`.
-    pub(crate) fn get(&self, addr: usize) -> Option<&E> {
+    pub(crate) fn get(&self, addr: VirtAddr) -> Option<&E> {
+        let addr = addr.as_usize();
         if addr >= ADDR_END {
             return None;
         }
@@ -230,23 +268,25 @@ impl<E> PageTable<E> {
         None
     }
 
-    /// Takes out every entry of a page that `range` touches, and frees emptied tables. Returns how
-    /// many entries that were.
-    pub(crate) fn remove(&mut self, range: Range<usize>) -> usize {
+    /// Takes out all pages that `range` touches, huge ones as a whole, and frees emptied tables.
+    /// Returns how many pages those were.
+    pub(crate) fn remove(&mut self, range: PageRange) -> usize {
         let mut removed = Removed::default();
-        let end = range.end.min(ADDR_END);
+        let (start, end) = (range.start().as_usize(), range.end().as_usize());
 
-        if range.start < end {
-            self.root.remove(LEVELS - 1, range.start..end, &mut removed);
+        if start < ADDR_END {
+            self.root
+                .remove(LEVELS - 1, start, end.min(ADDR_END), &mut removed);
         }
         self.pages -= removed.pages;
         self.tables -= removed.tables;
         removed.pages
     }
 
-    /// Calls `f` for each entry from address `from` on, in address order, until it returns false.
-    pub(crate) fn walk(&self, from: usize, mut f: impl FnMut(usize, &E) -> bool) {
-        self.root.walk(LEVELS - 1, 0, from, &mut f);
+    /// Calls `f` for each page from address `from` on, in address order, with the entry that it is
+    /// part of, until `f` returns false.
+    pub(crate) fn walk(&self, from: VirtAddr, mut f: impl FnMut(VirtAddr, &E) -> bool) {
+        self.root.walk(LEVELS - 1, 0, from.as_usize(), &mut f);
     }
 }
 
@@ -254,19 +294,38 @@ impl<E> PageTable<E> {
 #[kunit_tests(hmm_mirror_page_table)]
 mod tests {
     use super::*;
-    use kernel::page::PAGE_SIZE;
+    use kernel::hmm::PageCount;
+
+    const HUGE: usize = PAGE_SIZE << HUGE_ORDER;
+
+    fn at(addr: usize) -> VirtAddr {
+        VirtAddr::new(addr)
+    }
+
+    fn pages(start: usize, pages: usize) -> Result<PageRange> {
+        PageRange::new(at(start), PageCount::new(pages))
+    }
+
+    fn everything() -> Result<PageRange> {
+        PageRange::from_bounds(at(0), at(usize::MAX).page_start())
+    }
+
+    /// Maps a page or a huge page by an entry that says where.
+    fn map_order(table: &mut PageTable<usize>, addr: usize, order: u32) -> Result {
+        let missing = table.missing_tables(pages(addr, 1)?);
+
+        table.insert(at(addr), order, addr, &mut Spare::new(missing, GFP_KERNEL)?)
+    }
 
     fn map(table: &mut PageTable<usize>, addr: usize) -> Result {
-        let missing = table.missing_tables(&(addr..addr + PAGE_SIZE));
-
-        table.insert(addr, addr, &mut Spare::new(missing, GFP_KERNEL)?)
+        map_order(table, addr, 0)
     }
 
     fn mapped(table: &PageTable<usize>, from: usize) -> usize {
         let mut n = 0;
 
-        table.walk(from, |addr, entry| {
-            assert_eq!(addr, *entry);
+        table.walk(at(from), |addr, entry| {
+            assert!(addr >= at(from) && addr >= at(*entry) && addr < at(*entry + HUGE));
             n += 1;
             true
         });
@@ -278,14 +337,14 @@ mod tests {
         let mut table = PageTable::new(GFP_KERNEL)?;
 
         map(&mut table, 0x1000_0000)?;
-        assert_eq!(table.get(0x1000_0000), Some(&0x1000_0000));
-        assert_eq!(table.get(0x1000_0fff), Some(&0x1000_0000));
-        assert_eq!(table.get(0x1000_0000 + PAGE_SIZE), None);
-        assert_eq!(table.get(0x1000_0000 - PAGE_SIZE), None);
+        assert_eq!(table.get(at(0x1000_0000)), Some(&0x1000_0000));
+        assert_eq!(table.get(at(0x1000_0fff)), Some(&0x1000_0000));
+        assert_eq!(table.get(at(0x1000_0000 + PAGE_SIZE)), None);
+        assert_eq!(table.get(at(0x1000_0000 - PAGE_SIZE)), None);
         assert_eq!((table.pages(), table.tables()), (1, 4));
 
-        assert_eq!(table.remove(0x1000_0000..0x1000_0000 + PAGE_SIZE), 1);
-        assert_eq!(table.get(0x1000_0000), None);
+        assert_eq!(table.remove(pages(0x1000_0000, 1)?), 1);
+        assert_eq!(table.get(at(0x1000_0000)), None);
         Ok(())
     }
 
@@ -294,9 +353,9 @@ mod tests {
         let mut table = PageTable::new(GFP_KERNEL)?;
         let mut spare = Spare::new(3, GFP_KERNEL)?;
 
-        table.insert(0, 1, &mut spare)?;
-        table.insert(0, 2, &mut spare)?;
-        assert_eq!(table.get(0), Some(&2));
+        table.insert(at(0), 0, 1, &mut spare)?;
+        table.insert(at(0), 0, 2, &mut spare)?;
+        assert_eq!(table.get(at(0)), Some(&2));
         assert_eq!(table.pages(), 1);
         Ok(())
     }
@@ -312,11 +371,11 @@ mod tests {
         }
         assert_eq!((table.pages(), table.tables()), (16, 1 + 8 * 3));
 
-        assert_eq!(table.remove(0..PAGE_SIZE), 1);
+        assert_eq!(table.remove(pages(0, 1)?), 1);
         assert_eq!(table.tables(), 1 + 8 * 3);
-        assert_eq!(table.remove(0..2 * PAGE_SIZE), 1);
+        assert_eq!(table.remove(pages(0, 2)?), 1);
         assert_eq!(table.tables(), 1 + 7 * 3);
-        assert_eq!(table.remove(0..usize::MAX), 14);
+        assert_eq!(table.remove(everything()?), 14);
         assert_eq!((table.pages(), table.tables()), (0, 1));
         Ok(())
     }
@@ -326,31 +385,72 @@ mod tests {
         // Borders of the tables on each level: 2 MiB, 1 GiB and 512 GiB with pages of 4 KiB.
         for level in 1..LEVELS {
             let border = 3 << slot_shift(level);
-            let range = border - 2 * PAGE_SIZE..border + 2 * PAGE_SIZE;
+            let first = border - 2 * PAGE_SIZE;
             let mut table = PageTable::new(GFP_KERNEL)?;
-            let mut spare = Spare::new(table.missing_tables(&range), GFP_KERNEL)?;
+            let mut spare = Spare::new(table.missing_tables(pages(first, 4)?), GFP_KERNEL)?;
 
-            for addr in range.clone().step_by(PAGE_SIZE) {
-                table.insert(addr, addr, &mut spare)?;
+            for addr in (0..4).map(|page| first + page * PAGE_SIZE) {
+                table.insert(at(addr), 0, addr, &mut spare)?;
             }
             assert_eq!(mapped(&table, 0), 4);
             assert_eq!(mapped(&table, border), 2);
 
-            assert_eq!(table.remove(border - PAGE_SIZE..border + PAGE_SIZE), 2);
-            assert_eq!(table.get(border - PAGE_SIZE), None);
-            assert_eq!(table.get(border), None);
+            assert_eq!(table.remove(pages(border - PAGE_SIZE, 2)?), 2);
+            assert_eq!(table.get(at(border - PAGE_SIZE)), None);
+            assert_eq!(table.get(at(border)), None);
             assert_eq!(mapped(&table, 0), 2);
         }
         Ok(())
     }
 
     #[test]
-    fn part_of_a_page_removes_it() -> Result {
+    fn huge_pages() -> Result {
         let mut table = PageTable::new(GFP_KERNEL)?;
 
-        map(&mut table, 0)?;
-        assert_eq!(table.remove(1..2), 1);
-        assert_eq!(table.remove(0..0), 0);
+        map_order(&mut table, HUGE, HUGE_ORDER)?;
+        assert_eq!((table.pages(), table.tables()), (SLOTS, 3));
+        for addr in [HUGE, HUGE + PAGE_SIZE, 2 * HUGE - 1] {
+            assert_eq!(table.get(at(addr)), Some(&HUGE));
+        }
+        assert_eq!(table.get(at(HUGE - 1)), None);
+        assert_eq!(table.get(at(2 * HUGE)), None);
+        assert_eq!(mapped(&table, 0), SLOTS);
+        assert_eq!(mapped(&table, 2 * HUGE - 3 * PAGE_SIZE), 3);
+
+        // A part of it takes all of it along.
+        assert_eq!(table.remove(pages(HUGE + 7 * PAGE_SIZE, 1)?), SLOTS);
+        assert_eq!((table.pages(), table.tables()), (0, 1));
+        assert_eq!(table.get(at(HUGE)), None);
+        Ok(())
+    }
+
+    #[test]
+    fn huge_and_small_pages_replace_each_other() -> Result {
+        let mut table = PageTable::new(GFP_KERNEL)?;
+
+        map(&mut table, HUGE + PAGE_SIZE)?;
+        map(&mut table, HUGE + 2 * PAGE_SIZE)?;
+        assert_eq!((table.pages(), table.tables()), (2, 4));
+        map_order(&mut table, HUGE, HUGE_ORDER)?;
+        assert_eq!((table.pages(), table.tables()), (SLOTS, 3));
+        map_order(&mut table, HUGE, HUGE_ORDER)?;
+        assert_eq!((table.pages(), table.tables()), (SLOTS, 3));
+
+        map(&mut table, HUGE + PAGE_SIZE)?;
+        assert_eq!((table.pages(), table.tables()), (1, 4));
+        assert_eq!(table.get(at(HUGE)), None);
+        assert_eq!(table.remove(everything()?), 1);
+        assert_eq!(table.tables(), 1);
+        Ok(())
+    }
+
+    #[test]
+    fn bad_huge_pages_are_refused() -> Result {
+        let mut table = PageTable::new(GFP_KERNEL)?;
+
+        assert_eq!(map_order(&mut table, PAGE_SIZE, HUGE_ORDER), Err(EINVAL));
+        assert_eq!(map_order(&mut table, 0, 2 * HUGE_ORDER), Err(EINVAL));
+        assert_eq!(table.pages(), 0);
         Ok(())
     }
 
@@ -360,10 +460,10 @@ mod tests {
         let mut spare = Spare::new(3, GFP_KERNEL)?;
 
         map(&mut table, ADDR_END - PAGE_SIZE)?;
-        assert_eq!(table.insert(ADDR_END, 0, &mut spare), Err(EINVAL));
-        assert_eq!(table.get(ADDR_END), None);
-        assert_eq!(table.remove(ADDR_END..usize::MAX), 0);
-        assert_eq!(table.remove(ADDR_END - PAGE_SIZE..usize::MAX), 1);
+        assert_eq!(table.insert(at(ADDR_END), 0, 0, &mut spare), Err(EINVAL));
+        assert_eq!(table.get(at(ADDR_END)), None);
+        assert_eq!(table.remove(pages(ADDR_END, 9)?), 0);
+        assert_eq!(table.remove(pages(ADDR_END - PAGE_SIZE, 9)?), 1);
         Ok(())
     }
 
@@ -371,27 +471,21 @@ mod tests {
     fn spare_tables() -> Result {
         let mut table = PageTable::new(GFP_KERNEL)?;
 
-        assert_eq!(table.missing_tables(&(0..PAGE_SIZE)), 3);
+        assert_eq!(table.missing_tables(pages(0, 1)?), 3);
         for tables in 0..3 {
             let mut spare = Spare::new(tables, GFP_KERNEL)?;
 
-            assert_eq!(table.insert(0, 0, &mut spare), Err(EAGAIN));
-            assert_eq!(table.get(0), None);
+            assert_eq!(table.insert(at(0), 0, 0, &mut spare), Err(EAGAIN));
+            assert_eq!(table.get(at(0)), None);
             assert_eq!(mapped(&table, 0), 0);
-            assert_eq!(table.remove(0..PAGE_SIZE), 0);
+            assert_eq!(table.remove(pages(0, 1)?), 0);
         }
         map(&mut table, 0)?;
-        assert_eq!(table.missing_tables(&(0..PAGE_SIZE)), 0);
-        assert_eq!(
-            table.missing_tables(&(PAGE_SIZE..PAGE_SIZE << SLOT_BITS)),
-            0
-        );
+        assert_eq!(table.missing_tables(pages(0, 1)?), 0);
+        assert_eq!(table.missing_tables(pages(PAGE_SIZE, SLOTS - 1)?), 0);
 
         let border = PAGE_SIZE << SLOT_BITS;
-        assert_eq!(
-            table.missing_tables(&(border - PAGE_SIZE..border + PAGE_SIZE)),
-            1
-        );
+        assert_eq!(table.missing_tables(pages(border - PAGE_SIZE, 2)?), 1);
         Ok(())
     }
 
@@ -403,7 +497,7 @@ mod tests {
         for i in 0..4 {
             map(&mut table, i * PAGE_SIZE)?;
         }
-        table.walk(PAGE_SIZE, |_, _| {
+        table.walk(at(PAGE_SIZE), |_, _| {
             seen += 1;
             seen < 2
         });

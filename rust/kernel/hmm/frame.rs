@@ -20,38 +20,64 @@ const BUCKETS: usize = 512;
 
 /// An entry of an emulated device's page table: where a page of the process is.
 ///
-/// Made by [`Page::frame`], and used by [`TableGuard::read`] and [`TableGuard::write`], which find
-/// out when it is stale.
+/// Made by [`Page::frame`], and used by [`TableGuard::read`], which finds out when it is stale.
 pub struct Frame {
     addr: usize,
     pfn: HmmPfn,
+    order: u32,
     stamp: u64,
     mirror: u64,
 }
 
 impl Frame {
-    /// Its address in the process, in bytes.
+    /// Its address in the process.
     #[inline]
-    pub fn addr(&self) -> usize {
-        self.addr
+    pub fn addr(&self) -> VirtAddr {
+        VirtAddr::new(self.addr)
     }
 
     /// Its page frame number.
     #[inline]
-    pub fn pfn(&self) -> usize {
+    pub fn pfn(&self) -> Pfn {
         self.pfn.pfn()
     }
 
-    /// Whether the device may write it.
-    #[inline]
-    pub fn writable(&self) -> bool {
-        self.pfn.writable()
-    }
-
-    /// The size of the CPU's mapping when the entry was made. See [`Page::order`].
+    /// Its size: the logarithm to base 2 of its pages. See [`Page::order`].
     #[inline]
     pub fn order(&self) -> u32 {
-        self.pfn.order()
+        self.order
+    }
+
+    /// The size of the CPU's mapping when the entry was made. See [`Page::map_order`].
+    #[inline]
+    pub fn map_order(&self) -> u32 {
+        self.pfn.map_order()
+    }
+}
+
+/// A [`Frame`] that the device may write to as well, by [`TableGuard::write`].
+///
+/// Made by [`Page::frame_mut`].
+///
+/// # Invariants
+///
+/// When the frame was made, the process had the permission to write.
+pub struct FrameMut(Frame);
+
+impl FrameMut {
+    /// For a page that the process may write.
+    #[inline]
+    pub(super) fn new(frame: Frame) -> Self {
+        Self(frame)
+    }
+}
+
+impl Deref for FrameMut {
+    type Target = Frame;
+
+    #[inline]
+    fn deref(&self) -> &Frame {
+        &self.0
     }
 }
 
@@ -75,9 +101,9 @@ pub(super) struct FrameStamps {
     buckets: KVec<u64>,
 }
 
-/// What of `len` bytes from `offset` on is in a page. Where that is nothing, it is at its end.
+/// Where in a page `offset` is, and what of `len` bytes from there on is in the page.
 fn within_page(offset: usize, len: usize) -> (usize, usize) {
-    let offset = offset.min(PAGE_SIZE);
+    let offset = offset & !PAGE_MASK;
 
     (offset, len.min(PAGE_SIZE - offset))
 }
@@ -101,22 +127,19 @@ impl FrameStamps {
 
     /// Notes an update of `range`.
     #[inline]
-    pub(super) fn invalidate(&mut self, range: Range<usize>) {
+    pub(super) fn invalidate(&mut self, range: PageRange) {
         if self.buckets.is_empty() {
             return;
         }
 
         // INVARIANT: All addresses in `range` get the new time.
         self.now += 1;
-        let pages = range
-            .end
-            .saturating_sub(range.start & PAGE_MASK)
-            .div_ceil(PAGE_SIZE);
+        let pages = range.pages().as_usize();
         if pages >= BUCKETS {
             self.all = self.now;
             return;
         }
-        let first = Self::bucket(range.start);
+        let first = Self::bucket(range.start().as_usize());
         for i in first..first + pages {
             self.buckets[i % BUCKETS] = self.now;
         }
@@ -126,34 +149,43 @@ impl FrameStamps {
     ///
     /// # Safety
     ///
-    /// `pfn` is what a fault has read for `addr`, no update has hit `addr` since, and the lock
-    /// that protects `self` is held.
-    pub(super) unsafe fn frame(&self, addr: usize, pfn: HmmPfn) -> Frame {
+    /// `pfn` is what a fault has read for `addr`, and is mapped together with at least all that
+    /// `order` says; no update has hit that since; and the lock that protects `self` is held.
+    pub(super) unsafe fn frame(&self, addr: usize, pfn: HmmPfn, order: u32) -> Frame {
         Frame {
             addr,
             pfn,
+            order,
             stamp: self.now,
             mirror: self.mirror,
         }
     }
 
-    /// Gets the page of a frame, if no update can have hit it.
+    /// Gets the page of a frame that `offset` is in, if no update can have hit it.
     ///
     /// The page is there, and at the frame's address, for as long as `self` is borrowed: as that
     /// needs the lock, no update gets through the mirror.
-    fn page(&self, frame: &Frame) -> core::result::Result<*mut bindings::page, StaleFrame> {
+    fn page(
+        &self,
+        frame: &Frame,
+        offset: usize,
+    ) -> core::result::Result<Option<*mut bindings::page>, StaleFrame> {
+        let index = offset >> PAGE_SHIFT;
+        if index >> frame.order != 0 {
+            return Ok(None);
+        }
+
         let updated = self
             .buckets
-            .get(Self::bucket(frame.addr))
+            .get(Self::bucket(frame.addr + (index << PAGE_SHIFT)))
             .ok_or(StaleFrame)?
             .max(&self.all);
-
         if frame.mirror != self.mirror || frame.stamp < *updated {
             return Err(StaleFrame);
         }
-        // SAFETY: By the type invariants no update has hit the frame since it was made, so its pfn
-        // is that of a page of the process.
-        Ok(unsafe { bindings::hmm_pfn_to_page(frame.pfn.0) })
+        // SAFETY: By the type invariants no update has hit the address since the frame was made,
+        // so its pfn is that of a page of the process, and `index` is within the frame.
+        Ok(Some(unsafe { frame.pfn.page(index) }))
     }
 
     pub(super) fn read(
@@ -162,7 +194,9 @@ impl FrameStamps {
         offset: usize,
         to: &mut [u8],
     ) -> core::result::Result<usize, StaleFrame> {
-        let page = self.page(frame)?;
+        let Some(page) = self.page(frame, offset)? else {
+            return Ok(0);
+        };
         let (offset, len) = within_page(offset, to.len());
 
         // SAFETY: The page stays what it is while we hold `self`, and the bytes lie within it.
@@ -174,16 +208,15 @@ impl FrameStamps {
 
     pub(super) fn write(
         &self,
-        frame: &Frame,
+        frame: &FrameMut,
         offset: usize,
         from: &[u8],
     ) -> core::result::Result<usize, StaleFrame> {
-        let page = self.page(frame)?;
+        let Some(page) = self.page(frame, offset)? else {
+            return Ok(0);
+        };
         let (offset, len) = within_page(offset, from.len());
 
-        if !frame.writable() {
-            return Err(StaleFrame);
-        }
         // SAFETY: As in `read`, and the process itself may write the page.
         unsafe { bindings::memcpy_to_page(page, offset, from.as_ptr().cast(), len) };
         // The CPU's entry is writable but need not be dirty, as after MADV_FREE.

@@ -60,9 +60,16 @@ fn mmap(pages: usize, writable: bool) -> Result<usize> {
     }
 }
 
-fn munmap(range: Range<usize>) -> Result {
+/// `n` pages from page `first` of the mapping at `addr` on.
+fn pages(addr: usize, first: usize, n: usize) -> Result<PageRange> {
+    PageRange::new(VirtAddr::new(addr + first * PAGE_SIZE), PageCount::new(n))
+}
+
+fn munmap(range: PageRange) -> Result {
+    let len = range.pages().bytes().ok_or(EINVAL)?;
+
     // SAFETY: The thread has an address space, and nothing of the kernel's is in it.
-    to_result(unsafe { bindings::vm_munmap(range.start, range.end - range.start) })
+    to_result(unsafe { bindings::vm_munmap(range.start().as_usize(), len) })
 }
 
 fn put_user(addr: usize, bytes: &[u8]) -> Result {
@@ -77,57 +84,150 @@ fn get_user(addr: usize, bytes: &mut [u8]) -> Result {
         .read_slice(bytes)
 }
 
-/// How often the callbacks of a device were called.
+/// An update of the current process's page table that goes on until this is dropped.
+struct UpdateInProgress(bindings::mmu_notifier_range);
+
+impl UpdateInProgress {
+    fn new(range: PageRange, event: bindings::mmu_notifier_event, owner: *mut c_void) -> Self {
+        let task = current!();
+        let mut update = Self(bindings::mmu_notifier_range {
+            mm: task.mm().map_or(ptr::null_mut(), |mm| mm.as_raw()),
+            start: range.start().as_usize(),
+            end: range.end().as_usize(),
+            flags: bindings::MMU_NOTIFIER_RANGE_BLOCKABLE,
+            event,
+            owner,
+        });
+
+        // SAFETY: The mm is that of this thread and so has users, and it has a mirror.
+        unsafe { bindings::__mmu_notifier_invalidate_range_start(&mut update.0) };
+        update
+    }
+}
+
+impl Drop for UpdateInProgress {
+    fn drop(&mut self) {
+        // SAFETY: Was started by `new`.
+        unsafe { bindings::__mmu_notifier_invalidate_range_end(&mut self.0) };
+    }
+}
+
+/// What happened to a device, also after it is gone.
 struct Calls {
     invalidate: Atomic<i32>,
+    start: Atomic<i32>,
     release: Atomic<i32>,
+    /// Entries that were there when the page table was dropped.
+    left: Atomic<i32>,
+}
+
+/// An entry as a driver would have one.
+enum Entry {
+    ReadOnly(Frame),
+    Writable(FrameMut),
+}
+
+impl Entry {
+    fn frame(&self) -> &Frame {
+        match self {
+            Entry::ReadOnly(frame) => frame,
+            Entry::Writable(frame) => frame,
+        }
+    }
 }
 
 /// The page table of a device with few pages.
 struct Table {
-    frames: KVec<Frame>,
+    entries: KVec<Entry>,
     calls: Arc<Calls>,
-    last: Range<usize>,
+    last: Option<PageRange>,
     event: Option<Event>,
     blockable: bool,
+    own: bool,
 }
 
 impl Table {
     fn new() -> Result<Self> {
         Ok(Self {
             // Room for all that the tests map: nothing is allocated under the lock.
-            frames: KVec::with_capacity(16, GFP_KERNEL)?,
+            entries: KVec::with_capacity(16, GFP_KERNEL)?,
             calls: Arc::new(
                 Calls {
                     invalidate: Atomic::new(0),
+                    start: Atomic::new(0),
                     release: Atomic::new(0),
+                    left: Atomic::new(0),
                 },
                 GFP_KERNEL,
             )?,
-            last: 0..0,
+            last: None,
             event: None,
             blockable: false,
+            own: false,
         })
     }
 
-    fn fill<T: MirrorOps>(&mut self, pages: Pages<'_, T>) -> usize {
+    fn fill<T: MirrorOps, P: Permission>(&mut self, pages: Pages<'_, T, P>) -> usize {
         let mut filled = 0;
 
         for page in pages {
-            filled += usize::from(self.frames.push_within_capacity(page.frame()).is_ok());
+            let entry = match page.writable() {
+                Some(page) => Entry::Writable(page.frame_mut()),
+                None => Entry::ReadOnly(page.frame()),
+            };
+            filled += usize::from(self.entries.push_within_capacity(entry).is_ok());
         }
         filled
     }
 
-    fn invalidate(&mut self, update: &Update<'_>) {
-        self.calls.invalidate.fetch_add(1, Relaxed);
-        self.last = update.range();
+    fn note(&mut self, update: &Update<'_>) {
+        self.last = Some(update.range());
         self.event = Some(update.event());
         self.blockable = update.blockable();
+    }
+
+    fn invalidate(&mut self, update: &Update<'_>) {
+        self.calls.invalidate.fetch_add(1, Relaxed);
+        self.note(update);
+    }
+
+    fn remove(&mut self, range: PageRange) {
+        self.entries
+            .retain(|entry| !range.contains(entry.frame().addr()));
+    }
+}
+
+impl Drop for Table {
+    fn drop(&mut self) {
+        self.calls
+            .left
+            .store(self.entries.len().try_into().unwrap_or(i32::MAX), Relaxed);
+    }
+}
+
+/// Reads from the first entry.
+fn read_first<T: MirrorOps<PageTable = Table>>(
+    table: &TableGuard<'_, T>,
+    offset: usize,
+    to: &mut [u8],
+) -> core::result::Result<usize, StaleFrame> {
+    table.read(table.entries[0].frame(), offset, to)
+}
+
+/// Writes to the first entry, if it permits that.
+fn write_first<T: MirrorOps<PageTable = Table>>(
+    table: &TableGuard<'_, T>,
+    offset: usize,
+    from: &[u8],
+) -> Option<core::result::Result<usize, StaleFrame>> {
+    match &table.entries[0] {
+        Entry::ReadOnly(_) => None,
+        Entry::Writable(frame) => Some(table.write(frame, offset, from)),
     }
 }
 
 /// A device as it should be, that does not sleep.
+#[derive(Default)]
 struct Device;
 
 #[vtable]
@@ -136,19 +236,18 @@ impl MirrorOps for Device {
     type Lock = SpinLockBackend;
     const CPU_ACCESS: bool = true;
 
-    fn invalidate(table: &mut Table, update: &Update<'_>) {
+    fn invalidate(&self, table: &mut Table, update: &Update<'_>) {
         table.invalidate(update);
-        table
-            .frames
-            .retain(|frame| !update.range().contains(&frame.addr()));
+        table.remove(update.range());
     }
 
-    fn release(table: &mut Table) {
+    fn release(&self, table: &mut Table) {
         table.calls.release.fetch_add(1, Relaxed);
     }
 }
 
 /// A device that may sleep, and that forgets to take its entries out.
+#[derive(Default)]
 struct Forgetful;
 
 #[vtable]
@@ -157,41 +256,84 @@ impl MirrorOps for Forgetful {
     type Lock = MutexBackend;
     const CPU_ACCESS: bool = true;
 
-    fn invalidate(table: &mut Table, update: &Update<'_>) {
+    fn invalidate(&self, table: &mut Table, update: &Update<'_>) {
         table.invalidate(update);
     }
 }
 
-fn mirror<T: MirrorOps<PageTable = Table>>() -> Result<Pin<KBox<Mirror<T>>>> {
+/// A device that flushes in two passes, and has memory of its own.
+struct TwoPasses {
+    // The owner is an address, so there must be something at it.
+    flushes: Atomic<i32>,
+}
+
+impl Default for TwoPasses {
+    fn default() -> Self {
+        Self {
+            flushes: Atomic::new(0),
+        }
+    }
+}
+
+#[vtable]
+impl MirrorOps for TwoPasses {
+    type PageTable = Table;
+    type Lock = MutexBackend;
+
+    fn invalidate_start(&self, table: &mut Table, update: &Update<'_>) -> Option<NonZeroU64> {
+        let flush = table.calls.start.fetch_add(1, Relaxed) + 1;
+
+        table.note(update);
+        table.own = update.is_from(self.owner());
+        // Of those of a single page, there is none to wait for.
+        if update.range().pages() == PageCount::ONE {
+            return None;
+        }
+        NonZeroU64::new(flush as u64)
+    }
+
+    fn invalidate_finish(&self, _update: &Update<'_>, flush: NonZeroU64) {
+        self.flushes.store(flush.get() as i32, Relaxed);
+    }
+
+    fn owner(&self) -> Owner<'_> {
+        Owner::of(self)
+    }
+}
+
+fn mirror<T: MirrorOps<PageTable = Table> + Default>() -> Result<Pin<KBox<Mirror<T>>>> {
     let table = Table::new()?;
     let task = current!();
     let mm = task.mm().ok_or(ESRCH)?;
 
-    KBox::pin_init(new_mirror!(mm, table), GFP_KERNEL)
+    KBox::pin_init(new_mirror!(mm, T::default(), table), GFP_KERNEL)
 }
 
 fn map<T: MirrorOps<PageTable = Table>>(
     mirror: &Mirror<T>,
-    range: Range<usize>,
-    access: Access,
+    range: PageRange,
+    access: impl Access,
 ) -> Result<usize> {
-    let mut pfns = Pfns::new(16, GFP_KERNEL)?;
+    let mut pfns = Pfns::new(PageCount::new(16), GFP_KERNEL)?;
 
-    mirror.map(range, &mut pfns, access, |table, pages| table.fill(pages))
+    mirror
+        .session()
+        .map(range, &mut pfns, access, |table, pages| table.fill(pages))
 }
 
 /// Faults `range` in, calls `between`, and says whether it can be committed still.
 fn commit_after(
     mirror: &Mirror<Device>,
-    range: Range<usize>,
+    range: PageRange,
     between: impl FnOnce() -> Result,
 ) -> Result<bool> {
-    let mut pfns = Pfns::new(16, GFP_KERNEL)?;
+    let mut pfns = Pfns::new(PageCount::new(16), GFP_KERNEL)?;
+    let mut session = mirror.session();
 
     pin_init::stack_try_pin_init!(
-        let range: MirrorRange<'_, Device> =? mirror.range(range, &mut pfns)
+        let range: MirrorRange<'_, Device> =? session.range(range, &mut pfns)
     );
-    let faulted = range.as_mut().fault(Access::Write)?;
+    let faulted = range.as_mut().fault(Write)?;
     between()?;
     Ok(faulted.commit(|_, _| ()).is_ok())
 }
@@ -208,10 +350,11 @@ mod suite {
 
         let mirror = mirror::<Device>()?;
         let mut bytes = [0; 22];
-        let filled = map(&mirror, addr..addr + PAGE_SIZE, Access::Read)?;
+        let filled = map(&mirror, pages(addr, 0, 1)?, Read)?;
         let read = {
-            let table = mirror.lock();
-            table.read(&table.frames[0], 100, &mut bytes)
+            let mut session = mirror.session();
+            let table = session.lock();
+            read_first(&table, 100, &mut bytes)
         };
 
         assert_eq!(filled, 1);
@@ -226,15 +369,16 @@ mod suite {
         let addr = mmap(1, true)?;
         let mirror = mirror::<Device>()?;
 
-        map(&mirror, addr..addr + PAGE_SIZE, Access::Write)?;
+        map(&mirror, pages(addr, 0, 1)?, Write)?;
         let written = {
-            let table = mirror.lock();
-            table.write(&table.frames[0], 7, b"by the device")
+            let mut session = mirror.session();
+            let table = session.lock();
+            write_first(&table, 7, b"by the device")
         };
         let mut bytes = [0; 13];
         get_user(addr + 7, &mut bytes)?;
 
-        assert_eq!(written, Ok(13));
+        assert_eq!(written, Some(Ok(13)));
         assert_eq!(&bytes, b"by the device");
         Ok(())
     }
@@ -245,18 +389,19 @@ mod suite {
         let addr = mmap(1, true)?;
         let mirror = mirror::<Device>()?;
 
-        map(&mirror, addr..addr + PAGE_SIZE, Access::Write)?;
-        let table = mirror.lock();
+        map(&mirror, pages(addr, 0, 1)?, Write)?;
+        let mut session = mirror.session();
+        let table = session.lock();
         let done = (
-            table.read(&table.frames[0], PAGE_SIZE - 2, &mut [0; 4]),
-            table.write(&table.frames[0], PAGE_SIZE - 2, &[0; 4]),
-            table.write(&table.frames[0], PAGE_SIZE, &[0; 4]),
-            table.write(&table.frames[0], usize::MAX, &[0; 4]),
-            table.read(&table.frames[0], usize::MAX, &mut [0; 4]),
+            read_first(&table, PAGE_SIZE - 2, &mut [0; 4]),
+            write_first(&table, PAGE_SIZE - 2, &[0; 4]),
+            write_first(&table, PAGE_SIZE, &[0; 4]),
+            write_first(&table, usize::MAX, &[0; 4]),
+            read_first(&table, usize::MAX, &mut [0; 4]),
         );
         drop(table);
 
-        assert_eq!(done, (Ok(2), Ok(2), Ok(0), Ok(0), Ok(0)));
+        assert_eq!(done, (Ok(2), Some(Ok(2)), Some(Ok(0)), Some(Ok(0)), Ok(0)));
         Ok(())
     }
 
@@ -266,19 +411,21 @@ mod suite {
         let addr = mmap(4, true)?;
         let mirror = mirror::<Device>()?;
 
-        map(&mirror, addr..addr + 4 * PAGE_SIZE, Access::Write)?;
-        munmap(addr + PAGE_SIZE..addr + 2 * PAGE_SIZE)?;
-        let table = mirror.lock();
+        map(&mirror, pages(addr, 0, 4)?, Write)?;
+        let second = pages(addr, 1, 1)?;
+        munmap(second)?;
+        let mut session = mirror.session();
+        let table = session.lock();
         let (left, last, event, blockable) = (
-            table.frames.len(),
-            table.last.clone(),
+            table.entries.len(),
+            table.last,
             table.event,
             table.blockable,
         );
         drop(table);
 
         assert_eq!(left, 3);
-        assert!(last.start <= addr + PAGE_SIZE && last.end >= addr + 2 * PAGE_SIZE);
+        assert!(last.is_some_and(|last| last.overlaps(&second)));
         assert_eq!(event, Some(Event::Unmap));
         assert!(blockable);
         Ok(())
@@ -289,17 +436,20 @@ mod suite {
         attach_mm()?;
         let addr = mmap(2, true)?;
         let mirror = mirror::<Device>()?;
-        let calls = mirror.lock().calls.clone();
+        let calls = mirror.session().lock().calls.clone();
 
         put_user(addr, &[1])?;
         put_user(addr + PAGE_SIZE, &[1])?;
-        munmap(addr..addr + PAGE_SIZE)?;
+        munmap(pages(addr, 0, 1)?)?;
         let before = calls.invalidate.load(Relaxed);
         drop(mirror);
-        munmap(addr + PAGE_SIZE..addr + 2 * PAGE_SIZE)?;
+        let dropped = calls.invalidate.load(Relaxed);
+        munmap(pages(addr, 1, 1)?)?;
 
         assert!(before > 0);
-        assert_eq!(calls.invalidate.load(Relaxed), before);
+        // Dropping takes out all that there is.
+        assert_eq!(dropped, before + 1);
+        assert_eq!(calls.invalidate.load(Relaxed), dropped);
         assert_eq!(calls.release.load(Relaxed), 0);
         Ok(())
     }
@@ -310,12 +460,12 @@ mod suite {
         let addr = mmap(1, true)?;
         let (spin, mutex) = (mirror::<Device>()?, mirror::<Forgetful>()?);
 
-        map(&spin, addr..addr + PAGE_SIZE, Access::Write)?;
-        map(&mutex, addr..addr + PAGE_SIZE, Access::Write)?;
-        munmap(addr..addr + PAGE_SIZE)?;
+        map(&spin, pages(addr, 0, 1)?, Write)?;
+        map(&mutex, pages(addr, 0, 1)?, Write)?;
+        munmap(pages(addr, 0, 1)?)?;
         let seen = (
-            spin.lock().calls.invalidate.load(Relaxed),
-            mutex.lock().calls.invalidate.load(Relaxed),
+            spin.session().lock().calls.invalidate.load(Relaxed),
+            mutex.session().lock().calls.invalidate.load(Relaxed),
         );
 
         assert!(seen.0 > 0 && seen.1 > 0);
@@ -328,10 +478,8 @@ mod suite {
         let addr = mmap(2, true)?;
         let mirror = mirror::<Device>()?;
 
-        let fresh = commit_after(&mirror, addr..addr + PAGE_SIZE, || Ok(()));
-        let stale = commit_after(&mirror, addr..addr + PAGE_SIZE, || {
-            munmap(addr..addr + PAGE_SIZE)
-        });
+        let fresh = commit_after(&mirror, pages(addr, 0, 1)?, || Ok(()));
+        let stale = commit_after(&mirror, pages(addr, 0, 1)?, || munmap(pages(addr, 0, 1)?));
 
         assert_eq!(fresh, Ok(true));
         assert_eq!(stale, Ok(false));
@@ -346,9 +494,9 @@ mod suite {
 
         put_user(addr, &[1])?;
         put_user(addr + 2 * PAGE_SIZE, &[1])?;
-        let fresh = commit_after(&mirror, addr + PAGE_SIZE..addr + 2 * PAGE_SIZE, || {
-            munmap(addr..addr + PAGE_SIZE)?;
-            munmap(addr + 2 * PAGE_SIZE..addr + 3 * PAGE_SIZE)
+        let fresh = commit_after(&mirror, pages(addr, 1, 1)?, || {
+            munmap(pages(addr, 0, 1)?)?;
+            munmap(pages(addr, 2, 1)?)
         });
 
         assert_eq!(fresh, Ok(true));
@@ -360,23 +508,24 @@ mod suite {
         attach_mm()?;
         let addr = mmap(1, true)?;
         let mirror = mirror::<Device>()?;
-        let mut pfns = Pfns::new(1, GFP_KERNEL)?;
+        let mut pfns = Pfns::new(PageCount::ONE, GFP_KERNEL)?;
+        let mut session = mirror.session();
         let commits = {
             pin_init::stack_try_pin_init!(
                 let range: MirrorRange<'_, Device> =?
-                    mirror.range(addr..addr + PAGE_SIZE, &mut pfns)
+                    session.range(pages(addr, 0, 1)?, &mut pfns)
             );
-            let first = range.as_mut().fault(Access::Read)?.commit(|_, _| ());
+            let first = range.as_mut().fault(Read)?.commit(|_, _| ());
             // The process writes, which replaces the zero page.
             put_user(addr, &[1])?;
             let second = range
                 .as_mut()
-                .fault(Access::Write)?
-                .commit(|_, mut pages| pages.next().map(|page| page.writable()));
+                .fault(Write)?
+                .commit(|_, mut pages| pages.next().is_some());
             (first, second)
         };
 
-        assert_eq!(commits, (Ok(()), Ok(Some(true))));
+        assert_eq!(commits, (Ok(()), Ok(true)));
         Ok(())
     }
 
@@ -386,18 +535,19 @@ mod suite {
         let addr = mmap(2, false)?;
         let mirror = mirror::<Device>()?;
 
-        let write = map(&mirror, addr..addr + PAGE_SIZE, Access::Write);
-        let read = map(&mirror, addr..addr + PAGE_SIZE, Access::Read);
+        let write = map(&mirror, pages(addr, 0, 1)?, Write);
+        let read = map(&mirror, pages(addr, 0, 1)?, Read);
         let wrote = {
-            let table = mirror.lock();
-            table.write(&table.frames[0], 0, &[1])
+            let mut session = mirror.session();
+            let table = session.lock();
+            write_first(&table, 0, &[1])
         };
-        munmap(addr..addr + PAGE_SIZE)?;
-        let hole = map(&mirror, addr..addr + PAGE_SIZE, Access::Read);
+        munmap(pages(addr, 0, 1)?)?;
+        let hole = map(&mirror, pages(addr, 0, 1)?, Read);
 
         assert_eq!(write, Err(EPERM));
         assert_eq!(read, Ok(1));
-        assert_eq!(wrote, Err(StaleFrame));
+        assert!(wrote.is_none());
         assert_eq!(hole, Err(EFAULT));
         Ok(())
     }
@@ -409,8 +559,8 @@ mod suite {
         let mirror = mirror::<Device>()?;
 
         put_user(addr + 2 * PAGE_SIZE, &[1])?;
-        let filled = map(&mirror, addr..addr + 4 * PAGE_SIZE, Access::Present);
-        let again = map(&mirror, addr..addr + 4 * PAGE_SIZE, Access::Present);
+        let filled = map(&mirror, pages(addr, 0, 4)?, Present);
+        let again = map(&mirror, pages(addr, 0, 4)?, Present);
 
         assert_eq!(filled, Ok(1));
         assert_eq!(again, Ok(1));
@@ -423,16 +573,37 @@ mod suite {
         let addr = mmap(1, true)?;
         let mirror = mirror::<Device>()?;
 
-        for range in [
-            addr..addr,
-            addr + PAGE_SIZE..addr,
-            addr + 1..addr + PAGE_SIZE,
-            addr..addr + PAGE_SIZE + 1,
-            addr..addr + 17 * PAGE_SIZE,
-            usize::MAX - 2 * PAGE_SIZE + 1..usize::MAX - PAGE_SIZE + 1,
-        ] {
-            assert_eq!(map(&mirror, range, Access::Read), Err(EINVAL));
+        let top =
+            PageRange::from_bounds(mirror.end_address(), VirtAddr::new(usize::MAX).page_start());
+        for range in [pages(addr, 0, 17)?, top?] {
+            assert_eq!(map(&mirror, range, Read), Err(EINVAL));
         }
+        Ok(())
+    }
+
+    #[test]
+    fn ranges_are_of_whole_pages() -> Result {
+        let (at, last) = (VirtAddr::new, usize::MAX & PAGE_MASK);
+
+        for range in [
+            PageRange::new(at(PAGE_SIZE), PageCount::new(0)),
+            PageRange::new(at(PAGE_SIZE + 1), PageCount::ONE),
+            PageRange::new(at(0), PageCount::new(usize::MAX)),
+            PageRange::new(at(last), PageCount::ONE),
+            PageRange::page_of(at(usize::MAX)),
+            PageRange::from_bounds(at(0), at(PAGE_SIZE + 1)),
+            PageRange::from_bounds(at(PAGE_SIZE), at(0)),
+        ] {
+            assert_eq!(range, Err(EINVAL));
+        }
+        assert_eq!(
+            PageRange::touched(0, usize::MAX),
+            PageRange::from_bounds(at(0), at(last))?
+        );
+        assert_eq!(
+            PageRange::touched(PAGE_SIZE + 1, 2 * PAGE_SIZE + 1),
+            PageRange::new(at(PAGE_SIZE), PageCount::new(2))?
+        );
         Ok(())
     }
 
@@ -442,17 +613,18 @@ mod suite {
         let addr = mmap(2, true)?;
         let mirror = mirror::<Forgetful>()?;
 
-        map(&mirror, addr..addr + 2 * PAGE_SIZE, Access::Write)?;
-        munmap(addr..addr + PAGE_SIZE)?;
-        let table = mirror.lock();
+        map(&mirror, pages(addr, 0, 2)?, Write)?;
+        munmap(pages(addr, 0, 1)?)?;
+        let mut session = mirror.session();
+        let table = session.lock();
         let done = (
-            table.read(&table.frames[0], 0, &mut [0]),
-            table.write(&table.frames[0], 0, &[0]),
-            table.read(&table.frames[1], 0, &mut [0]),
+            read_first(&table, 0, &mut [0]),
+            write_first(&table, 0, &[0]),
+            table.read(table.entries[1].frame(), 0, &mut [0]),
         );
         drop(table);
 
-        assert_eq!(done, (Err(StaleFrame), Err(StaleFrame), Ok(1)));
+        assert_eq!(done, (Err(StaleFrame), Some(Err(StaleFrame)), Ok(1)));
         Ok(())
     }
 
@@ -462,12 +634,13 @@ mod suite {
         let addr = mmap(1024, true)?;
         let mirror = mirror::<Forgetful>()?;
 
-        map(&mirror, addr..addr + PAGE_SIZE, Access::Write)?;
+        map(&mirror, pages(addr, 0, 1)?, Write)?;
         // Large enough to count for all addresses.
-        munmap(addr..addr + 1024 * PAGE_SIZE)?;
+        munmap(pages(addr, 0, 1024)?)?;
         let done = {
-            let table = mirror.lock();
-            table.read(&table.frames[0], 0, &mut [0])
+            let mut session = mirror.session();
+            let table = session.lock();
+            read_first(&table, 0, &mut [0])
         };
 
         assert_eq!(done, Err(StaleFrame));
@@ -480,17 +653,262 @@ mod suite {
         let addr = mmap(1, true)?;
         let (one, other) = (mirror::<Device>()?, mirror::<Device>()?);
 
-        map(&one, addr..addr + PAGE_SIZE, Access::Write)?;
-        map(&other, addr..addr + PAGE_SIZE, Access::Write)?;
-        let (one_frame, other_frame) = (one.lock().frames.pop(), other.lock().frames.pop());
-        let (one_frame, other_frame) = (one_frame.ok_or(EIO)?, other_frame.ok_or(EIO)?);
+        map(&one, pages(addr, 0, 1)?, Write)?;
+        map(&other, pages(addr, 0, 1)?, Write)?;
+        let (mut one, mut other) = (one.session(), other.session());
+        let (one, other) = (one.lock(), other.lock());
+        let (one_frame, other_frame) = (one.entries[0].frame(), other.entries[0].frame());
         let done = (
-            one.lock().read(&one_frame, 0, &mut [0]),
-            one.lock().read(&other_frame, 0, &mut [0]),
-            other.lock().read(&one_frame, 0, &mut [0]),
+            one.read(one_frame, 0, &mut [0]),
+            one.read(other_frame, 0, &mut [0]),
+            other.read(one_frame, 0, &mut [0]),
         );
+        drop((one, other));
 
         assert_eq!(done, (Ok(1), Err(StaleFrame), Err(StaleFrame)));
+        Ok(())
+    }
+
+    #[test]
+    fn drop_leaves_nothing_to_the_device() -> Result {
+        attach_mm()?;
+        let addr = mmap(1, true)?;
+        let (mirror, forgetful) = (mirror::<Device>()?, mirror::<Forgetful>()?);
+        let calls = mirror.session().lock().calls.clone();
+        let forgotten = forgetful.session().lock().calls.clone();
+
+        map(&mirror, pages(addr, 0, 1)?, Write)?;
+        map(&forgetful, pages(addr, 0, 1)?, Write)?;
+        drop((mirror, forgetful));
+
+        assert_eq!(calls.left.load(Relaxed), 0);
+        assert_eq!(forgotten.left.load(Relaxed), 1);
+        Ok(())
+    }
+
+    #[test]
+    fn two_passes() -> Result {
+        attach_mm()?;
+        let addr = mmap(3, true)?;
+        let mirror = mirror::<TwoPasses>()?;
+        let calls = mirror.session().lock().calls.clone();
+
+        for page in 0..3 {
+            put_user(addr + page * PAGE_SIZE, &[1])?;
+        }
+        let before = calls.start.load(Relaxed);
+        munmap(pages(addr, 0, 2)?)?;
+        let (two, waited) = (
+            calls.start.load(Relaxed),
+            mirror.device().flushes.load(Relaxed),
+        );
+        munmap(pages(addr, 2, 1)?)?;
+        let (one, not) = (
+            calls.start.load(Relaxed),
+            mirror.device().flushes.load(Relaxed),
+        );
+        drop(mirror);
+
+        assert!(two > before);
+        assert_eq!(waited, two);
+        assert!(one > two);
+        assert_eq!(not, two);
+        assert_eq!(calls.start.load(Relaxed), one + 1);
+        Ok(())
+    }
+
+    #[test]
+    fn owner_knows_its_own_updates() -> Result {
+        attach_mm()?;
+        let addr = mmap(1, true)?;
+        let mirror = mirror::<TwoPasses>()?;
+        let (owner, other) = (mirror.owner(), Owner::of(&addr).as_ptr());
+        let update = |owner| -> Result<(bool, Option<Event>)> {
+            let event = bindings::mmu_notifier_event_MMU_NOTIFY_MIGRATE;
+            drop(UpdateInProgress::new(pages(addr, 0, 1)?, event, owner));
+            let mut session = mirror.session();
+            let table = session.lock();
+            Ok((table.own, table.event))
+        };
+        let (by_owner, by_other, by_nobody) =
+            (update(owner), update(other), update(ptr::null_mut()));
+
+        assert!(!owner.is_null());
+        assert_eq!(by_owner, Ok((true, Some(Event::Migrate))));
+        assert_eq!(by_other, Ok((false, Some(Event::Migrate))));
+        assert_eq!(by_nobody, Ok((false, Some(Event::Migrate))));
+        Ok(())
+    }
+
+    #[test]
+    fn owner_is_told_to_the_reader() -> Result {
+        attach_mm()?;
+        let addr = mmap(1, true)?;
+        let (owned, plain) = (mirror::<TwoPasses>()?, mirror::<Device>()?);
+        let (mut one, mut other) = (
+            Pfns::new(PageCount::ONE, GFP_KERNEL)?,
+            Pfns::new(PageCount::ONE, GFP_KERNEL)?,
+        );
+        let (mut owned_session, mut plain_session) = (owned.session(), plain.session());
+        let owners = {
+            pin_init::stack_try_pin_init!(
+                let owned: MirrorRange<'_, TwoPasses> =?
+                    owned_session.range(pages(addr, 0, 1)?, &mut one)
+            );
+            pin_init::stack_try_pin_init!(
+                let plain: MirrorRange<'_, Device> =?
+                    plain_session.range(pages(addr, 0, 1)?, &mut other)
+            );
+            let (owned, plain) = (owned.raw.get(), plain.raw.get());
+            // SAFETY: Both are in flight.
+            unsafe {
+                (
+                    (*owned).range.dev_private_owner,
+                    (*plain).range.dev_private_owner,
+                )
+            }
+        };
+
+        assert_eq!(owners, (owned.owner(), ptr::null_mut()));
+        Ok(())
+    }
+
+    #[test]
+    fn each_page_as_it_is_wanted() -> Result {
+        attach_mm()?;
+        let addr = mmap(4, true)?;
+        let mirror = mirror::<Device>()?;
+        let mut pfns = Pfns::new(PageCount::new(4), GFP_KERNEL)?;
+        let mut session = mirror.session();
+        let wants = [Want::Write, Want::Present, Want::Read, Want::Write];
+        let seen = {
+            pin_init::stack_try_pin_init!(
+                let range: MirrorRange<'_, Device> =? session.range(pages(addr, 0, 4)?, &mut pfns)
+            );
+            let want = |at: VirtAddr| wants[(at.as_usize() - addr) >> PAGE_SHIFT];
+            let faulted = range.as_mut().fault_each(want)?;
+
+            faulted.commit(|_, pages| {
+                let mut seen = [None; 4];
+
+                for page in pages {
+                    seen[(page.addr().as_usize() - addr) >> PAGE_SHIFT] =
+                        Some(page.writable().is_some());
+                }
+                seen
+            })
+        };
+
+        // What was only read is the zero page.
+        assert_eq!(seen, Ok([Some(true), None, Some(false), Some(true)]));
+        Ok(())
+    }
+
+    #[test]
+    fn what_cannot_be_had_fails_each() -> Result {
+        attach_mm()?;
+        let addr = mmap(1, false)?;
+        let mirror = mirror::<Device>()?;
+        let mut pfns = Pfns::new(PageCount::ONE, GFP_KERNEL)?;
+        let mut session = mirror.session();
+        let done = {
+            pin_init::stack_try_pin_init!(
+                let range: MirrorRange<'_, Device> =? session.range(pages(addr, 0, 1)?, &mut pfns)
+            );
+            let write = range.as_mut().fault_each(|_| Want::Write).map(|_| ());
+            // What one fault asked for does not stay for the next.
+            (write, range.as_mut().fault(Read).map(|_| ()))
+        };
+
+        assert_eq!(done, (Err(EPERM), Ok(())));
+        Ok(())
+    }
+
+    #[test]
+    fn kept_range_knows_when_it_is_stale() -> Result {
+        attach_mm()?;
+        let addr = mmap(2, true)?;
+        let mirror = mirror::<Device>()?;
+        let mut pfns = Pfns::new(PageCount::ONE, GFP_KERNEL)?;
+        let mut session = mirror.session();
+        let seen = {
+            pin_init::stack_try_pin_init!(
+                let range: MirrorRange<'_, Device> =? session.range(pages(addr, 0, 1)?, &mut pfns)
+            );
+            let never = range.as_mut().lock_committed().is_ok();
+            let faulted = range.as_mut().fault(Write)?;
+            let committed = faulted.commit(|_, _| ()).is_ok();
+            munmap(pages(addr, 1, 1)?)?;
+            let kept = range.as_mut().lock_committed().is_ok();
+            munmap(pages(addr, 0, 1)?)?;
+            let stale = range.as_mut().lock_committed().is_ok();
+            let gone = range.as_mut().fault(Read).map(|_| ());
+            let failed = range.as_mut().lock_committed().is_ok();
+
+            (never, committed, kept, stale, gone, failed)
+        };
+
+        assert_eq!(seen, (false, true, true, false, Err(EFAULT), false));
+        Ok(())
+    }
+
+    #[test]
+    fn faults_have_a_time_limit() -> Result {
+        attach_mm()?;
+        let addr = mmap(1, true)?;
+        let mirror = mirror::<Device>()?;
+        let mut pfns = Pfns::new(PageCount::ONE, GFP_KERNEL)?;
+        let mut session = mirror.session();
+        let (ended, took) = {
+            pin_init::stack_try_pin_init!(
+                let range: MirrorRange<'_, Device> =? session.range(pages(addr, 0, 1)?, &mut pfns)
+            );
+            let begun = Instant::<Monotonic>::now();
+            let event = bindings::mmu_notifier_event_MMU_NOTIFY_CLEAR;
+            let update = UpdateInProgress::new(pages(addr, 0, 1)?, event, ptr::null_mut());
+            let ended = range
+                .as_mut()
+                .fault_timeout(Read, Delta::from_millis(30))
+                .map(|_| ());
+
+            drop(update);
+            (ended, begun.elapsed().as_millis())
+        };
+
+        assert_eq!(ended, Err(EBUSY));
+        assert!((20..900).contains(&took));
+        Ok(())
+    }
+
+    #[test]
+    fn construction_fails_in_the_middle() -> Result {
+        /// A driver's object, which fails after it has a mirror.
+        #[pin_data]
+        struct Context {
+            #[pin]
+            mirror: Mirror<Device>,
+            rest: (),
+        }
+
+        attach_mm()?;
+        let addr = mmap(1, true)?;
+        let table = Table::new()?;
+        let calls = table.calls.clone();
+        let task = current!();
+        let mm = task.mm().ok_or(ESRCH)?;
+        let failed = KBox::pin_init(
+            try_pin_init!(Context {
+                mirror <- new_mirror!(mm, Device, table),
+                rest: Err(ENOSPC)?,
+            }? Error),
+            GFP_KERNEL,
+        );
+        let dropped = calls.invalidate.load(Relaxed);
+        munmap(pages(addr, 0, 1)?)?;
+
+        assert!(matches!(failed, Err(ENOSPC)));
+        assert_eq!(dropped, 1);
+        assert_eq!(calls.invalidate.load(Relaxed), dropped);
         Ok(())
     }
 

@@ -1,0 +1,579 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Device page faults, from the fault to the commit.
+
+use super::*;
+use crate::page::BorrowedPage;
+
+/// What a device may do with a page: [`Read`] or [`Write`].
+pub trait Permission: private::Sealed + Copy + 'static {
+    /// What an entry of the CPU page table that permits it has.
+    #[doc(hidden)]
+    const FLAGS: usize;
+}
+
+/// What a device page fault asks for: [`Read`], [`Write`] or [`Present`].
+pub trait Access: private::Sealed + Copy + 'static {
+    /// What the device may do with the pages that it gets.
+    type Permission: Permission;
+
+    /// The request, as the C side takes it.
+    #[doc(hidden)]
+    const REQUEST: usize;
+}
+
+/// Pages are faulted in, so that they can be read; and the permission to do so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Read;
+
+impl Permission for Read {
+    const FLAGS: usize = bindings::hmm_pfn_flags_HMM_PFN_VALID;
+}
+
+impl Access for Read {
+    type Permission = Read;
+    const REQUEST: usize = bindings::hmm_pfn_flags_HMM_PFN_REQ_FAULT;
+}
+
+/// Pages are faulted in, so that they can be written; and the permission to read and write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Write;
+
+impl Permission for Write {
+    const FLAGS: usize =
+        bindings::hmm_pfn_flags_HMM_PFN_VALID | bindings::hmm_pfn_flags_HMM_PFN_WRITE;
+}
+
+impl Access for Write {
+    type Permission = Write;
+    const REQUEST: usize =
+        bindings::hmm_pfn_flags_HMM_PFN_REQ_FAULT | bindings::hmm_pfn_flags_HMM_PFN_REQ_WRITE;
+}
+
+/// A snapshot: nothing is faulted in, and pages that the CPU has no entry for are left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Present;
+
+impl Access for Present {
+    type Permission = Read;
+    const REQUEST: usize = 0;
+}
+
+/// What is asked for one page, see [`MirrorRange::fault_each`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Want {
+    /// Whatever is there.
+    Present,
+    /// The page, so that it can be read.
+    Read,
+    /// The page, so that it can be written.
+    Write,
+}
+
+impl Want {
+    fn request(self) -> usize {
+        match self {
+            Want::Present => Present::REQUEST,
+            Want::Read => Read::REQUEST,
+            Want::Write => Write::REQUEST,
+        }
+    }
+}
+
+/// What the CPU page table says about a page that is there: a frame number, and flags.
+#[derive(Clone, Copy)]
+pub(super) struct HmmPfn(c_ulong);
+
+impl HmmPfn {
+    #[inline]
+    pub(super) fn pfn(self) -> Pfn {
+        Pfn::new(self.0 & !bindings::hmm_pfn_flags_HMM_PFN_FLAGS)
+    }
+
+    #[inline]
+    pub(super) fn permits<P: Permission>(self) -> bool {
+        self.0 & P::FLAGS == P::FLAGS
+    }
+
+    #[inline]
+    pub(super) fn map_order(self) -> u32 {
+        // SAFETY: Has no requirements.
+        unsafe { bindings::hmm_pfn_to_map_order(self.0) }
+    }
+
+    /// The page, or one of those behind it.
+    ///
+    /// # Safety
+    ///
+    /// `self` was read from the CPU page table, and its mapping has that many pages more.
+    #[inline]
+    pub(super) unsafe fn page(self, index: usize) -> *mut bindings::page {
+        // SAFETY: What is mapped has a page. The number is in the low bits, and stays there.
+        unsafe { bindings::hmm_pfn_to_page(self.0 + index) }
+    }
+}
+
+/// Room for what is read from the CPU page table: one entry per page.
+pub struct Pfns(KVVec<c_ulong>);
+
+impl Pfns {
+    /// Makes room for ranges of up to `pages` pages.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`]: out of memory.
+    pub fn new(pages: PageCount, flags: crate::alloc::Flags) -> Result<Self> {
+        Ok(Self(KVVec::from_elem(0, pages.as_usize(), flags)?))
+    }
+
+    /// How many pages there is room for.
+    #[inline]
+    pub fn pages(&self) -> PageCount {
+        PageCount::new(self.0.len())
+    }
+}
+
+/// A range of addresses in flight: updates that hit it are noted, others are not.
+///
+/// Made by [`Session::range`]. It may be kept for one fault or for longer, and be faulted in
+/// again.
+///
+/// # Examples
+///
+/// What [`Session::map`] does for most drivers, once:
+///
+/// ```
+/// use kernel::{
+///     hmm::{Faulted, MirrorOps, MirrorRange, PageRange, Pfns, Session, Stale, Write},
+///     prelude::*,
+/// };
+///
+/// fn try_map<T: MirrorOps>(
+///     session: &mut Session<'_, T>,
+///     range: PageRange,
+///     pfns: &mut Pfns,
+///     put_in: impl FnOnce(&mut T::PageTable),
+/// ) -> Result<bool> {
+///     pin_init::stack_try_pin_init!(
+///         let in_flight: MirrorRange<'_, T> =? session.range(range, pfns)
+///     );
+///     let faulted: Faulted<'_, '_, T, Write> = in_flight.as_mut().fault(Write)?;
+///
+///     match faulted.commit(|table, _pages| put_in(table)) {
+///         Ok(()) => Ok(true),
+///         Err(Stale) => Ok(false),
+///     }
+/// }
+/// ```
+///
+/// # Invariants
+///
+/// `raw` is in flight for `mirror`, and its pfn array has room for its pages and is borrowed for
+/// `'s`.
+#[pin_data(PinnedDrop)]
+pub struct MirrorRange<'s, T: MirrorOps> {
+    mirror: &'s Mirror<T>,
+    // The session is borrowed as well, so that its lock is not held while this faults.
+    _borrowed: PhantomData<&'s mut Pfns>,
+    /// Whether what was read last was committed.
+    committed: bool,
+    #[pin]
+    pub(super) raw: Opaque<bindings::hmm_mirror_range>,
+}
+
+impl<'s, T: MirrorOps> MirrorRange<'s, T> {
+    /// See [`Session::range`], which borrows the session for `'s`.
+    pub(super) fn new(
+        mirror: &'s Mirror<T>,
+        range: PageRange,
+        pfns: &'s mut Pfns,
+    ) -> impl PinInit<Self, Error> + 's {
+        let fits = range.pages() <= pfns.pages();
+        let raw = bindings::hmm_mirror_range {
+            range: bindings::hmm_range {
+                start: range.start().as_usize(),
+                end: range.end().as_usize(),
+                hmm_pfns: pfns.0.as_mut_ptr(),
+                dev_private_owner: mirror.owner(),
+                ..pin_init::zeroed()
+            },
+            ..pin_init::zeroed()
+        };
+
+        try_pin_init!(Self {
+            mirror,
+            _borrowed: PhantomData,
+            committed: false,
+            raw <- Opaque::try_ffi_init(move |slot: *mut bindings::hmm_mirror_range| {
+                if !fits {
+                    return Err(EINVAL);
+                }
+                // SAFETY: `slot` is valid for writes.
+                unsafe { slot.write(raw) };
+                // SAFETY: `slot` is initialised, pinned, and stays so until the range is ended
+                // when it is dropped; `mirror` is registered by its type invariants.
+                to_result(unsafe {
+                    bindings::hmm_mirror_range_begin(slot, mirror.raw.get())
+                })
+            }),
+        })
+    }
+
+    /// Reads the CPU page table, and faults in what is missing, as `access` asks for.
+    ///
+    /// Waits while the range is being updated. What comes back can only be
+    /// [committed](Faulted::commit).
+    ///
+    /// Sleeps. See [`Session`] for what must not be held.
+    ///
+    /// # Errors
+    ///
+    /// - [`EFAULT`]: a page has no mapping, or may not be read; not for [`Present`].
+    /// - [`EPERM`]: a page may not be written; only for [`Write`].
+    /// - [`ESRCH`]: the address space is dead.
+    /// - [`EBUSY`]: the range was updated again and again for a second.
+    /// - [`EINTR`]: a fatal signal is pending.
+    /// - [`ENOMEM`]: out of memory.
+    pub fn fault<A: Access>(
+        self: Pin<&mut Self>,
+        _access: A,
+    ) -> Result<Faulted<'_, 's, T, A::Permission>> {
+        // 0 stands for the default of the C side.
+        self.read(A::REQUEST, 0)
+    }
+
+    /// Same as [`MirrorRange::fault`], with a time limit of its own, which is rounded up to at
+    /// least one tick of the kernel's clock.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`MirrorRange::fault`].
+    pub fn fault_timeout<A: Access>(
+        self: Pin<&mut Self>,
+        _access: A,
+        limit: Delta,
+    ) -> Result<Faulted<'_, 's, T, A::Permission>> {
+        let msecs = limit.as_millis_ceil().clamp(1, i64::from(Msecs::MAX));
+
+        self.read(A::REQUEST, msecs_to_jiffies(msecs as Msecs).max(1))
+    }
+
+    /// Reads the CPU page table, and faults in what is missing, as `want` says for each page.
+    ///
+    /// `want` is called with the address of each page, again when the range was updated meanwhile.
+    /// Which pages may be written says [`Page::writable`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`MirrorRange::fault`]; and [`EFAULT`] for memory that only `userfaultfd(2)` can
+    /// fill in.
+    pub fn fault_each(
+        mut self: Pin<&mut Self>,
+        mut want: impl FnMut(VirtAddr) -> Want,
+    ) -> Result<Faulted<'_, 's, T, Read>> {
+        let raw = self.raw.get();
+        let begun = Instant::<Monotonic>::now();
+
+        loop {
+            // SAFETY: By the type invariants `raw` is valid and in flight; by `&mut` nobody else
+            // uses it but the registry, which does not touch what is used here.
+            let range = unsafe { &mut (*raw).range };
+            let pages = (range.start..range.end).step_by(PAGE_SIZE);
+
+            for (i, addr) in pages.enumerate() {
+                // SAFETY: By the type invariants there is an entry for each page, for us alone.
+                unsafe { *range.hmm_pfns.add(i) = want(VirtAddr::new(addr)).request() };
+            }
+            range.pfn_flags_mask = Write::REQUEST;
+            let done = self.as_mut().read_raw(0, 0);
+            // SAFETY: As above.
+            unsafe { (*raw).range.pfn_flags_mask = 0 };
+
+            match done {
+                // What was wanted is overwritten, so the C side does not try again.
+                Err(EBUSY) if begun.elapsed() < MAP_TIMEOUT => (),
+                done => return done.map(|()| Faulted::new(self)),
+            }
+        }
+    }
+
+    fn read<P: Permission>(
+        mut self: Pin<&mut Self>,
+        request: usize,
+        timeout: Jiffies,
+    ) -> Result<Faulted<'_, 's, T, P>> {
+        self.as_mut().read_raw(request, timeout)?;
+        Ok(Faulted::new(self))
+    }
+
+    fn read_raw(self: Pin<&mut Self>, request: usize, timeout: Jiffies) -> Result {
+        let this = self.project();
+        let raw = this.raw.get();
+
+        *this.committed = false;
+        // SAFETY: By the type invariants `raw` is valid and in flight; by `&mut` nobody else uses
+        // it but the registry, which does not touch this field.
+        unsafe { (*raw).range.default_flags = request };
+        // SAFETY: As above, and the pfn array is ours for `'s`.
+        to_result(unsafe { bindings::hmm_mirror_range_fault(raw, timeout) })
+    }
+
+    /// Locks the device's page table. See [`Session::lock`], which is borrowed by the range.
+    #[inline]
+    pub fn lock(self: Pin<&mut Self>) -> TableGuard<'_, T> {
+        self.into_ref().get_ref().mirror.lock()
+    }
+
+    /// Locks the device's page table, if what was committed is still true.
+    ///
+    /// For a range that is kept: as long as no update has hit it since it was faulted in, the
+    /// device may be given its pages without another fault.
+    ///
+    /// # Errors
+    ///
+    /// [`Stale`]: nothing was committed yet, or an update came since.
+    pub fn lock_committed(self: Pin<&mut Self>) -> core::result::Result<TableGuard<'_, T>, Stale> {
+        let this = self.into_ref().get_ref();
+        let guard = this.mirror.lock();
+
+        // SAFETY: `raw` is valid by the type invariants, and we hold the lock that the callback
+        // takes.
+        if this.committed && unsafe { bindings::hmm_mirror_range_valid(this.raw.get()) } {
+            Ok(guard)
+        } else {
+            Err(Stale)
+        }
+    }
+}
+
+#[pinned_drop]
+impl<T: MirrorOps> PinnedDrop for MirrorRange<'_, T> {
+    fn drop(self: Pin<&mut Self>) {
+        // SAFETY: By the type invariants the range is in flight.
+        unsafe { bindings::hmm_mirror_range_end(self.raw.get()) };
+    }
+}
+
+/// What was read from the CPU page table, and may be out of date already.
+///
+/// There is nothing to see in here. [`Faulted::commit`] shows it, if it is still true.
+#[must_use = "what was read is of use only when it is committed"]
+pub struct Faulted<'r, 's, T: MirrorOps, P: Permission> {
+    range: Pin<&'r mut MirrorRange<'s, T>>,
+    _permission: PhantomData<P>,
+}
+
+/// The CPU page table was updated after it was read: [fault](MirrorRange::fault) again.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Stale;
+
+impl<'r, 's, T: MirrorOps, P: Permission> Faulted<'r, 's, T, P> {
+    fn new(range: Pin<&'r mut MirrorRange<'s, T>>) -> Self {
+        Self {
+            range,
+            _permission: PhantomData,
+        }
+    }
+
+    /// Gives what was read to the device, if it is still true.
+    ///
+    /// Locks the device's page table, and calls `f` with it and the pages. The pages stay what
+    /// they are, and where they are, until `f` returns; after that for as long as `f`'s entries
+    /// are in the page table and the device was not told to [invalidate](MirrorOps::invalidate)
+    /// them.
+    ///
+    /// # Errors
+    ///
+    /// [`Stale`]: an update came in between. `f` was not called.
+    pub fn commit<R>(
+        self,
+        f: impl FnOnce(&mut T::PageTable, Pages<'_, T, P>) -> R,
+    ) -> core::result::Result<R, Stale> {
+        let this = self.range.project();
+        let mut guard = this.mirror.locked.lock();
+        let locked = &mut *guard;
+        let raw = this.raw.get();
+
+        // SAFETY: `raw` is valid by the type invariants of `MirrorRange`, was faulted, and we hold
+        // the lock that the callback takes.
+        if !unsafe { bindings::hmm_mirror_range_valid(raw) } {
+            return Err(Stale);
+        }
+        *this.committed = true;
+        // SAFETY: `raw` is valid by the type invariants of `MirrorRange`, and nobody changes what
+        // is read here while we hold `self`.
+        let range = unsafe { &(*raw).range };
+        let pages = Pages {
+            // SAFETY: By the type invariants of `MirrorRange`, the array has room for all pages of
+            // the range, and it is not written to while we hold `self`.
+            pfns: unsafe {
+                core::slice::from_raw_parts(range.hmm_pfns, (range.end - range.start) >> PAGE_SHIFT)
+            },
+            addr: range.start,
+            order: 0,
+            stamps: &locked.stamps,
+            _device: PhantomData,
+        };
+        Ok(f(&mut locked.table, pages))
+    }
+}
+
+/// The pages of a range that are there, in address order. See [`Faulted::commit`].
+pub struct Pages<'p, T: MirrorOps, P: Permission> {
+    pfns: &'p [c_ulong],
+    addr: usize,
+    order: u32,
+    stamps: &'p FrameStamps,
+    _device: PhantomData<fn() -> (T, P)>,
+}
+
+impl<T: MirrorOps, P: Permission> Pages<'_, T, P> {
+    /// Joins pages to huge ones, wherever that can be done.
+    ///
+    /// `order` is the logarithm to base 2 of the pages in a huge page of the device. Pages that
+    /// the CPU maps by an entry of at least that size come as one then, if all of it is in the
+    /// range; all others come one by one, as they do without this.
+    #[inline]
+    pub fn joined(self, order: u32) -> Self {
+        Self { order, ..self }
+    }
+
+    /// The order of the page that comes next, which the CPU maps by `pfn`.
+    #[inline]
+    fn next_order(&self, pfn: HmmPfn) -> u32 {
+        let joined = self.order != 0
+            && pfn.map_order() >= self.order
+            && self.pfns.len() >> self.order != 0
+            && (self.addr >> PAGE_SHIFT).trailing_zeros() >= self.order;
+
+        if joined {
+            self.order
+        } else {
+            0
+        }
+    }
+}
+
+impl<'p, T: MirrorOps, P: Permission> Iterator for Pages<'p, T, P> {
+    type Item = Page<'p, T, P>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Page<'p, T, P>> {
+        while let Some(&pfn) = self.pfns.first() {
+            let pfn = HmmPfn(pfn);
+            let there = pfn.permits::<P>();
+            let page = Page {
+                pfn,
+                addr: self.addr,
+                order: if there { self.next_order(pfn) } else { 0 },
+                stamps: self.stamps,
+                _device: PhantomData,
+            };
+
+            self.pfns = self.pfns.get(1 << page.order..).unwrap_or_default();
+            self.addr = self.addr.wrapping_add(PAGE_SIZE << page.order);
+            if there {
+                return Some(page);
+            }
+        }
+        None
+    }
+}
+
+/// A page of the process, lent for as long as a commit lasts.
+pub struct Page<'p, T: MirrorOps, P: Permission> {
+    pfn: HmmPfn,
+    addr: usize,
+    order: u32,
+    stamps: &'p FrameStamps,
+    _device: PhantomData<fn() -> (T, P)>,
+}
+
+impl<'p, T: MirrorOps, P: Permission> Page<'p, T, P> {
+    /// Its address in the process.
+    #[inline]
+    pub fn addr(&self) -> VirtAddr {
+        VirtAddr::new(self.addr)
+    }
+
+    /// Its page frame number: what a device's entry is made of.
+    #[inline]
+    pub fn pfn(&self) -> Pfn {
+        self.pfn.pfn()
+    }
+
+    /// The same page with the permission to write, if the process may write it, too.
+    ///
+    /// A device that enters it as writable at once spares itself another fault.
+    #[inline]
+    pub fn writable(&self) -> Option<Page<'p, T, Write>> {
+        self.pfn.permits::<Write>().then_some(Page {
+            pfn: self.pfn,
+            addr: self.addr,
+            order: self.order,
+            stamps: self.stamps,
+            _device: PhantomData,
+        })
+    }
+
+    /// Its size: the logarithm to base 2 of its pages. 0, but for [joined](Pages::joined) ones.
+    ///
+    /// It is aligned to its size, in the process and in memory.
+    #[inline]
+    pub fn order(&self) -> u32 {
+        self.order
+    }
+
+    /// The size of the CPU's mapping that it is part of: the logarithm to base 2 of its pages.
+    ///
+    /// Such a mapping is aligned to its size, in the process and in memory, and may extend beyond
+    /// the range that was faulted.
+    #[inline]
+    pub fn map_order(&self) -> u32 {
+        self.pfn.map_order()
+    }
+
+    /// The page itself (of a joined one the first), for the kernel's interfaces that take one.
+    ///
+    /// The process may write to it at any time.
+    #[inline]
+    pub fn as_page(&self) -> BorrowedPage<'_> {
+        // SAFETY: What the CPU page table maps has a page.
+        let page = unsafe { NonNull::new_unchecked(self.pfn.page(0)) };
+
+        // SAFETY: The page is there for as long as the commit lasts, which `self` does not outlive.
+        unsafe { BorrowedPage::from_raw(page) }
+    }
+
+    /// Whether it is in the memory of the device itself, which the CPU cannot access.
+    ///
+    /// Such pages come only to devices that have an [owner](MirrorOps::owner).
+    #[inline]
+    pub fn is_device_private(&self) -> bool {
+        // SAFETY: What the CPU page table maps has a page, which is there while the commit lasts.
+        unsafe { bindings::is_device_private_page(self.pfn.page(0)) }
+    }
+
+    /// An entry for an emulated device's page table, to read.
+    ///
+    /// Only for devices with [`MirrorOps::CPU_ACCESS`].
+    #[inline]
+    pub fn frame(&self) -> Frame {
+        build_assert!(T::CPU_ACCESS);
+        // SAFETY: A commit is going on, so the page is what the CPU page table says about `addr`,
+        // and the lock of `stamps` is held. It has an order only where the CPU's mapping has that,
+        // too.
+        unsafe { self.stamps.frame(self.addr, self.pfn, self.order) }
+    }
+}
+
+impl<T: MirrorOps> Page<'_, T, Write> {
+    /// An entry for an emulated device's page table, to read and to write.
+    ///
+    /// Only for devices with [`MirrorOps::CPU_ACCESS`].
+    #[inline]
+    pub fn frame_mut(&self) -> FrameMut {
+        // INVARIANT: By the permission, the process may write the page, too.
+        FrameMut::new(self.frame())
+    }
+}
