@@ -418,7 +418,7 @@ impl Drop for ModuleRef {
 ///
 /// # Invariants
 ///
-/// `raw` is registered with the registry, with the callbacks of [`Callbacks<T>`], from the end of
+/// `raw` is registered with the registry, with the callbacks of `Callbacks<T>`, from the end of
 /// initialisation until `self` is dropped. The module of `T` stays for as long.
 #[pin_data(PinnedDrop)]
 pub struct Mirror<T: MirrorOps> {

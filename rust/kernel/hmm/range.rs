@@ -261,6 +261,8 @@ impl<'s, T: MirrorOps> MirrorRange<'s, T> {
     /// Reads the CPU page table, and faults in what is missing, as `want` says for each page.
     ///
     /// `want` is called with the address of each page, again when the range was updated meanwhile.
+    /// Each page is at least what was wanted; those around one that has to be faulted in may be
+    /// faulted in along with it.
     /// Which pages may be written says [`Page::writable`].
     ///
     /// # Errors
@@ -273,18 +275,22 @@ impl<'s, T: MirrorOps> MirrorRange<'s, T> {
     ) -> Result<Faulted<'_, 's, T, Read>> {
         let raw = self.raw.get();
         let begun = Instant::<Monotonic>::now();
+        // SAFETY: By the type invariants `raw` is valid and in flight, and these do not change.
+        let (start, end, pfns) = unsafe {
+            let range = &raw const (*raw).range;
+            ((*range).start, (*range).end, (*range).hmm_pfns)
+        };
 
         loop {
-            // SAFETY: By the type invariants `raw` is valid and in flight; by `&mut` nobody else
-            // uses it but the registry, which does not touch what is used here.
-            let range = unsafe { &mut (*raw).range };
-            let pages = (range.start..range.end).step_by(PAGE_SIZE);
+            for (i, addr) in (start..end).step_by(PAGE_SIZE).enumerate() {
+                let request = want(VirtAddr::new(addr)).request();
 
-            for (i, addr) in pages.enumerate() {
                 // SAFETY: By the type invariants there is an entry for each page, for us alone.
-                unsafe { *range.hmm_pfns.add(i) = want(VirtAddr::new(addr)).request() };
+                unsafe { *pfns.add(i) = request };
             }
-            range.pfn_flags_mask = Write::REQUEST;
+            // SAFETY: `raw` is valid; by `&mut` nobody else uses it but the registry, which does
+            // not touch this field.
+            unsafe { (*raw).range.pfn_flags_mask = Write::REQUEST };
             let done = self.as_mut().read_raw(0, 0);
             // SAFETY: As above.
             unsafe { (*raw).range.pfn_flags_mask = 0 };
