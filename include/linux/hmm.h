@@ -167,7 +167,10 @@ struct hmm_mirror_ops {
 	 *
 	 * Returns what identifies the flush to the driver, and is handed to
 	 * @invalidate_finish (a sequence number of the device, say); or 0 if
-	 * there is nothing to wait for, and then that is not called.
+	 * there is nothing to wait for, and then that is not called.  Finding no
+	 * entries is not enough to say so: another task may have taken them away
+	 * for an update of its own, whose flush is still going on, and this one
+	 * has to wait for that, too.
 	 */
 	u64 (*invalidate_start)(struct hmm_mirror *mirror,
 				const struct hmm_update *update);

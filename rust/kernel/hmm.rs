@@ -205,6 +205,9 @@ mod private {
 /// They must not allocate memory with [`GFP_KERNEL`], take the mmap lock, or wait for anything
 /// that does: lockdep knows, and tells.
 ///
+/// The implementation has to be marked `#[vtable]` as well, which also fills in `OwnerModule`; and
+/// the device must not be more visible than the type that `module!` names.
+///
 /// A driver has either [`invalidate`](Self::invalidate), or both
 /// [`invalidate_start`](Self::invalidate_start) and
 /// [`invalidate_finish`](Self::invalidate_finish); anything else does not compile.
@@ -237,7 +240,61 @@ pub trait MirrorOps: Sized + Send + Sync + 'static {
     /// flush side by side.
     ///
     /// Returns what identifies the flush to the device, or [`None`] if there is nothing to wait
-    /// for.
+    /// for. That there are no entries to take out is not enough for that: an update of the same
+    /// addresses in another thread may have taken them out just now, and its flush still be going
+    /// on. The pages may go when this update is over, so it has to wait for that one, too.
+    ///
+    /// # Examples
+    ///
+    /// A device that flushes all of its TLB, one flush after the other, and counts them:
+    ///
+    /// ```
+    /// use core::num::NonZeroU64;
+    /// use kernel::{
+    ///     hmm::{MirrorOps, Pfn, Update, VirtAddr},
+    ///     prelude::*,
+    ///     sync::lock::mutex::MutexBackend,
+    /// };
+    ///
+    /// struct Gpu;
+    ///
+    /// impl Gpu {
+    ///     /// Starts a flush, and returns its number.
+    ///     fn start_flush(&self) -> u64 {
+    /// #       1
+    ///     }
+    ///
+    ///     /// Waits until the flush with that number, and so all before it, is over.
+    ///     fn wait_for_flush(&self, _number: u64) {}
+    /// }
+    ///
+    /// #[derive(Default)]
+    /// struct Table {
+    ///     entries: KVec<(VirtAddr, Pfn)>,
+    ///     last_flush: u64,
+    /// }
+    ///
+    /// #[vtable]
+    /// impl MirrorOps for Gpu {
+    ///     type PageTable = Table;
+    ///     type Lock = MutexBackend;
+    ///
+    ///     fn invalidate_start(&self, table: &mut Table, update: &Update<'_>) -> Option<NonZeroU64> {
+    ///         let had = table.entries.len();
+    ///
+    ///         table.entries.retain(|entry| !update.range().contains(entry.0));
+    ///         if table.entries.len() < had {
+    ///             table.last_flush = self.start_flush();
+    ///         }
+    ///         // Whoever took the entries out: the last flush is the one to wait for.
+    ///         NonZeroU64::new(table.last_flush)
+    ///     }
+    ///
+    ///     fn invalidate_finish(&self, _update: &Update<'_>, flush: NonZeroU64) {
+    ///         self.wait_for_flush(flush.get());
+    ///     }
+    /// }
+    /// ```
     fn invalidate_start(
         &self,
         _table: &mut Self::PageTable,
@@ -248,8 +305,8 @@ pub trait MirrorOps: Sized + Send + Sync + 'static {
 
     /// Waits until the flush that [`invalidate_start`](Self::invalidate_start) has started is over.
     ///
-    /// Called without the lock of the page table, and with the same `update`. It may sleep if
-    /// [`Self::Lock`] says that callbacks may.
+    /// Called without the lock of the page table, and with the same `update`; also when the mirror
+    /// is dropped. It may sleep if [`Self::Lock`] says that callbacks may.
     fn invalidate_finish(&self, _update: &Update<'_>, _flush: NonZeroU64) {
         build_error!(crate::error::VTABLE_DEFAULT_ERROR)
     }
@@ -406,8 +463,41 @@ impl Drop for ModuleRef {
 /// the device has, unregisters the mirror, waits for callbacks that run, and then drops the page
 /// table. A mirror that is leaked instead goes on to mirror.
 ///
+/// It does not keep the address space alive: once that is gone, every fault fails with [`ESRCH`].
+/// Any thread may fault, those of the kernel as well.
+///
 /// A mirror keeps the driver's module from being unloaded. So it must not be owned by the module
-/// itself, for then it would have no end, but by who uses it: an open file, usually.
+/// itself, for then it would have no end, but by who uses it: an open file, usually. Letting the
+/// module go is the last that dropping a mirror does, so whoever drops it (a work item, say) needs
+/// something else that holds the module until its own code has ended.
+///
+/// # Examples
+///
+/// A driver's object for an open file, with a mirror of the process that opens it:
+///
+/// ```
+/// use kernel::{
+///     current,
+///     hmm::{new_mirror, Mirror, MirrorOps},
+///     prelude::*,
+/// };
+///
+/// #[pin_data]
+/// struct Context<T: MirrorOps> {
+///     #[pin]
+///     mirror: Mirror<T>,
+/// }
+///
+/// fn open<T: MirrorOps>(device: T, table: T::PageTable) -> Result<Pin<KBox<Context<T>>>> {
+///     let task = current!();
+///     let mm = task.mm().ok_or(ESRCH)?;
+///
+///     KBox::try_pin_init(
+///         try_pin_init!(Context { mirror <- new_mirror!(mm, device, table) }),
+///         GFP_KERNEL,
+///     )
+/// }
+/// ```
 ///
 /// # Deadlocks
 ///
@@ -553,11 +643,18 @@ impl<T: MirrorOps> Mirror<T> {
 /// One thread's use of a [`Mirror`], which either faults or holds the lock of the device's page
 /// table.
 ///
+/// There is nothing in a session but the reference, and any number of threads may have theirs.
+///
+/// # Deadlocks
+///
 /// A fault waits for updates of the CPU page table, and updates wait for that lock. So whoever
 /// faults with the lock held would wait for himself, and that both borrow the session forbids it.
 /// A thread should therefore have one session of a mirror at a time; with two, it is up to lockdep
-/// to tell. There is nothing in a session but the reference, and any number of threads may have
-/// theirs.
+/// to tell.
+///
+/// A fault also takes the mmap lock of the process, and allocates memory. So it must not be made
+/// with that lock held, nor with any other lock that a callback of a mirror takes. What must not
+/// be done with the lock of the page table held says [`lock`](Self::lock).
 pub struct Session<'m, T: MirrorOps>(&'m Mirror<T>);
 
 impl<'m, T: MirrorOps> Session<'m, T> {
@@ -600,11 +697,44 @@ impl<'m, T: MirrorOps> Session<'m, T> {
     /// `commit` gets the device's page table, locked, and the pages. It is called once, or not at
     /// all where this fails.
     ///
-    /// Sleeps. See [`Session`] for what must not be held.
+    /// Sleeps. See [`Session`] for what must not be held, and [`lock`](Self::lock) for what
+    /// `commit` must not do.
     ///
     /// # Errors
     ///
     /// Those of [`Session::range`] and [`MirrorRange::fault`].
+    ///
+    /// # Examples
+    ///
+    /// A page table that needs memory gets it before, as there is none to be had under the lock.
+    /// What `commit` returns may be a [`Result`] itself:
+    ///
+    /// ```
+    /// use kernel::{
+    ///     hmm::{MirrorOps, PageRange, Pfn, Pfns, Read, Session, VirtAddr},
+    ///     prelude::*,
+    /// };
+    ///
+    /// type Entries = KVec<(VirtAddr, Pfn)>;
+    ///
+    /// fn map<T: MirrorOps<PageTable = Option<Entries>>>(
+    ///     session: &mut Session<'_, T>,
+    ///     range: PageRange,
+    /// ) -> Result {
+    ///     let mut pfns = Pfns::new(range.pages(), GFP_KERNEL)?;
+    ///     let mut entries = Entries::with_capacity(range.pages().as_usize(), GFP_KERNEL)?;
+    ///
+    ///     let old = session.map(range, &mut pfns, Read, |table, pages| -> Result<_> {
+    ///         for page in pages {
+    ///             entries.push_within_capacity((page.addr(), page.pfn()))?;
+    ///         }
+    ///         Ok(table.replace(entries))
+    ///     })??;
+    ///     // Memory is not freed under the lock either.
+    ///     drop(old);
+    ///     Ok(())
+    /// }
+    /// ```
     pub fn map<A: Access, R>(
         &mut self,
         range: PageRange,
@@ -712,7 +842,9 @@ impl<T: MirrorOps> Callbacks<T> {
     fn one_pass(mirror: &Mirror<T>, update: &Update<'_>) {
         let mut locked = mirror.locked.lock();
 
-        locked.stamps.invalidate(update.range());
+        if T::CPU_ACCESS {
+            locked.stamps.invalidate(update.range());
+        }
         mirror.device.invalidate(&mut locked.table, update);
     }
 
@@ -720,7 +852,9 @@ impl<T: MirrorOps> Callbacks<T> {
     fn first_pass(mirror: &Mirror<T>, update: &Update<'_>) -> Option<NonZeroU64> {
         let mut locked = mirror.locked.lock();
 
-        locked.stamps.invalidate(update.range());
+        if T::CPU_ACCESS {
+            locked.stamps.invalidate(update.range());
+        }
         mirror.device.invalidate_start(&mut locked.table, update)
     }
 
@@ -815,13 +949,15 @@ impl<T: MirrorOps> TableGuard<'_, T> {
     ///
     /// # Errors
     ///
-    /// [`StaleFrame`]: the page may have gone since the frame was made. Make a new one by a fault.
+    /// [`StaleFrame`]: the page may have gone since the frame was made, or the frame is another
+    /// mirror's. Make a new one by a fault.
     pub fn read(
         &self,
         frame: &Frame,
         offset: usize,
         to: &mut [u8],
     ) -> core::result::Result<usize, StaleFrame> {
+        const { assert!(T::CPU_ACCESS, "frames are for devices with CPU_ACCESS") };
         self.0.stamps.read(frame, offset, to)
     }
 
@@ -840,6 +976,7 @@ impl<T: MirrorOps> TableGuard<'_, T> {
         offset: usize,
         from: &[u8],
     ) -> core::result::Result<usize, StaleFrame> {
+        const { assert!(T::CPU_ACCESS, "frames are for devices with CPU_ACCESS") };
         self.0.stamps.write(frame, offset, from)
     }
 }

@@ -375,7 +375,7 @@ fn checked(mirror: &Mirror<FakeDevice>, addr: u64, len: u64) -> Result<(VirtAddr
 
 /// How far an address is from the start of its frame, in bytes.
 fn within(frame: &Frame, addr: VirtAddr) -> usize {
-    addr.as_usize() - frame.addr().as_usize()
+    addr.offset_from(frame.addr()).unwrap_or(usize::MAX)
 }
 
 /// Splits an access at the pages' borders. `f` gets an address and how many bytes to copy there,

@@ -15,6 +15,9 @@ use crate::{
     },
     prelude::*,
 };
+use core::num::NonZeroUsize;
+
+const PAGE_SIZE_NON_ZERO: NonZeroUsize = NonZeroUsize::new(PAGE_SIZE).unwrap();
 
 /// An address in a mirrored process, in bytes.
 ///
@@ -28,6 +31,8 @@ use crate::{
 /// assert_eq!(addr.page_start(), VirtAddr::new(3 * PAGE_SIZE));
 /// assert_eq!(addr.page_offset(), 5);
 /// assert_eq!(addr.checked_add(usize::MAX), None);
+/// assert_eq!(addr.offset_from(addr.page_start()), Some(5));
+/// assert_eq!(addr.page_start().offset_from(addr), None);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(transparent)]
@@ -62,6 +67,12 @@ impl VirtAddr {
     #[inline]
     pub fn checked_add(self, bytes: usize) -> Option<Self> {
         self.0.checked_add(bytes).map(Self)
+    }
+
+    /// How many bytes it is behind `start`, or [`None`] where it is before that.
+    #[inline]
+    pub fn offset_from(self, start: Self) -> Option<usize> {
+        self.0.checked_sub(start.0)
     }
 }
 
@@ -110,6 +121,9 @@ impl PageCount {
 }
 
 /// A page frame number: where a page is in memory.
+///
+/// It belongs into the device's page table. A copy that is kept elsewhere is as good as none once
+/// the page has been invalidated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(transparent)]
 pub struct Pfn(usize);
@@ -209,6 +223,17 @@ impl PageRange {
         Self::new(addr.page_start(), PageCount::ONE)
     }
 
+    /// The `2^order` pages from `start` on, which the process has.
+    #[inline]
+    pub(super) fn mapped(start: usize, order: u32) -> Self {
+        // INVARIANT: An entry of the CPU page table is page aligned, and nothing is mapped as high
+        // as the last page there is.
+        Self {
+            start,
+            end: start.saturating_add(PAGE_SIZE << order),
+        }
+    }
+
     /// All pages that an update touches, which is not empty; but for the last page there is, in
     /// which nothing is mapped.
     #[inline]
@@ -262,10 +287,9 @@ impl PageRange {
     /// A part that is as large as that is aligned to its size, as huge mappings are. 0 is taken
     /// for 1.
     pub fn split_at_multiples(self, pages: PageCount) -> impl Iterator<Item = PageRange> {
-        let size = pages
-            .bytes()
-            .unwrap_or(usize::MAX & PAGE_MASK)
-            .max(PAGE_SIZE);
+        // What is never 0 makes no code for that, which would end up in the driver.
+        let size = NonZeroUsize::new(pages.bytes().unwrap_or(usize::MAX & PAGE_MASK))
+            .unwrap_or(PAGE_SIZE_NON_ZERO);
         let mut start = self.start;
 
         core::iter::from_fn(move || {
@@ -276,7 +300,9 @@ impl PageRange {
             // below the next multiple of `size`.
             let part = PageRange {
                 start,
-                end: (start - start % size).saturating_add(size).min(self.end),
+                end: (start - start % size)
+                    .saturating_add(size.get())
+                    .min(self.end),
             };
             start = part.end;
             Some(part)

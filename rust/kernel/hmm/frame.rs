@@ -36,6 +36,12 @@ impl Frame {
         VirtAddr::new(self.addr)
     }
 
+    /// The addresses that it maps.
+    #[inline]
+    pub fn range(&self) -> PageRange {
+        PageRange::mapped(self.addr, self.order)
+    }
+
     /// Its page frame number.
     #[inline]
     pub fn pfn(&self) -> Pfn {
@@ -126,12 +132,7 @@ impl FrameStamps {
     }
 
     /// Notes an update of `range`.
-    #[inline]
     pub(super) fn invalidate(&mut self, range: PageRange) {
-        if self.buckets.is_empty() {
-            return;
-        }
-
         // INVARIANT: All addresses in `range` get the new time.
         self.now += 1;
         let pages = range.pages().as_usize();
@@ -141,7 +142,9 @@ impl FrameStamps {
         }
         let first = Self::bucket(range.start().as_usize());
         for i in first..first + pages {
-            self.buckets[i % BUCKETS] = self.now;
+            if let Some(bucket) = self.buckets.get_mut(i % BUCKETS) {
+                *bucket = self.now;
+            }
         }
     }
 

@@ -13,6 +13,10 @@ pub trait Permission: private::Sealed + Copy + 'static {
 }
 
 /// What a device page fault asks for: [`Read`], [`Write`] or [`Present`].
+///
+/// It says what kind of pages come back, so it is known when a driver is compiled. What is known
+/// only when it runs is a match with a call for each, of a function that takes `impl Access`.
+/// [`Want`] is for faults that ask for different things at once.
 pub trait Access: private::Sealed + Copy + 'static {
     /// What the device may do with the pages that it gets.
     type Permission: Permission;
@@ -136,7 +140,7 @@ impl Pfns {
 /// A range of addresses in flight: updates that hit it are noted, others are not.
 ///
 /// Made by [`Session::range`]. It may be kept for one fault or for longer, and be faulted in
-/// again.
+/// again. It belongs to one thread, and to the function that has the session.
 ///
 /// # Examples
 ///
@@ -242,8 +246,11 @@ impl<'s, T: MirrorOps> MirrorRange<'s, T> {
         self.read(A::REQUEST, 0)
     }
 
-    /// Same as [`MirrorRange::fault`], with a time limit of its own, which is rounded up to at
-    /// least one tick of the kernel's clock.
+    /// Same as [`MirrorRange::fault`], with a time limit other than a second.
+    ///
+    /// What is limited is the waiting for updates and the trying again because of them, not the
+    /// time that it takes to fault a page in. The limit is rounded up to at least one tick of the
+    /// kernel's clock; [`EBUSY`] says that it is over.
     ///
     /// # Errors
     ///
@@ -263,12 +270,42 @@ impl<'s, T: MirrorOps> MirrorRange<'s, T> {
     /// `want` is called with the address of each page, again when the range was updated meanwhile.
     /// Each page is at least what was wanted; those around one that has to be faulted in may be
     /// faulted in along with it.
-    /// Which pages may be written says [`Page::writable`].
+    /// [`Page::writable`] says which pages may be written.
     ///
     /// # Errors
     ///
-    /// Those of [`MirrorRange::fault`]; and [`EFAULT`] for memory that only `userfaultfd(2)` can
-    /// fill in.
+    /// Those of [`MirrorRange::fault`], [`EFAULT`] and [`EPERM`] only for pages that are wanted
+    /// for reading or writing; and [`EFAULT`] for memory that only `userfaultfd(2)` can fill in.
+    ///
+    /// # Examples
+    ///
+    /// One page to write, and of those around it what is there:
+    ///
+    /// ```
+    /// use kernel::{
+    ///     hmm::{MirrorOps, MirrorRange, PageRange, Pfns, Session, VirtAddr, Want},
+    ///     prelude::*,
+    /// };
+    ///
+    /// fn fault_around<T: MirrorOps>(
+    ///     session: &mut Session<'_, T>,
+    ///     around: PageRange,
+    ///     needed: VirtAddr,
+    ///     pfns: &mut Pfns,
+    /// ) -> Result<usize> {
+    ///     pin_init::stack_try_pin_init!(
+    ///         let range: MirrorRange<'_, T> =? session.range(around, pfns)
+    ///     );
+    ///     let want = |addr| if addr == needed { Want::Write } else { Want::Present };
+    ///
+    ///     loop {
+    ///         let faulted = range.as_mut().fault_each(want)?;
+    ///         if let Ok(there) = faulted.commit(|_table, pages| pages.count()) {
+    ///             return Ok(there);
+    ///         }
+    ///     }
+    /// }
+    /// ```
     pub fn fault_each(
         mut self: Pin<&mut Self>,
         mut want: impl FnMut(VirtAddr) -> Want,
@@ -332,12 +369,41 @@ impl<'s, T: MirrorOps> MirrorRange<'s, T> {
 
     /// Locks the device's page table, if what was committed is still true.
     ///
-    /// For a range that is kept: as long as no update has hit it since it was faulted in, the
-    /// device may be given its pages without another fault.
+    /// For a range that is kept: as long as no update has hit it since it was faulted in, neither
+    /// has one hit the entries that were made of it. What the driver itself has taken out comes
+    /// back by [`recommit`](Self::recommit).
     ///
     /// # Errors
     ///
     /// [`Stale`]: nothing was committed yet, or an update came since.
+    ///
+    /// # Examples
+    ///
+    /// A page that the device looks at again and again, and that is faulted in when it has gone.
+    /// There is no `else`, as what was locked would still be there in it.
+    ///
+    /// ```
+    /// use kernel::{
+    ///     hmm::{MirrorOps, MirrorRange, Read},
+    ///     prelude::*,
+    /// };
+    ///
+    /// fn look<T: MirrorOps>(
+    ///     mut page: Pin<&mut MirrorRange<'_, T>>,
+    ///     ring: impl Fn(&T::PageTable) -> bool,
+    /// ) -> Result {
+    ///     loop {
+    ///         if let Ok(table) = page.as_mut().lock_committed() {
+    ///             if ring(&table) {
+    ///                 return Ok(());
+    ///             }
+    ///             continue;
+    ///         }
+    ///         // If an update came meanwhile, that is found by the next look.
+    ///         let _ = page.as_mut().fault(Read)?.commit(|_table, _pages| ());
+    ///     }
+    /// }
+    /// ```
     pub fn lock_committed(self: Pin<&mut Self>) -> core::result::Result<TableGuard<'_, T>, Stale> {
         let this = self.into_ref().get_ref();
         let guard = this.mirror.lock();
@@ -349,6 +415,57 @@ impl<'s, T: MirrorOps> MirrorRange<'s, T> {
         } else {
             Err(Stale)
         }
+    }
+
+    /// Gives what was committed to the device once more, if it is still true, without a fault.
+    ///
+    /// See [`Faulted::commit`].
+    ///
+    /// # Errors
+    ///
+    /// [`Stale`]: nothing was committed yet, or an update came since.
+    pub fn recommit<R>(
+        self: Pin<&mut Self>,
+        f: impl FnOnce(&mut T::PageTable, Pages<'_, T, Read>) -> R,
+    ) -> core::result::Result<R, Stale> {
+        if self.committed {
+            self.commit(f)
+        } else {
+            Err(Stale)
+        }
+    }
+
+    /// See [`Faulted::commit`]. The range was read, and the pages that permit `P` are shown.
+    fn commit<P: Permission, R>(
+        self: Pin<&mut Self>,
+        f: impl FnOnce(&mut T::PageTable, Pages<'_, T, P>) -> R,
+    ) -> core::result::Result<R, Stale> {
+        let this = self.project();
+        let mut guard = this.mirror.locked.lock();
+        let locked = &mut *guard;
+        let raw = this.raw.get();
+
+        // SAFETY: `raw` is valid by the type invariants, was faulted, and we hold the lock that
+        // the callback takes.
+        if !unsafe { bindings::hmm_mirror_range_valid(raw) } {
+            return Err(Stale);
+        }
+        *this.committed = true;
+        // SAFETY: `raw` is valid by the type invariants, and nobody changes what is read here
+        // while we hold `self`.
+        let range = unsafe { &(*raw).range };
+        let pages = Pages {
+            // SAFETY: By the type invariants, the array has room for all pages of the range, and
+            // it is not written to while we hold `self`.
+            pfns: unsafe {
+                core::slice::from_raw_parts(range.hmm_pfns, (range.end - range.start) >> PAGE_SHIFT)
+            },
+            addr: range.start,
+            order: 0,
+            stamps: &locked.stamps,
+            _device: PhantomData,
+        };
+        Ok(f(&mut locked.table, pages))
     }
 }
 
@@ -370,6 +487,8 @@ pub struct Faulted<'r, 's, T: MirrorOps, P: Permission> {
 }
 
 /// The CPU page table was updated after it was read: [fault](MirrorRange::fault) again.
+///
+/// That is no failure, and so it does not turn into an [`Error`] by itself.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Stale;
 
@@ -386,7 +505,9 @@ impl<'r, 's, T: MirrorOps, P: Permission> Faulted<'r, 's, T, P> {
     /// Locks the device's page table, and calls `f` with it and the pages. The pages stay what
     /// they are, and where they are, until `f` returns; after that for as long as `f`'s entries
     /// are in the page table and the device was not told to [invalidate](MirrorOps::invalidate)
-    /// them.
+    /// them. That holds for the entries that `f` has made, also where it then fails.
+    ///
+    /// Under that lock `f` must not do what [`Session::lock`] says.
     ///
     /// # Errors
     ///
@@ -395,32 +516,7 @@ impl<'r, 's, T: MirrorOps, P: Permission> Faulted<'r, 's, T, P> {
         self,
         f: impl FnOnce(&mut T::PageTable, Pages<'_, T, P>) -> R,
     ) -> core::result::Result<R, Stale> {
-        let this = self.range.project();
-        let mut guard = this.mirror.locked.lock();
-        let locked = &mut *guard;
-        let raw = this.raw.get();
-
-        // SAFETY: `raw` is valid by the type invariants of `MirrorRange`, was faulted, and we hold
-        // the lock that the callback takes.
-        if !unsafe { bindings::hmm_mirror_range_valid(raw) } {
-            return Err(Stale);
-        }
-        *this.committed = true;
-        // SAFETY: `raw` is valid by the type invariants of `MirrorRange`, and nobody changes what
-        // is read here while we hold `self`.
-        let range = unsafe { &(*raw).range };
-        let pages = Pages {
-            // SAFETY: By the type invariants of `MirrorRange`, the array has room for all pages of
-            // the range, and it is not written to while we hold `self`.
-            pfns: unsafe {
-                core::slice::from_raw_parts(range.hmm_pfns, (range.end - range.start) >> PAGE_SHIFT)
-            },
-            addr: range.start,
-            order: 0,
-            stamps: &locked.stamps,
-            _device: PhantomData,
-        };
-        Ok(f(&mut locked.table, pages))
+        self.range.commit(f)
     }
 }
 
@@ -502,7 +598,15 @@ impl<'p, T: MirrorOps, P: Permission> Page<'p, T, P> {
         VirtAddr::new(self.addr)
     }
 
+    /// The addresses that it is mapped at.
+    #[inline]
+    pub fn range(&self) -> PageRange {
+        PageRange::mapped(self.addr, self.order)
+    }
+
     /// Its page frame number: what a device's entry is made of.
+    ///
+    /// Of a [joined](Pages::joined) page, that of the first.
     #[inline]
     pub fn pfn(&self) -> Pfn {
         self.pfn.pfn()
@@ -565,7 +669,7 @@ impl<'p, T: MirrorOps, P: Permission> Page<'p, T, P> {
     /// Only for devices with [`MirrorOps::CPU_ACCESS`].
     #[inline]
     pub fn frame(&self) -> Frame {
-        build_assert!(T::CPU_ACCESS);
+        const { assert!(T::CPU_ACCESS, "frames are for devices with CPU_ACCESS") };
         // SAFETY: A commit is going on, so the page is what the CPU page table says about `addr`,
         // and the lock of `stamps` is held. It has an order only where the CPU's mapping has that,
         // too.

@@ -841,13 +841,16 @@ mod suite {
             pin_init::stack_try_pin_init!(
                 let range: MirrorRange<'_, Device> =? session.range(pages(addr, 0, 1)?, &mut pfns)
             );
-            let never = range.as_mut().lock_committed().is_ok();
+            let never = range.as_mut().lock_committed().is_ok()
+                || range.as_mut().recommit(|_, _| ()).is_ok();
             let faulted = range.as_mut().fault(Write)?;
             let committed = faulted.commit(|_, _| ()).is_ok();
             munmap(pages(addr, 1, 1)?)?;
-            let kept = range.as_mut().lock_committed().is_ok();
+            let kept = range.as_mut().lock_committed().is_ok()
+                && range.as_mut().recommit(|_, pages| pages.count()) == Ok(1);
             munmap(pages(addr, 0, 1)?)?;
-            let stale = range.as_mut().lock_committed().is_ok();
+            let stale = range.as_mut().lock_committed().is_ok()
+                || range.as_mut().recommit(|_, _| ()).is_ok();
             let gone = range.as_mut().fault(Read).map(|_| ());
             let failed = range.as_mut().lock_committed().is_ok();
 
@@ -883,6 +886,33 @@ mod suite {
 
         assert_eq!(ended, Err(EBUSY));
         assert!((20..900).contains(&took));
+        Ok(())
+    }
+
+    #[test]
+    fn pages_are_lent_as_such() -> Result {
+        attach_mm()?;
+        let addr = mmap(2, true)?;
+        let mirror = mirror::<Device>()?;
+        let mut pfns = Pfns::new(PageCount::new(2), GFP_KERNEL)?;
+
+        put_user(addr, b"first")?;
+        put_user(addr + PAGE_SIZE, b"second")?;
+        let seen = mirror
+            .session()
+            .map(pages(addr, 0, 2)?, &mut pfns, Write, |_, pages| {
+                let mut seen = [([0; 6], true); 2];
+
+                for (page, (bytes, private)) in pages.zip(&mut seen) {
+                    // SAFETY: There is room for 6 bytes, and nobody writes to the page.
+                    let read = unsafe { page.as_page().read_raw(bytes.as_mut_ptr(), 0, 6) };
+
+                    *private = read.is_err() || page.is_device_private();
+                }
+                seen
+            })?;
+
+        assert_eq!(seen, [(*b"first\0", false), (*b"second", false)]);
         Ok(())
     }
 

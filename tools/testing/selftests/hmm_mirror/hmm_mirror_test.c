@@ -1159,6 +1159,34 @@ TEST_F(invalidation, collapse_into_a_huge_page_replaces_the_pages)
 	EXPECT_EQ(0, stale(self->fd, getpid()));
 }
 
+TEST_F(invalidation, huge_page_is_read_and_written_all_over)
+{
+	char *huge = huge_memory();
+	struct hmm_mirror_stats stats;
+	size_t at;
+
+	if (!huge)
+		SKIP(return, "no huge page to be had");
+	for (at = 0; at < HUGE_SIZE; at += self->page)
+		*(size_t *)(huge + at) = at;
+	ASSERT_EQ(0, map_write(self->fd, huge, HUGE_SIZE));
+	EXPECT_EQ(HUGE_SIZE / self->page,
+		  entries_with(self->fd, huge, HUGE_SIZE,
+			       HMM_MIRROR_ENTRY_WRITE, 9));
+	/* The device in Rust has huge entries, and no table of pages for this. */
+	ASSERT_EQ(0, device_stats(self->fd, &stats));
+	EXPECT_EQ(strcmp(variant->device, DEVICE_RUST) ? 4 : 3, stats.tables);
+	for (at = 0; at < HUGE_SIZE; at += self->page) {
+		size_t value = 0;
+
+		ASSERT_EQ(0, read_at(self->fd, huge + at, &value, sizeof(value)));
+		ASSERT_EQ(at, value);
+		value = ~at;
+		ASSERT_EQ(0, write_at(self->fd, huge + at, &value, sizeof(value)));
+		ASSERT_EQ(~at, *(size_t *)(huge + at));
+	}
+}
+
 TEST_F(invalidation, munmap_of_a_part_splits_a_huge_page)
 {
 	char *huge = huge_memory();
