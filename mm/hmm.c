@@ -48,6 +48,16 @@
 /* Flushes of one invalidation that run side by side, see hmm_invalidate_two_pass() */
 #define HMM_NR_FLUSHES	16
 
+#ifdef CONFIG_LOCKDEP
+/*
+ * Held around callbacks, and by what waits for them.  The map of the notifier core
+ * does not tell lockdep of locks that a callback takes: what is acquired under its
+ * SRCU read side, as callbacks are, only depends on that.
+ */
+static struct lockdep_map hmm_callback_map =
+	STATIC_LOCKDEP_MAP_INIT("hmm_callback", &hmm_callback_map);
+#endif
+
 struct hmm_span {
 	unsigned long start;	/* inclusive */
 	unsigned long end;	/* exclusive */
@@ -291,6 +301,7 @@ static void hmm_invalidate(struct hmm *hmm, const struct hmm_update *update)
 {
 	struct hmm_mirror *mirror;
 
+	lock_map_acquire(&hmm_callback_map);
 	hmm_for_each_mirror(mirror, hmm) {
 		u64 fence = hmm_mirror_invalidate(mirror, update);
 
@@ -299,6 +310,7 @@ static void hmm_invalidate(struct hmm *hmm, const struct hmm_update *update)
 			break;
 		}
 	}
+	lock_map_release(&hmm_callback_map);
 }
 
 /*
@@ -650,8 +662,8 @@ void hmm_mirror_unregister(struct hmm_mirror *mirror)
 		return;
 
 	/* Let lockdep know that this waits for invalidations */
-	lock_map_acquire(&__mmu_notifier_invalidate_range_start_map);
-	lock_map_release(&__mmu_notifier_invalidate_range_start_map);
+	lock_map_acquire(&hmm_callback_map);
+	lock_map_release(&hmm_callback_map);
 
 	spin_lock(&hmm->lock);
 	hlist_del_rcu(&mirror->list);
@@ -845,8 +857,8 @@ int hmm_mirror_range_fault(struct hmm_mirror_range *range, unsigned long timeout
 	deadline = jiffies + timeout;
 
 	/* Let lockdep know, in each call, that this may wait for invalidations */
-	lock_map_acquire(&__mmu_notifier_invalidate_range_start_map);
-	lock_map_release(&__mmu_notifier_invalidate_range_start_map);
+	lock_map_acquire(&hmm_callback_map);
+	lock_map_release(&hmm_callback_map);
 
 	hmm_count(&range->mirror->faults);
 	trace_hmm_fault_begin(range);
