@@ -25,6 +25,7 @@ help:
 	@echo '  make selftests           run the kselftests in the guest'
 	@echo '  make intree              compile all drivers of the kernel that use HMM'
 	@echo '  make lint                check the sources'
+	@echo '  make llvm                compile all that is ours with clang'
 	@echo '  make coverage            see what of mm/hmm.c the tests execute'
 	@echo
 	@echo '  make integrate LINUX=DIR put HMM mirroring into a kernel tree'
@@ -42,7 +43,7 @@ help:
 	@echo 'TIMEOUT=SECONDS. make turns every failure into its own status 2;'
 	@echo 'harness/run COMMAND has that of the command.'
 
-coverage demo intree kernel lint selftests source test:
+coverage demo intree kernel lint llvm selftests source test:
 	@harness/$@
 test-c:
 	@harness/test --c

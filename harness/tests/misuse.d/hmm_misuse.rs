@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A driver that does what the types of the binding cannot forbid.
+//!
+//! The number of the ioctl says what. See ../misuse, which also says what must come of it.
+
+#![forbid(unsafe_code)]
+
+use kernel::{
+    fs::File,
+    hmm::{new_mirror, Mirror, MirrorOps, MirrorRange, PageRange, Pfns, Read, Update, VirtAddr},
+    ioctl::_IO,
+    miscdevice::{MiscDevice, MiscDeviceOptions, MiscDeviceRegistration},
+    new_mutex,
+    prelude::*,
+    sync::{lock::mutex::MutexBackend, Arc, Mutex},
+};
+
+module! {
+    type: Driver,
+    name: "hmm_misuse",
+    authors: ["The HMM mirroring project"],
+    description: "Misuse of the Rust binding of HMM mirroring",
+    license: "GPL",
+}
+
+const MIRROR: u32 = _IO(0xbe, 0);
+const LEAK: u32 = _IO(0xbe, 1);
+const DROP_IN_CALLBACK: u32 = _IO(0xbe, 2);
+const ALLOCATE_IN_CALLBACK: u32 = _IO(0xbe, 3);
+const LOCK_IN_CALLBACK: u32 = _IO(0xbe, 4);
+const DROP_UNDER_LOCK: u32 = _IO(0xbe, 5);
+const FAULT_UNDER_LOCK: u32 = _IO(0xbe, 6);
+
+#[pin_data]
+struct Shared {
+    /// A lock of the driver's own.
+    #[pin]
+    lock: Mutex<()>,
+    #[pin]
+    mirror: Mutex<Option<Pin<KBox<Mirror<Device>>>>>,
+}
+
+struct Device {
+    callback_does: u32,
+    shared: Arc<Shared>,
+}
+
+#[vtable]
+impl MirrorOps for Device {
+    type PageTable = ();
+    type Lock = MutexBackend;
+
+    fn invalidate(&self, _table: &mut (), _update: &Update<'_>) {
+        match self.callback_does {
+            DROP_IN_CALLBACK => drop(self.shared.mirror.lock().take()),
+            ALLOCATE_IN_CALLBACK => drop(KBox::new(0, GFP_KERNEL)),
+            LOCK_IN_CALLBACK => drop(self.shared.lock.lock()),
+            _ => (),
+        }
+    }
+}
+
+fn mirror(callback_does: u32, shared: &Arc<Shared>) -> Result<Pin<KBox<Mirror<Device>>>> {
+    let task = current!();
+    let mm = task.mm().ok_or(ESRCH)?;
+    let device = Device {
+        callback_does,
+        shared: shared.clone(),
+    };
+
+    KBox::pin_init(new_mirror!(mm, device, (), "misused"), GFP_KERNEL)
+}
+
+struct Context(Arc<Shared>);
+
+#[vtable]
+impl MiscDevice for Context {
+    type Ptr = KBox<Self>;
+
+    fn open(_file: &File, _misc: &MiscDeviceRegistration<Self>) -> Result<Self::Ptr> {
+        let shared = Arc::pin_init(
+            pin_init!(Shared {
+                lock <- new_mutex!(()),
+                mirror <- new_mutex!(None),
+            }),
+            GFP_KERNEL,
+        )?;
+
+        Ok(KBox::new(Context(shared), GFP_KERNEL)?)
+    }
+
+    fn ioctl(me: &Self, _file: &File, cmd: u32, addr: usize) -> Result<isize> {
+        let shared = &me.0;
+
+        match cmd {
+            LEAK => core::mem::forget(mirror(cmd, shared)?),
+            DROP_UNDER_LOCK => {
+                let mirror = shared.mirror.lock().take();
+                let _lock = shared.lock.lock();
+
+                drop(mirror);
+            }
+            FAULT_UNDER_LOCK => {
+                let mirror = mirror(cmd, shared)?;
+                let page = PageRange::page_of(VirtAddr::new(addr))?;
+                let mut pfns = Pfns::new(page.pages(), GFP_KERNEL)?;
+                let (mut one, mut other) = (mirror.session(), mirror.session());
+                let _table = one.lock();
+
+                pin_init::stack_try_pin_init!(
+                    let range: MirrorRange<'_, Device> =? other.range(page, &mut pfns)
+                );
+                let _ = range.as_mut().fault(Read)?;
+            }
+            MIRROR | DROP_IN_CALLBACK | ALLOCATE_IN_CALLBACK | LOCK_IN_CALLBACK => {
+                let mirror = mirror(cmd, shared)?;
+
+                *shared.mirror.lock() = Some(mirror);
+            }
+            _ => return Err(ENOTTY),
+        }
+        Ok(0)
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        // The mirror has a reference to where it is.
+        drop(self.0.mirror.lock().take());
+    }
+}
+
+#[pin_data]
+struct Driver {
+    #[pin]
+    _device: MiscDeviceRegistration<Context>,
+}
+
+impl kernel::InPlaceModule for Driver {
+    fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            _device <- MiscDeviceRegistration::register(MiscDeviceOptions {
+                name: c"hmm_misuse",
+            }),
+        })
+    }
+}
