@@ -265,6 +265,8 @@ static void device_2017_sees_exit(struct kunit *test)
 	kthread_unuse_mm(mm);
 	mmput(mm);
 	KUNIT_EXPECT_EQ(test, das->log->updates, 1);
+	KUNIT_EXPECT_EQ(test, das->log->start, 0);
+	KUNIT_EXPECT_EQ(test, das->log->end, ULONG_MAX);
 	KUNIT_EXPECT_EQ(test, das->log->too_late, 0);
 	for (i = 0; i < DEVICE_PAGES; i++)
 		KUNIT_EXPECT_EQ(test, device_add(das, i, 1), -EFAULT);

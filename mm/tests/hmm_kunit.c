@@ -894,29 +894,6 @@ static void hmm_unregister_with_range(struct kunit *test)
  * What callbacks are told, and when
  */
 
-/* Nothing but the 2017 interface, and nothing set but ops */
-static void hmm_driver_of_2017(struct kunit *test)
-{
-	struct mm_struct *mm = hmm_test_mm(test);
-	struct hmm_test_dev *dev = hmm_test_mirror(test, mm, &hmm_test_2017_ops);
-	unsigned long addr = hmm_test_map_rw(test, mm);
-
-	KUNIT_ASSERT_EQ(test, 0, hmm_test_write(mm, addr + PAGE_SIZE, 1));
-	KUNIT_EXPECT_EQ(test, dev->calls, 0);
-	KUNIT_ASSERT_EQ(test, 0, hmm_test_unmap(mm, addr + PAGE_SIZE, 2));
-	KUNIT_EXPECT_EQ(test, dev->syncs, 1);
-	KUNIT_EXPECT_LE(test, dev->last.start, addr + PAGE_SIZE);
-	KUNIT_EXPECT_GE(test, dev->last.end, addr + 3 * PAGE_SIZE);
-
-	/* Exit is the whole address space, by the same callback */
-	hmm_test_kill(test, mm);
-	KUNIT_EXPECT_EQ(test, dev->syncs, 2);
-	KUNIT_EXPECT_EQ(test, dev->last.start, 0);
-	KUNIT_EXPECT_EQ(test, dev->last.end, ULONG_MAX);
-	hmm_test_unregister(test, dev);
-	KUNIT_EXPECT_EQ(test, dev->calls, 2);
-}
-
 static void hmm_invalidate_preferred(struct kunit *test)
 {
 	struct mm_struct *mm = hmm_test_mm(test);
@@ -2839,7 +2816,6 @@ static struct kunit_case hmm_test_cases[] = {
 	KUNIT_CASE(hmm_unregister_waits_for_callback),
 	KUNIT_CASE(hmm_invalidate_while_unregistering),
 	KUNIT_CASE(hmm_unregister_with_range),
-	KUNIT_CASE(hmm_driver_of_2017),
 	KUNIT_CASE(hmm_invalidate_preferred),
 	KUNIT_CASE(hmm_update_contents),
 	KUNIT_CASE(hmm_called_before_page_goes),
