@@ -178,6 +178,7 @@ static void hmm_range_collide(struct hmm_mirror_range *range)
 	/*
 	 * Pairs with the READ_ONCE() in hmm_mirror_range_valid() and in
 	 * hmm_range_fault(), neither of which takes the registry's lock.
+	 * Model: mark.
 	 */
 	WRITE_ONCE(range->notifier.invalidate_seq,
 		   range->notifier.invalidate_seq + 1);
@@ -250,7 +251,10 @@ static void *hmm_update_owner(const struct mmu_notifier_range *range)
 	}
 }
 
-/* The notifier core is in the SRCU read side; it does not let us assert that */
+/*
+ * The notifier core is in the SRCU read side; it does not let us assert that.
+ * Model: walk.
+ */
 #define hmm_for_each_mirror(mirror, hmm) \
 	hlist_for_each_entry_srcu(mirror, &(hmm)->mirrors, list, true)
 
@@ -274,6 +278,7 @@ static void hmm_finish(const struct hmm_flush *flush, unsigned int nr,
  * Who has started is remembered here, as the list may change meanwhile; the mirrors
  * stay, since hmm_mirror_unregister() waits for the SRCU read side.  Nothing can be
  * allocated in an invalidation, so there is room for only so many at a time.
+ * Model: walk.
  *
  * A function of its own, so that who has one pass does not pay for the array.
  */
@@ -346,6 +351,10 @@ static void hmm_invalidate(struct hmm *hmm, const struct hmm_update *update)
  *
  * So nothing that was read before the CPU page table changed is in the device
  * after it has.  Marking before calling is what this hangs on.
+ *
+ * tools/testing/hmm_model checks that, and that it fails without any one of these
+ * steps.  "Model:" in this file says what a lock, or another means of order, is
+ * called there.
  */
 static int hmm_invalidate_range_start(struct mmu_notifier *notifier,
 				      const struct mmu_notifier_range *range)
@@ -362,6 +371,7 @@ static int hmm_invalidate_range_start(struct mmu_notifier *notifier,
 	hmm_count(&hmm->updates);
 	trace_hmm_invalidate_start(range->mm, &update);
 
+	/* One critical section, or a range joins in between.  Model: start-lock */
 	spin_lock(&hmm->lock);
 	hmm_active_add(hmm, range->start, range->end);
 	hmm_mark_collided(hmm, range->start, range->end);
@@ -384,6 +394,7 @@ static void hmm_invalidate_range_end(struct mmu_notifier *notifier,
 	/*
 	 * Who waits is on the queue before it looks at the active set under
 	 * @lock.  So whoever has seen this invalidation there is seen here.
+	 * Model: end-lock, end-look, wake.
 	 */
 	wake = waitqueue_active(&hmm->wq);
 	spin_unlock(&hmm->lock);
@@ -413,6 +424,7 @@ static void hmm_release(struct mmu_notifier *notifier, struct mm_struct *mm)
 	hmm_count(&hmm->updates);
 	trace_hmm_invalidate_start(mm, &update);
 
+	/* Model: release-lock */
 	spin_lock(&hmm->lock);
 	hmm->dead = true;
 	hmm_mark_collided(hmm, update.start, update.end);
@@ -578,10 +590,12 @@ int hmm_mirror_register(struct hmm_mirror *mirror, struct mm_struct *mm)
 	if (!mm || !mirror || !mirror->ops || !hmm_ops_are_whole(mirror->ops))
 		return -EINVAL;
 
+	/* For the veto, see there, and for the core.  Model: mmap-locked */
 	mmap_assert_write_locked(mm);
 	if (!atomic_read(&mm->mm_users))
 		return -ESRCH;
 
+	/* Model: get-hmm, get-veto */
 	notifier = mmu_notifier_get_locked(&hmm_notifier_ops, mm);
 	if (IS_ERR(notifier))
 		return PTR_ERR(notifier);
@@ -608,6 +622,7 @@ int hmm_mirror_register(struct hmm_mirror *mirror, struct mm_struct *mm)
 	atomic_long_set(&mirror->collisions, 0);
 	atomic_long_set(&mirror->waits, 0);
 
+	/* From here on an invalidation finds the mirror.  Model: list-lock, list-add */
 	spin_lock(&hmm->lock);
 	hlist_add_head_rcu(&mirror->list, &hmm->mirrors);
 	spin_unlock(&hmm->lock);
@@ -665,16 +680,18 @@ void hmm_mirror_unregister(struct hmm_mirror *mirror)
 	lock_map_acquire(&hmm_callback_map);
 	lock_map_release(&hmm_callback_map);
 
+	/* Model: unlist-lock, unlist */
 	spin_lock(&hmm->lock);
 	hlist_del_rcu(&mirror->list);
 	hmm_drop_ranges(hmm, mirror);
 	spin_unlock(&hmm->lock);
 
-	/* Callbacks run in the notifier core's SRCU read side */
+	/* Callbacks run in the notifier core's SRCU read side.  Model: grace */
 	mmu_notifier_synchronize();
 
 	trace_hmm_unregister(mirror, hmm->notifier.mm);
 	mirror->hmm = NULL;
+	/* Last, as the references keep what is used above.  Model: put-veto, put-hmm */
 	if (mirror->veto)
 		mmu_notifier_put(mirror->veto);
 	mmu_notifier_put(&hmm->notifier);
@@ -686,6 +703,7 @@ static bool hmm_range_try_arm(struct hmm_mirror_range *range)
 	struct hmm *hmm = range->hmm;
 	bool idle;
 
+	/* Nothing can start between the look and the note.  Model: arm-lock */
 	spin_lock(&hmm->lock);
 	idle = !hmm_active_overlaps(hmm, range->range.start, range->range.end);
 	if (idle)
@@ -705,6 +723,7 @@ static int hmm_range_arm(struct hmm_mirror_range *range, unsigned long deadline)
 
 	hmm_count(&range->mirror->waits);
 	trace_hmm_wait(range);
+	/* Looks again once it is on the queue.  Model: queue, wait */
 	left = wait_event_killable_timeout(range->hmm->wq,
 					   hmm_range_try_arm(range),
 					   max_t(long, deadline - jiffies, 0));
@@ -785,6 +804,7 @@ int hmm_mirror_range_begin(struct hmm_mirror_range *range,
 	range->notifier.mm = hmm->notifier.mm;
 	range->range.notifier = &range->notifier;
 
+	/* Nothing can start between the join and the look.  Model: begin-lock */
 	spin_lock(&hmm->lock);
 	if (hmm->dead) {
 		ret = -ESRCH;
@@ -863,6 +883,7 @@ int hmm_mirror_range_fault(struct hmm_mirror_range *range, unsigned long timeout
 	hmm_count(&range->mirror->faults);
 	trace_hmm_fault_begin(range);
 
+	/* Keeps exit_mmap() away, after which no end comes.  Model: mmget, mmput */
 	mm = range->notifier.mm;
 	if (!mmget_not_zero(mm)) {
 		ret = -ESRCH;
@@ -915,6 +936,7 @@ void hmm_mirror_range_end(struct hmm_mirror_range *range)
 	if (WARN_ON_ONCE(!hmm))
 		return;
 
+	/* Model: leave-lock */
 	spin_lock(&hmm->lock);
 	list_del(&range->list);
 	spin_unlock(&hmm->lock);

@@ -276,7 +276,7 @@ void hmm_mirror_range_end(struct hmm_mirror_range *range);
  */
 static inline bool hmm_mirror_range_valid(const struct hmm_mirror_range *range)
 {
-	/* Pairs with the WRITE_ONCE() in hmm_range_collide() */
+	/* Pairs with the WRITE_ONCE() in hmm_range_collide().  Model: valid */
 	return READ_ONCE(range->notifier.invalidate_seq) ==
 	       range->range.notifier_seq;
 }
