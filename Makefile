@@ -27,6 +27,7 @@ help:
 	@echo '  make lint                check the sources'
 	@echo '  make llvm                compile all that is ours with clang'
 	@echo '  make coverage            see what of mm/hmm.c the tests execute'
+	@echo '  make model               check a model of mm/hmm.c, and that it would notice'
 	@echo
 	@echo '  make integrate LINUX=DIR put HMM mirroring into a kernel tree'
 	@echo '  make remove LINUX=DIR    take it out again, byte for byte'
@@ -43,7 +44,7 @@ help:
 	@echo 'TIMEOUT=SECONDS. make turns every failure into its own status 2;'
 	@echo 'harness/run COMMAND has that of the command.'
 
-coverage demo intree kernel lint llvm selftests source test:
+coverage demo intree kernel lint llvm model selftests source test:
 	@harness/$@
 test-c:
 	@harness/test --c
@@ -64,5 +65,5 @@ clean:
 distclean:
 	@harness/clean --all
 
-.PHONY: help clean coverage demo distclean integrate intree kernel kunit lint remove \
-	root run selftests shell source test test-c
+.PHONY: help clean coverage demo distclean integrate intree kernel kunit lint model \
+	remove root run selftests shell source test test-c
