@@ -25,6 +25,7 @@ help:
 	@echo '  make selftests           run the kselftests in the guest'
 	@echo '  make intree              compile all drivers of the kernel that use HMM'
 	@echo '  make lint                check the sources'
+	@echo '  make compile-fail        see that misuse of the Rust binding does not compile'
 	@echo '  make llvm                compile all that is ours with clang'
 	@echo '  make coverage            see what of mm/hmm.c the tests execute'
 	@echo '  make model               check a model of mm/hmm.c, and that it would notice'
@@ -44,7 +45,7 @@ help:
 	@echo 'TIMEOUT=SECONDS. make turns every failure into its own status 2;'
 	@echo 'harness/run COMMAND has that of the command.'
 
-coverage demo intree kernel lint llvm model selftests source test:
+compile-fail coverage demo intree kernel lint llvm model selftests source test:
 	@harness/$@
 test-c:
 	@harness/test --c
@@ -65,5 +66,5 @@ clean:
 distclean:
 	@harness/clean --all
 
-.PHONY: help clean coverage demo distclean integrate intree kernel kunit lint model \
-	remove root run selftests shell source test test-c
+.PHONY: help clean compile-fail coverage demo distclean integrate intree kernel kunit lint \
+	model remove root run selftests shell source test test-c

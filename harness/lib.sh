@@ -43,6 +43,17 @@ build_dir() {
 	echo "$work/$1-$(printf %s "$2${configs#x86_64 debug rust}" | sha256sum | cut -c1-8)"
 }
 
+# lint_make TREE ARG...: run make in the build directory that all checks of compiled
+# code share.  CLIPPY=1 for all of them, lest the crates be compiled anew by each.
+lint_make() {
+	local tree=$1 build
+	shift
+	build=$(build_dir lint "$tree")
+	"$repo/harness/configure" "$tree" "$build" x86_64 lint &&
+		"$repo/harness/root/enter" --bind "$tree" \
+			make -s -C "$tree" O="$build" ARCH=x86_64 -j"$(nproc)" CLIPPY=1 "$@"
+}
+
 say() { printf '==> %s\n' "$*" >&2; }
 die() { printf '%s: %s\n' "${0##*/}" "$*" >&2; exit 1; }
 

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Reach the mirror, a fault or the mm by what a callback is given.
+
+include!("driver.rs");
+
+pub struct Gpu;
+
+#[vtable]
+impl MirrorOps for Gpu {
+    type PageTable = Option<Entry>;
+    type Lock = SpinLockBackend;
+
+    fn invalidate(&self, table: &mut Option<Entry>, _update: &Update<'_>) {
+        #[cfg(misuse)]
+        {
+            let session = self.session(); //~ ERROR E0599
+            let mm = _update.mm(); //~ ERROR E0599
+            drop(_update.mirror()); //~ ERROR E0599
+            let raw = _update.raw; //~ ERROR E0616
+        }
+        *table = None;
+    }
+}

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Start to flush, and not finish.
+
+include!("driver.rs");
+
+//~? ERROR E0080: a mirror has `invalidate`, or `invalidate_start` and `invalidate_finish`
+
+use core::num::NonZeroU64;
+
+pub struct Gpu;
+
+#[vtable]
+impl MirrorOps for Gpu {
+    type PageTable = ();
+    type Lock = SpinLockBackend;
+
+    fn invalidate_start(&self, _table: &mut (), _update: &Update<'_>) -> Option<NonZeroU64> {
+        NonZeroU64::new(1)
+    }
+
+    #[cfg(not(misuse))]
+    fn invalidate_finish(&self, _update: &Update<'_>, _flush: NonZeroU64) {}
+}
+
+pub fn open(mm: &kernel::mm::MmWithUser) -> Result<Pin<KBox<Mirror<Gpu>>>> {
+    KBox::pin_init(new_mirror!(mm, Gpu, ()), GFP_KERNEL)
+}

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Have no invalidate().
+
+include!("driver.rs");
+
+//~? ERROR E0080: a mirror has `invalidate`, or `invalidate_start` and `invalidate_finish`
+
+pub struct Gpu;
+
+#[vtable]
+impl MirrorOps for Gpu {
+    type PageTable = ();
+    type Lock = SpinLockBackend;
+
+    #[cfg(not(misuse))]
+    fn invalidate(&self, _table: &mut (), _update: &Update<'_>) {}
+}
+
+pub fn open(mm: &kernel::mm::MmWithUser) -> Result<Pin<KBox<Mirror<Gpu>>>> {
+    KBox::pin_init(new_mirror!(mm, Gpu, ()), GFP_KERNEL)
+}

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Drop a mirror with a range of it in flight.
+
+include!("driver.rs");
+
+pub fn fault(mirror: Pin<KBox<Mirror<OnePage>>>, range: PageRange, pfns: &mut Pfns) -> Result {
+    let mut session = mirror.session();
+
+    pin_init::stack_try_pin_init!(
+        let in_flight: MirrorRange<'_, OnePage> =? session.range(range, pfns)
+    );
+    #[cfg(misuse)]
+    drop(mirror); //~ ERROR E0505
+
+    let _ = in_flight.fault(Read)?.commit(|_, pages| pages.count());
+    Ok(())
+}

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Be known by the address of what has no size.
+
+include!("driver.rs");
+
+pub struct Gpu {
+    #[cfg(not(misuse))]
+    pub id: u32,
+}
+
+#[vtable]
+impl MirrorOps for Gpu {
+    type PageTable = ();
+    type Lock = SpinLockBackend;
+
+    fn invalidate(&self, _table: &mut (), _update: &Update<'_>) {}
+
+    fn owner(&self) -> Owner<'_> {
+        Owner::of(self) //~ ERROR rust_build_error
+    }
+}
+
+pub fn fault(in_flight: Pin<&mut MirrorRange<'_, Gpu>>) -> Result {
+    let _ = in_flight.fault(Read)?.commit(|(), pages| pages.count());
+    Ok(())
+}

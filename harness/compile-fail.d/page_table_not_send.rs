@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Have a page table that cannot change threads.
+
+include!("driver.rs");
+
+pub struct Gpu;
+
+#[cfg(misuse)]
+pub type Root = *mut u64;
+#[cfg(not(misuse))]
+pub type Root = KBox<[u64; 512]>;
+
+#[vtable]
+impl MirrorOps for Gpu {
+    type PageTable = Root; //~ ERROR E0277
+    type Lock = SpinLockBackend;
+
+    fn invalidate(&self, _root: &mut Root, _update: &Update<'_>) {}
+}

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Reach the page table without its lock.
+
+include!("driver.rs");
+
+pub fn look(mirror: &Mirror<OnePage>) -> Option<Pfn> {
+    #[cfg(misuse)]
+    let entry = mirror.locked.table.as_ref(); //~ ERROR E0616
+
+    #[cfg(not(misuse))]
+    let mut session = mirror.session();
+    #[cfg(not(misuse))]
+    let guard = session.lock();
+    #[cfg(not(misuse))]
+    let entry = guard.as_ref();
+
+    entry.map(|entry| entry.pfn)
+}
