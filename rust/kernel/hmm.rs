@@ -279,7 +279,11 @@ pub trait MirrorOps: Sized + Send + Sync + 'static {
     ///     type PageTable = Table;
     ///     type Lock = MutexBackend;
     ///
-    ///     fn invalidate_start(&self, table: &mut Table, update: &Update<'_>) -> Option<NonZeroU64> {
+    ///     fn invalidate_start(
+    ///         &self,
+    ///         table: &mut Table,
+    ///         update: &Update<'_>,
+    ///     ) -> Option<NonZeroU64> {
     ///         let had = table.entries.len();
     ///
     ///         table.entries.retain(|entry| !update.range().contains(entry.0));

@@ -198,8 +198,8 @@ impl<E> PageTable<E> {
         0
     }
 
-    /// Puts a page in, or a huge one, in place of what is there. `order` is 0 or [`HUGE_ORDER`], and
-    /// `addr` is aligned to that.
+    /// Puts a page in, or a huge one, in place of what is there. `order` is 0 or [`HUGE_ORDER`],
+    /// and `addr` is aligned to that.
     ///
     /// Fails with [`EINVAL`] if there is no room for `addr`, and with [`EAGAIN`] if `spare` has
     /// run out of tables.
