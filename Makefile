@@ -28,6 +28,7 @@ help:
 	@echo '  make compile-fail        see that misuse of the Rust binding does not compile'
 	@echo '  make llvm                compile all that is ours with clang'
 	@echo '  make coverage            see what of mm/hmm.c the tests execute'
+	@echo '  make bench               measure it beside mmu_interval_notifier'
 	@echo '  make model               check a model of mm/hmm.c, and that it would notice'
 	@echo
 	@echo '  make integrate LINUX=DIR put HMM mirroring into a kernel tree'
@@ -45,7 +46,7 @@ help:
 	@echo 'TIMEOUT=SECONDS. make turns every failure into its own status 2;'
 	@echo 'harness/run COMMAND has that of the command.'
 
-compile-fail coverage demo intree kernel lint llvm model selftests source test:
+bench compile-fail coverage demo intree kernel lint llvm model selftests source test:
 	@harness/$@
 test-c:
 	@harness/test --c
@@ -66,5 +67,5 @@ clean:
 distclean:
 	@harness/clean --all
 
-.PHONY: help clean compile-fail coverage demo distclean integrate intree kernel kunit lint \
+.PHONY: help bench clean compile-fail coverage demo distclean integrate intree kernel kunit lint \
 	model remove root run selftests shell source test test-c
