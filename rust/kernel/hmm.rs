@@ -344,8 +344,12 @@ impl<'a> Owner<'a> {
     /// The owner that `object` stands for, by its address.
     #[inline]
     pub fn of<T>(object: &'a T) -> Self {
-        // Else the address would be that of others, too.
-        build_assert!(size_of::<T>() > 0);
+        const {
+            assert!(
+                size_of::<T>() > 0,
+                "what has no size has no address of its own"
+            )
+        };
         Self(ptr::from_ref(object).cast_mut().cast(), PhantomData)
     }
 

@@ -86,6 +86,7 @@ impl VirtAddr {
 /// assert_eq!(PageCount::new(3).bytes(), Some(3 * PAGE_SIZE));
 /// assert_eq!(PageCount::new(usize::MAX).bytes(), None);
 /// assert_eq!(PageCount::of_order(9), PageCount::new(512));
+/// assert_eq!(PageCount::of_order(99).bytes(), None);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(transparent)]
@@ -101,10 +102,14 @@ impl PageCount {
         Self(pages)
     }
 
-    /// The pages of a block whose size is given by the logarithm to base 2.
+    /// The pages of a block whose size is given by the logarithm to base 2; all that there can be
+    /// if it has more.
     #[inline]
     pub const fn of_order(order: u32) -> Self {
-        Self(1 << order)
+        match 1usize.checked_shl(order) {
+            Some(pages) => Self(pages),
+            None => Self(usize::MAX),
+        }
     }
 
     /// The count as a number.
