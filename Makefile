@@ -23,6 +23,7 @@ help:
 	@echo '  make shell               boot, and give a shell'
 	@echo '  make kunit               run the KUnit suites (ARCH=um, or ARCH=x86_64)'
 	@echo '  make selftests           run the kselftests in the guest'
+	@echo '  make hmm-tests           run the selftest of the kernel for hmm_range_fault()'
 	@echo '  make intree              compile all drivers of the kernel that use HMM'
 	@echo '  make lint                check the sources'
 	@echo '  make compile-fail        see that misuse of the Rust binding does not compile'
@@ -46,7 +47,7 @@ help:
 	@echo 'TIMEOUT=SECONDS. make turns every failure into its own status 2;'
 	@echo 'harness/run COMMAND has that of the command.'
 
-bench compile-fail coverage demo intree kernel lint llvm model selftests source test:
+bench compile-fail coverage demo hmm-tests intree kernel lint llvm model selftests source test:
 	@harness/$@
 test-c:
 	@harness/test --c
@@ -67,5 +68,5 @@ clean:
 distclean:
 	@harness/clean --all
 
-.PHONY: help bench clean compile-fail coverage demo distclean integrate intree kernel kunit lint \
-	model remove root run selftests shell source test test-c
+.PHONY: help bench clean compile-fail coverage demo distclean hmm-tests integrate intree kernel \
+	kunit lint llvm model remove root run selftests shell source test test-c

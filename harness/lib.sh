@@ -16,9 +16,10 @@ out=$repo/build
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/hmm-mirror
 
 # What belongs to this checkout alone: its private kernel tree and build
-# directories.
+# directories.  With HMM_STOCK=1 these are of the kernel as it was fetched; they lie
+# to each other as the others do, so that ccache knows most of it.
 # shellcheck disable=SC2034
-work=$cache/work-$(printf %s "$repo" | sha256sum | cut -c1-12)
+work=$cache/work-$(printf %s "$repo" | sha256sum | cut -c1-12)${HMM_STOCK:+/stock}
 
 # The machine that guests run on, but for its devices, and what its kernel is
 # told: two nodes, to move pages between, and to leave the last 512 MiB alone,
