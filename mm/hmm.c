@@ -18,6 +18,7 @@
 #include <linux/export.h>
 #include <linux/hmm.h>
 #include <linux/init.h>
+#include <linux/interval_tree.h>
 #include <linux/jiffies.h>
 #include <linux/jump_label.h>
 #include <linux/list.h>
@@ -88,7 +89,7 @@ struct hmm {
 	bool			dead;		/* exit_mmap() has begun */
 	unsigned int		nr_active;
 	unsigned int		nr_covered;
-	struct list_head	ranges;
+	struct rb_root_cached	ranges;		/* interval tree */
 	wait_queue_head_t	wq;
 	struct hmm_span		covering;
 	struct hmm_span		active[HMM_NR_ACTIVE];
@@ -184,21 +185,27 @@ static void hmm_range_collide(struct hmm_mirror_range *range)
 		   range->notifier.invalidate_seq + 1);
 }
 
-/* Make each range in flight that overlaps [start, end) invalid */
+/*
+ * Make each range in flight that overlaps [start, end) invalid.  There may be many,
+ * as drivers may keep them, of which few are hit: so they are in an interval tree.
+ * Its ends are contained.
+ */
 static void hmm_mark_collided(struct hmm *hmm, unsigned long start,
 			      unsigned long end)
 {
-	struct hmm_mirror_range *range;
+	struct interval_tree_node *node;
 
 	lockdep_assert_held(&hmm->lock);
 
-	list_for_each_entry(range, &hmm->ranges, list) {
-		if (hmm_overlaps(start, end, range->range.start,
-				 range->range.end)) {
-			hmm_range_collide(range);
-			hmm_count(&range->mirror->collisions);
-			trace_hmm_collision(range, start, end);
-		}
+	for (node = interval_tree_iter_first(&hmm->ranges, start, end - 1); node;
+	     node = interval_tree_iter_next(node, start, end - 1)) {
+		struct hmm_mirror_range *range =
+			container_of(node, struct hmm_mirror_range,
+				     notifier.interval_tree);
+
+		hmm_range_collide(range);
+		hmm_count(&range->mirror->collisions);
+		trace_hmm_collision(range, start, end);
 	}
 }
 
@@ -210,9 +217,11 @@ static bool hmm_mirror_is_atomic(const struct hmm_mirror *mirror)
 /*
  * Tell one mirror.  What is returned is not 0 where the mirror's flush has only
  * been started, and is to be handed to its invalidate_finish().
+ *
+ * GCC finds it too big to be inlined, for the sake of counters that are off.
  */
-static u64 hmm_mirror_invalidate(struct hmm_mirror *mirror,
-				 const struct hmm_update *update)
+static __always_inline u64 hmm_mirror_invalidate(struct hmm_mirror *mirror,
+						 const struct hmm_update *update)
 {
 	const struct hmm_mirror_ops *ops = mirror->ops;
 
@@ -302,7 +311,8 @@ static noinline void hmm_invalidate_two_pass(struct hmm_mirror *mirror, u64 fenc
 	hmm_finish(flushes, nr, update);
 }
 
-static void hmm_invalidate(struct hmm *hmm, const struct hmm_update *update)
+static __always_inline void hmm_invalidate(struct hmm *hmm,
+					   const struct hmm_update *update)
 {
 	struct hmm_mirror *mirror;
 
@@ -374,7 +384,8 @@ static int hmm_invalidate_range_start(struct mmu_notifier *notifier,
 	/* One critical section, or a range joins in between.  Model: start-lock */
 	spin_lock(&hmm->lock);
 	hmm_active_add(hmm, range->start, range->end);
-	hmm_mark_collided(hmm, range->start, range->end);
+	if (unlikely(!RB_EMPTY_ROOT(&hmm->ranges.rb_root)))
+		hmm_mark_collided(hmm, range->start, range->end);
 	spin_unlock(&hmm->lock);
 
 	hmm_invalidate(hmm, &update);
@@ -455,7 +466,7 @@ static struct mmu_notifier *hmm_alloc_notifier(struct mm_struct *mm)
 
 	spin_lock_init(&hmm->lock);
 	INIT_HLIST_HEAD(&hmm->mirrors);
-	INIT_LIST_HEAD(&hmm->ranges);
+	hmm->ranges = RB_ROOT_CACHED;
 	init_waitqueue_head(&hmm->wq);
 
 	spin_lock_bh(&hmm_all_lock);
@@ -641,14 +652,20 @@ EXPORT_SYMBOL_GPL(hmm_mirror_register);
  */
 static void hmm_drop_ranges(struct hmm *hmm, const struct hmm_mirror *mirror)
 {
-	struct hmm_mirror_range *range, *next;
+	struct rb_node *rb, *next;
 
 	lockdep_assert_held(&hmm->lock);
 
-	list_for_each_entry_safe(range, next, &hmm->ranges, list) {
+	for (rb = rb_first_cached(&hmm->ranges); rb; rb = next) {
+		struct hmm_mirror_range *range =
+			rb_entry(rb, struct hmm_mirror_range,
+				 notifier.interval_tree.rb);
+
+		next = rb_next(rb);
 		if (WARN_ON_ONCE(range->mirror == mirror)) {
 			hmm_range_collide(range);
-			list_del(&range->list);
+			interval_tree_remove(&range->notifier.interval_tree,
+					     &hmm->ranges);
 			range->hmm = NULL;
 		}
 	}
@@ -809,7 +826,10 @@ int hmm_mirror_range_begin(struct hmm_mirror_range *range,
 	if (hmm->dead) {
 		ret = -ESRCH;
 	} else {
-		list_add(&range->list, &hmm->ranges);
+		range->notifier.interval_tree.start = range->range.start;
+		range->notifier.interval_tree.last = range->range.end - 1;
+		interval_tree_insert(&range->notifier.interval_tree,
+				     &hmm->ranges);
 		range->hmm = hmm;
 		/*
 		 * Not valid before it is armed.  Where nothing is going on that
@@ -938,7 +958,7 @@ void hmm_mirror_range_end(struct hmm_mirror_range *range)
 
 	/* Model: leave-lock */
 	spin_lock(&hmm->lock);
-	list_del(&range->list);
+	interval_tree_remove(&range->notifier.interval_tree, &hmm->ranges);
 	spin_unlock(&hmm->lock);
 	range->hmm = NULL;
 }
@@ -1009,6 +1029,16 @@ static void hmm_show_owner(struct seq_file *m, struct mm_struct *mm)
 #endif
 }
 
+static size_t hmm_nr_in_flight(struct hmm *hmm)
+{
+	struct rb_node *rb;
+	size_t nr = 0;
+
+	for (rb = rb_first_cached(&hmm->ranges); rb; rb = rb_next(rb))
+		nr++;
+	return nr;
+}
+
 static int hmm_counters_show(struct seq_file *m, void *v)
 {
 	struct hmm *hmm = list_entry(v, struct hmm, list);
@@ -1022,7 +1052,7 @@ static int hmm_counters_show(struct seq_file *m, void *v)
 	seq_printf(m, "mm %p", hmm->notifier.mm);
 	hmm_show_owner(m, hmm->notifier.mm);
 	seq_printf(m, " in_flight %zu active %u updates %ld covered %ld\n",
-		   list_count_nodes(&hmm->ranges), hmm->nr_active + hmm->nr_covered,
+		   hmm_nr_in_flight(hmm), hmm->nr_active + hmm->nr_covered,
 		   atomic_long_read(&hmm->updates),
 		   atomic_long_read(&hmm->covered));
 	hlist_for_each_entry(mirror, &hmm->mirrors, list)

@@ -103,18 +103,18 @@ enum hmm_update_type {
  * @start: first address that changes, in bytes, inclusive, page aligned
  * @end: first address that does not, in bytes, exclusive, page aligned; or
  *	%ULONG_MAX for all that there is
- * @event: why, see &enum mmu_notifier_event; %MMU_NOTIFY_RELEASE when the
- *	process exits
  * @owner: who asked for it, for %MMU_NOTIFY_MIGRATE and %MMU_NOTIFY_EXCLUSIVE;
  *	a driver that finds itself here caused the update and may ignore it
+ * @event: why, see &enum mmu_notifier_event; %MMU_NOTIFY_RELEASE when the
+ *	process exits
  * @blockable: the callback may sleep; always true for a mirror without
  *	%HMM_MIRROR_ATOMIC
  */
 struct hmm_update {
 	unsigned long start;
 	unsigned long end;
-	enum mmu_notifier_event event;
 	void *owner;
+	enum mmu_notifier_event event;
 	bool blockable;
 };
 
@@ -243,11 +243,11 @@ struct hmm_mirror_range {
 	/* private: */
 	struct hmm_mirror *mirror;
 	struct hmm *hmm;		/* NULL when not in flight */
-	struct list_head list;		/* in the mm's ranges in flight */
 	/*
-	 * Never inserted in the mm's interval tree.  It tells hmm_range_fault()
-	 * the mm, and its sequence counts the invalidations that hit this range,
-	 * which makes hmm_range_fault() stop early.
+	 * Never inserted in the notifier core's interval tree, but in that of the
+	 * mm's ranges in flight.  It tells hmm_range_fault() the mm, and its
+	 * sequence counts the invalidations that hit this range, which makes
+	 * hmm_range_fault() stop early.
 	 */
 	struct mmu_interval_notifier notifier;
 };
