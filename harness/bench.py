@@ -90,9 +90,8 @@ def verdict(row):
     if targets is None:
         return "-"
     target = targets[row["engine"] == "icount"]
-    if row["ratio"] is None or row["ratio"] > target:
-        return f"{target:.2f} missed"
-    return f"{target:.2f} met"
+    met = row["ours"] <= target * row["peer"]
+    return f"{target:.2f} {'met' if met else 'missed'}"
 
 
 def show(rows):
@@ -111,9 +110,10 @@ def show(rows):
 
 
 def counted(rows):
-    """What is the same in each run, by name."""
+    """What is the same in each run, and in each kernel in which it is the same code: no
+    memory is allocated there, for which it matters what has been done before."""
     return {f"{r['name']} {r['peer_name']}": r["ours"] for r in rows
-            if r["engine"] == "icount" and r["unit"] == "instructions"}
+            if r["engine"] == "icount" and r["name"].startswith(("inval_", "map_", "mirrors_"))}
 
 
 def gate(rows):

@@ -9,6 +9,8 @@
 #define _GNU_SOURCE
 #define __SANE_USERSPACE_TYPES__
 #include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,7 +38,14 @@ static const char *const names[NR] = {
 
 static const char *const units[NR] = { "ns", "ns", "ns", "wait-ns" };
 
-typedef void attach_fn(void);
+/* Returns the file of the device, which mirrors for as long as that is open */
+typedef int attach_fn(void);
+
+/* Shared by the process that is measured and its parent */
+struct shared {
+	__u64 took[NR];
+	int fd;
+};
 
 static __u64 now(clockid_t clock)
 {
@@ -54,7 +63,7 @@ static void check(int ok, const char *what)
 	}
 }
 
-static void attach_ours(void)
+static int attach_ours(void)
 {
 	struct hmm_mirror_bind bind = { .pidfd = syscall(SYS_pidfd_open, getpid(), 0) };
 	int fd = open("/dev/hmm_mirror_c", O_RDWR);
@@ -62,12 +71,16 @@ static void attach_ours(void)
 	check(fd >= 0, "/dev/hmm_mirror_c");
 	check(ioctl(fd, HMM_MIRROR_IOC_BIND, &bind) == 0, "HMM_MIRROR_IOC_BIND");
 	close(bind.pidfd);
+	return fd;
 }
 
 /* It mirrors whoever opens it */
-static void attach_theirs(void)
+static int attach_theirs(void)
 {
-	check(open("/dev/hmm_dmirror0", O_RDWR) >= 0, "/dev/hmm_dmirror0");
+	int fd = open("/dev/hmm_dmirror0", O_RDWR);
+
+	check(fd >= 0, "/dev/hmm_dmirror0");
+	return fd;
 }
 
 static char *map(size_t size)
@@ -80,14 +93,14 @@ static char *map(size_t size)
 }
 
 /* In a process of its own, which is mirrored and has some memory */
-static void process(attach_fn *attach, __u64 *took)
+static void process(attach_fn *attach, struct shared *shared)
 {
+	__u64 *took = shared->took, t;
 	char *piece;
-	__u64 t;
 	pid_t pid;
 
 	map(MEMORY);
-	attach();
+	shared->fd = attach();
 
 	t = now(CLOCK_PROCESS_CPUTIME_ID);
 	pid = fork();
@@ -107,18 +120,24 @@ static void process(attach_fn *attach, __u64 *took)
 	_exit(0);
 }
 
-static void measure(attach_fn *attach, __u64 *took)
+/*
+ * The files are the parent's as well, so that the device is not closed by the exit
+ * that is measured: test_hmm evicts all of its own memory then.
+ */
+static void measure(attach_fn *attach, struct shared *shared)
 {
+	pid_t pid = syscall(SYS_clone, CLONE_FILES | SIGCHLD, NULL, NULL, NULL, NULL);
+	__u64 *took = shared->took;
 	struct rusage usage;
-	pid_t pid = fork();
 
 	if (!pid)
-		process(attach, took);
-	check(pid > 0, "fork");
+		process(attach, shared);
+	check(pid > 0, "clone");
 	wait4(pid, NULL, 0, &usage);
 	took[EXIT_WAIT] = now(CLOCK_MONOTONIC) - took[EXIT_WAIT];
 	/* That of its child, which does nothing, is in it on both sides */
 	took[EXIT] = 1000 * (usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) - took[EXIT];
+	close(shared->fd);
 }
 
 static int compare(const void *a, const void *b)
@@ -136,21 +155,22 @@ static void print(const char *name, __u64 *took)
 
 int main(void)
 {
-	__u64 ours[NR][ROUNDS], theirs[NR][ROUNDS], *took;
+	__u64 ours[NR][ROUNDS], theirs[NR][ROUNDS];
+	struct shared *shared;
 	int i, what;
 
 	mount("devtmpfs", "/dev", "devtmpfs", 0, NULL);
-	took = mmap(NULL, NR * sizeof(*took), PROT_READ | PROT_WRITE,
-		    MAP_ANONYMOUS | MAP_SHARED, -1, 0);
-	check(took != MAP_FAILED, "mmap");
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
+		      MAP_ANONYMOUS | MAP_SHARED, -1, 0);
+	check(shared != MAP_FAILED, "mmap");
 
 	for (i = -1; i < ROUNDS; i++) {	/* the first to warm up */
-		measure(attach_ours, took);
+		measure(attach_ours, shared);
 		for (what = 0; what < NR && i >= 0; what++)
-			ours[what][i] = took[what];
-		measure(attach_theirs, took);
+			ours[what][i] = shared->took[what];
+		measure(attach_theirs, shared);
 		for (what = 0; what < NR && i >= 0; what++)
-			theirs[what][i] = took[what];
+			theirs[what][i] = shared->took[what];
 	}
 	for (what = 0; what < NR; what++) {
 		printf("row=%s peer=interval-whole", names[what]);
