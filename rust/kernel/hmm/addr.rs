@@ -172,6 +172,13 @@ impl Pfn {
 /// assert_eq!(parts.next().map(|part| part.pages()), Some(PageCount::new(1)));
 /// assert_eq!(parts.next(), None);
 ///
+/// // What of it an update hits.
+/// let update = PageRange::new(VirtAddr::new(16 * PAGE_SIZE), PageCount::new(5))?;
+/// assert_eq!(range.intersect(&update).map(|common| common.pages()), Some(PageCount::ONE));
+/// assert_eq!(range.intersect(&PageRange::page_of(range.end())?), None);
+/// assert_eq!(update.addrs().nth(4), Some(VirtAddr::new(20 * PAGE_SIZE)));
+/// assert_eq!(update.addrs().nth(5), None);
+///
 /// // Parts of pages, and no pages, are no ranges of pages.
 /// assert!(PageRange::new(VirtAddr::new(5), PageCount::ONE).is_err());
 /// assert!(PageRange::new(VirtAddr::new(0), PageCount::new(0)).is_err());
@@ -239,21 +246,14 @@ impl PageRange {
         }
     }
 
-    /// All pages that an update touches, which is not empty; but for the last page there is, in
-    /// which nothing is mapped.
+    /// All pages that an update touches, but for the last page there is.
     #[inline]
     pub(super) fn touched(start: usize, end: usize) -> Self {
-        const LAST: usize = usize::MAX & PAGE_MASK;
-
-        let end = if end > LAST {
-            LAST
-        } else {
-            (end + !PAGE_MASK) & PAGE_MASK
-        };
-        // INVARIANT: Both are page aligned, and `start` is below `end`, also where it was not.
+        // INVARIANT: Both are page aligned. An update is not empty, and nothing is mapped in the
+        // last page there is, which rounding up would need.
         Self {
-            start: (start & PAGE_MASK).min(end.saturating_sub(PAGE_SIZE)),
-            end: end.max(PAGE_SIZE),
+            start: start & PAGE_MASK,
+            end: end.saturating_add(!PAGE_MASK) & PAGE_MASK,
         }
     }
 
@@ -285,6 +285,32 @@ impl PageRange {
     #[inline]
     pub const fn overlaps(&self, other: &PageRange) -> bool {
         self.start < other.end && other.start < self.end
+    }
+
+    /// What the two ranges have in common.
+    #[inline]
+    pub fn intersect(&self, other: &PageRange) -> Option<PageRange> {
+        let start = self.start.max(other.start);
+        let end = self.end.min(other.end);
+
+        // INVARIANT: Both are page aligned, as they were.
+        (start < end).then_some(PageRange { start, end })
+    }
+
+    /// The addresses of its pages, one by one.
+    #[inline]
+    pub fn addrs(self) -> impl Iterator<Item = VirtAddr> {
+        let mut next = self.start;
+
+        core::iter::from_fn(move || {
+            let addr = next;
+
+            if addr >= self.end {
+                return None;
+            }
+            next += PAGE_SIZE;
+            Some(VirtAddr(addr))
+        })
     }
 
     /// The range in parts that do not cross an address which is a multiple of `pages` pages.
