@@ -35,6 +35,9 @@ help:
 	@echo '  make integrate LINUX=DIR put HMM mirroring into a kernel tree'
 	@echo '  make remove LINUX=DIR    take it out again, byte for byte'
 	@echo
+	@echo '  make series              write it as patches to mail, to build/series/; with'
+	@echo '                           CHECK=1 build and check them one by one'
+	@echo
 	@echo '  make root                make the build root, a small Debian'
 	@echo '  make source              fetch the kernel source'
 	@echo '  make kernel              build the kernel that the others boot'
@@ -59,6 +62,8 @@ run:
 	@harness/run --timeout $(TIMEOUT) -- bash -c "$${HMM_CMD:?say what to run: make run CMD=...}"
 shell:
 	@harness/run --tty
+series:
+	@harness/series $(if $(CHECK),--check)
 integrate:
 	@harness/integrate "$${LINUX:?say which kernel tree: make integrate LINUX=DIR}"
 remove:
@@ -69,4 +74,4 @@ distclean:
 	@harness/clean --all
 
 .PHONY: help bench clean compile-fail coverage demo distclean hmm-tests integrate intree kernel \
-	kunit lint llvm model remove root run selftests shell source test test-c
+	kunit lint llvm model remove root run selftests series shell source test test-c

@@ -55,6 +55,21 @@ lint_make() {
 			make -s -C "$tree" O="$build" ARCH=x86_64 -j"$(nproc)" CLIPPY=1 "$@"
 }
 
+# of_ours COMMAND...: run a compiler; fail if it fails, or warns about one of files[].
+of_ours() {
+	local said status=0
+	said=$("$@" 2>&1) || status=$?
+	[ "$status" = 0 ] || tail -n 40 <<<"$said"
+	# shellcheck disable=SC2154 # is set by the scripts that source this
+	! grep -F -A8 "${files[@]/#/-e}" <<<"$said" && return "$status"
+}
+
+# Debian's sparse is older than __typeof_unqual__, which this kernel wants of it,
+# and takes the assertion in every MODULE_LICENSE() for an error.
+# shellcheck disable=SC2034
+sparse='sparse -D__typeof_unqual__=__typeof__'
+without_noise_of_sparse() { grep -v ': error: bad constant expression$' || true; }
+
 say() { printf '==> %s\n' "$*" >&2; }
 die() { printf '%s: %s\n' "${0##*/}" "$*" >&2; exit 1; }
 
