@@ -9,13 +9,13 @@ pub struct Execute;
 
 #[cfg(misuse)]
 impl Permission for Execute {
-    //~^ ERROR E0277: private::Sealed
+    //~^ ERROR E0277: private::Permission
     const FLAGS: usize = 0;
 }
 
 #[cfg(misuse)]
 impl Access for Execute {
-    //~^ ERROR E0277: private::Sealed
+    //~^ ERROR E0277: private::Access
     type Permission = Write;
     const REQUEST: usize = 0;
 }

@@ -147,6 +147,7 @@ use range::HmmPfn;
 pub use range::{
     Access,
     Faulted,
+    KeptRange,
     MirrorRange,
     Page,
     Pages,
@@ -173,7 +174,7 @@ const MAP_TIMEOUT: Delta = Delta::from_millis(bindings::HMM_RANGE_DEFAULT_TIMEOU
 /// as the mirror exists.
 ///
 /// Memory must not be allocated with [`GFP_KERNEL`] under either: reclaim may need the lock.
-pub trait MirrorLock: Backend + private::Sealed {
+pub trait MirrorLock: Backend + private::MirrorLock {
     /// Whether callbacks under this lock are forbidden to sleep.
     const ATOMIC: bool;
 }
@@ -186,13 +187,22 @@ impl MirrorLock for MutexBackend {
     const ATOMIC: bool = false;
 }
 
+/// What only this module can implement.
 mod private {
-    pub trait Sealed {}
-    impl Sealed for super::SpinLockBackend {}
-    impl Sealed for super::MutexBackend {}
-    impl Sealed for super::Present {}
-    impl Sealed for super::Read {}
-    impl Sealed for super::Write {}
+    use super::*;
+
+    pub trait MirrorLock {}
+    impl MirrorLock for SpinLockBackend {}
+    impl MirrorLock for MutexBackend {}
+
+    pub trait Permission {}
+    impl Permission for Read {}
+    impl Permission for Write {}
+
+    pub trait Access {}
+    impl Access for Present {}
+    impl Access for Read {}
+    impl Access for Write {}
 }
 
 /// A device that mirrors address spaces.
@@ -696,7 +706,8 @@ impl<'m, T: MirrorOps> Session<'m, T> {
         range: PageRange,
         pfns: &'s mut Pfns,
     ) -> impl PinInit<MirrorRange<'s, T>, Error> + 's {
-        MirrorRange::new(self.0, range, pfns)
+        // SAFETY: `pfns` is borrowed for as long as the range can be used.
+        unsafe { MirrorRange::new(self.0, range, pfns) }
     }
 
     /// Faults a range in and commits it, again and again while it collides with updates, for up to

@@ -3,10 +3,13 @@
 //! Device page faults, from the fault to the commit.
 
 use super::*;
-use crate::page::BorrowedPage;
+use crate::{
+    page::BorrowedPage,
+    sync::Arc, //
+};
 
 /// What a device may do with a page: [`Read`] or [`Write`].
-pub trait Permission: private::Sealed + Copy + 'static {
+pub trait Permission: private::Permission + Copy + 'static {
     /// What an entry of the CPU page table that permits it has.
     #[doc(hidden)]
     const FLAGS: usize;
@@ -17,7 +20,7 @@ pub trait Permission: private::Sealed + Copy + 'static {
 /// It says what kind of pages come back, so it is known when a driver is compiled. What is known
 /// only when it runs is a match with a call for each, of a function that takes `impl Access`.
 /// [`Want`] is for faults that ask for different things at once.
-pub trait Access: private::Sealed + Copy + 'static {
+pub trait Access: private::Access + Copy + 'static {
     /// What the device may do with the pages that it gets.
     type Permission: Permission;
 
@@ -140,7 +143,8 @@ impl Pfns {
 /// A range of addresses in flight: updates that hit it are noted, others are not.
 ///
 /// Made by [`Session::range`]. It may be kept for one fault or for longer, and be faulted in
-/// again. It belongs to one thread, and to the function that has the session.
+/// again. It belongs to one thread, and to the function that has the session; one that belongs to
+/// an object is a [`KeptRange`].
 ///
 /// # Examples
 ///
@@ -172,8 +176,7 @@ impl Pfns {
 ///
 /// # Invariants
 ///
-/// `raw` is in flight for `mirror`, and its pfn array has room for its pages and is borrowed for
-/// `'s`.
+/// `raw` is in flight for `mirror`, and its pfn array has room for its pages and is ours alone.
 #[pin_data(PinnedDrop)]
 pub struct MirrorRange<'s, T: MirrorOps> {
     mirror: &'s Mirror<T>,
@@ -186,11 +189,15 @@ pub struct MirrorRange<'s, T: MirrorOps> {
 }
 
 impl<'s, T: MirrorOps> MirrorRange<'s, T> {
-    /// See [`Session::range`], which borrows the session for `'s`.
-    pub(super) fn new(
+    /// See [`Session::range`], which borrows the session for `'s`, and [`KeptRange::new`].
+    ///
+    /// # Safety
+    ///
+    /// What `pfns` has on the heap is there, and used by nobody else, for as long as the range.
+    pub(super) unsafe fn new(
         mirror: &'s Mirror<T>,
         range: PageRange,
-        pfns: &'s mut Pfns,
+        pfns: &mut Pfns,
     ) -> impl PinInit<Self, Error> + 's {
         let fits = range.pages() <= pfns.pages();
         let raw = bindings::hmm_mirror_range {
@@ -204,6 +211,8 @@ impl<'s, T: MirrorOps> MirrorRange<'s, T> {
             ..pin_init::zeroed()
         };
 
+        // INVARIANT: `raw` is in flight when it is initialised, there is room, and by the
+        // requirement that stays.
         try_pin_init!(Self {
             mirror,
             _borrowed: PhantomData,
@@ -357,7 +366,7 @@ impl<'s, T: MirrorOps> MirrorRange<'s, T> {
         // SAFETY: By the type invariants `raw` is valid and in flight; by `&mut` nobody else uses
         // it but the registry, which does not touch this field.
         unsafe { (*raw).range.default_flags = request };
-        // SAFETY: As above, and the pfn array is ours for `'s`.
+        // SAFETY: As above, and the pfn array is ours.
         to_result(unsafe { bindings::hmm_mirror_range_fault(raw, timeout) })
     }
 
@@ -474,6 +483,105 @@ impl<T: MirrorOps> PinnedDrop for MirrorRange<'_, T> {
     fn drop(self: Pin<&mut Self>) {
         // SAFETY: By the type invariants the range is in flight.
         unsafe { bindings::hmm_mirror_range_end(self.raw.get()) };
+    }
+}
+
+/// A [`MirrorRange`] that belongs to an object, and stays in flight for as long as that does.
+///
+/// It has a reference to the mirror, so that must not be dropped either where dropping a mirror
+/// would [wait for itself](Mirror#deadlocks): in a callback, or with the page table that it belongs
+/// to.
+///
+/// # Examples
+///
+/// A buffer that the device was told about once and for all. Whoever uses it looks whether it is
+/// still where it was, and faults only if not:
+///
+/// ```
+/// use kernel::{
+///     hmm::{KeptRange, Mirror, MirrorOps, PageRange, Pages, Pfns, Write},
+///     prelude::*,
+///     sync::Arc,
+/// };
+///
+/// #[pin_data]
+/// struct Buffer<T: MirrorOps> {
+///     #[pin]
+///     range: KeptRange<T>,
+/// }
+///
+/// impl<T: MirrorOps> Buffer<T> {
+///     fn new(mirror: Arc<Mirror<T>>, range: PageRange) -> Result<Pin<KBox<Self>>> {
+///         let pfns = Pfns::new(range.pages(), GFP_KERNEL)?;
+///
+///         KBox::try_pin_init(
+///             try_pin_init!(Self { range <- KeptRange::new(mirror, range, pfns) }),
+///             GFP_KERNEL,
+///         )
+///     }
+///
+///     fn submit(
+///         self: Pin<&mut Self>,
+///         enter: impl Fn(&mut T::PageTable, Pages<'_, T, Write>),
+///         start: impl Fn(&T::PageTable),
+///     ) -> Result {
+///         let mut range = self.project().range.range();
+///
+///         loop {
+///             if let Ok(table) = range.as_mut().lock_committed() {
+///                 start(&table);
+///                 return Ok(());
+///             }
+///             let _ = range.as_mut().fault(Write)?.commit(&enter);
+///         }
+///     }
+/// }
+/// ```
+#[pin_data]
+pub struct KeptRange<T: MirrorOps> {
+    // In the order in which they are dropped: the range has ended before what it uses goes.
+    #[pin]
+    range: MirrorRange<'static, T>,
+    _pfns: Pfns,
+    _mirror: Arc<Mirror<T>>,
+}
+
+// SAFETY: The registry does not care which thread uses a range, as long as it is one at a time,
+// which `&mut` says. What it refers to, a mirror, may be used by any.
+unsafe impl<T: MirrorOps> Send for KeptRange<T> {}
+// SAFETY: There is nothing to be done with a `&KeptRange`.
+unsafe impl<T: MirrorOps> Sync for KeptRange<T> {}
+
+impl<T: MirrorOps> KeptRange<T> {
+    /// Puts a range in flight that has room of its own for what is read.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Session::range`].
+    pub fn new(
+        mirror: Arc<Mirror<T>>,
+        range: PageRange,
+        mut pfns: Pfns,
+    ) -> impl PinInit<Self, Error> {
+        // SAFETY: The mirror is there for as long as the range is, by the reference that is kept
+        // beside it. The lifetime does not get out: what a range lends lasts no longer than it is
+        // borrowed.
+        let borrowed = unsafe { &*Arc::as_ptr(&mirror) };
+
+        try_pin_init!(Self {
+            // SAFETY: `pfns` is kept beside the range, and dropped after it.
+            range <- unsafe { MirrorRange::new(borrowed, range, &mut pfns) },
+            _pfns: pfns,
+            _mirror: mirror,
+        })
+    }
+
+    /// The range, to fault it in and to use what was committed.
+    ///
+    /// That is what a [`Session`] of the mirror is, too, and has the same to say about deadlocks.
+    #[inline]
+    pub fn range(self: Pin<&mut Self>) -> Pin<&mut MirrorRange<'static, T>> {
+        self.project().range
     }
 }
 

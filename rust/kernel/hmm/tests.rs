@@ -608,6 +608,24 @@ mod suite {
     }
 
     #[test]
+    fn ranges_have_pages_in_common() -> Result {
+        let at = PAGE_SIZE;
+        let range = pages(at, 2, 3)?;
+        let common = |first, n| -> Result<_> { Ok(range.intersect(&pages(at, first, n)?)) };
+
+        assert_eq!(common(0, 2)?, None);
+        assert_eq!(common(0, 3)?, Some(pages(at, 2, 1)?));
+        assert_eq!(common(3, 1)?, Some(pages(at, 3, 1)?));
+        assert_eq!(common(0, 9)?, Some(range));
+        assert_eq!(common(4, 9)?, Some(pages(at, 4, 1)?));
+        assert_eq!(common(5, 9)?, None);
+        assert!(range
+            .addrs()
+            .eq((3..6).map(|i| VirtAddr::new(i * PAGE_SIZE))));
+        Ok(())
+    }
+
+    #[test]
     fn forgotten_entries_are_refused() -> Result {
         attach_mm()?;
         let addr = mmap(2, true)?;
@@ -858,6 +876,54 @@ mod suite {
         };
 
         assert_eq!(seen, (false, true, true, false, Err(EFAULT), false));
+        Ok(())
+    }
+
+    #[test]
+    fn kept_range_belongs_to_an_object() -> Result {
+        attach_mm()?;
+        let addr = mmap(2, true)?;
+        let table = Table::new()?;
+        let calls = table.calls.clone();
+        let task = current!();
+        let mm = task.mm().ok_or(ESRCH)?;
+        let mirror = Arc::pin_init(new_mirror!(mm, Device, table), GFP_KERNEL)?;
+        let keep = |range, room| {
+            let pfns = Pfns::new(PageCount::new(room), GFP_KERNEL)?;
+            KBox::pin_init(KeptRange::new(mirror.clone(), range, pfns), GFP_KERNEL)
+        };
+
+        let no_room = keep(pages(addr, 0, 2)?, 1).map(|_| ());
+        let mut first = keep(pages(addr, 0, 1)?, 1)?;
+        let mut second = keep(pages(addr, 1, 1)?, 1)?;
+        let mut seen = KVec::with_capacity(4, GFP_KERNEL)?;
+
+        drop(mirror);
+        for kept in [&mut first, &mut second] {
+            let faulted = kept.as_mut().range().fault(Write)?;
+            let filled = faulted.commit(|table, pages| table.fill(pages));
+            seen.push_within_capacity(filled == Ok(1))?;
+        }
+        munmap(pages(addr, 0, 1)?)?;
+        for kept in [&mut first, &mut second] {
+            let still = kept.as_mut().range().lock_committed().is_ok();
+            seen.push_within_capacity(still)?;
+        }
+        let entries = second.as_mut().range().lock().entries.len();
+        let invalidated = calls.invalidate.load(Relaxed);
+
+        // The mirror goes with the last range, and takes all out before.
+        drop(first);
+        let before = calls.invalidate.load(Relaxed);
+        drop(second);
+        let after = calls.invalidate.load(Relaxed);
+        munmap(pages(addr, 1, 1)?)?;
+
+        assert_eq!(no_room, Err(EINVAL));
+        assert_eq!(seen[..], [true, true, false, true]);
+        assert_eq!((entries, invalidated), (1, 1));
+        assert_eq!((before, after, calls.invalidate.load(Relaxed)), (1, 2, 2));
+        assert_eq!(calls.left.load(Relaxed), 0);
         Ok(())
     }
 

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Fault a kept range with the lock held that says that it is still true.
+
+include!("driver.rs");
+
+pub fn fault(mut kept: Pin<&mut KeptRange<OnePage>>) -> Result {
+    let table = kept.as_mut().range().lock_committed();
+
+    #[cfg(not(misuse))]
+    drop(table);
+
+    let _ = kept.as_mut().range().fault(Read)?.commit(|_, _| ()); //~ ERROR E0499
+
+    #[cfg(misuse)]
+    drop(table);
+    Ok(())
+}

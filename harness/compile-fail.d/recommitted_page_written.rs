@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Write to a page that was committed once more, whatever it was faulted for.
+
+include!("driver.rs");
+
+pub fn refill(in_flight: Pin<&mut MirrorRange<'_, Emulated>>) -> Option<FrameMut> {
+    in_flight
+        .recommit(|_, mut pages| {
+            let page = pages.next()?;
+
+            #[cfg(misuse)]
+            return Some(page.frame_mut()); //~ ERROR E0599
+
+            #[cfg(not(misuse))]
+            page.writable().map(|page| page.frame_mut())
+        })
+        .ok()
+        .flatten()
+}
