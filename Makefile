@@ -31,6 +31,7 @@ help:
 	@echo '  make coverage            see what of mm/hmm.c the tests execute'
 	@echo '  make bench               measure it beside mmu_interval_notifier'
 	@echo '  make model               check a model of mm/hmm.c, and that it would notice'
+	@echo '  make mutants             see that the KUnit suites notice small faults'
 	@echo
 	@echo '  make integrate LINUX=DIR put HMM mirroring into a kernel tree'
 	@echo '  make remove LINUX=DIR    take it out again, byte for byte'
@@ -50,7 +51,7 @@ help:
 	@echo 'TIMEOUT=SECONDS. make turns every failure into its own status 2;'
 	@echo 'harness/run COMMAND has that of the command.'
 
-bench compile-fail coverage demo hmm-tests intree kernel lint llvm model selftests source test:
+bench compile-fail coverage demo hmm-tests intree kernel lint llvm model mutants selftests source test:
 	@harness/$@
 test-c:
 	@harness/test --c
@@ -74,4 +75,4 @@ distclean:
 	@harness/clean --all
 
 .PHONY: help bench clean compile-fail coverage demo distclean hmm-tests integrate intree kernel \
-	kunit lint llvm model remove root run selftests series shell source test test-c
+	kunit lint llvm model mutants remove root run selftests series shell source test test-c
