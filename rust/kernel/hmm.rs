@@ -551,6 +551,9 @@ unsafe impl<T: MirrorOps> Sync for Mirror<T> {}
 ///
 /// Takes the address space, the device, its empty page table, and optionally a name for the lock
 /// class. See [`Mirror::new`].
+///
+/// In a function that is generic over the device, all devices get the same class, whatever their
+/// locks: use it where the device is known.
 #[macro_export]
 macro_rules! new_mirror {
     ($mm:expr, $device:expr, $table:expr $(, $name:literal)? $(,)?) => {

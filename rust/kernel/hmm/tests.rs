@@ -301,12 +301,17 @@ impl MirrorOps for TwoPasses {
     }
 }
 
-fn mirror<T: MirrorOps<PageTable = Table> + Default>() -> Result<Pin<KBox<Mirror<T>>>> {
-    let table = Table::new()?;
-    let task = current!();
-    let mm = task.mm().ok_or(ESRCH)?;
+/// A mirror of the thread's address space by a device of that type.
+///
+/// No generic function: all types would have one lock class, whatever lock they have.
+macro_rules! mirror {
+    ($device:ty) => {{
+        let table = Table::new()?;
+        let task = current!();
+        let mm = task.mm().ok_or(ESRCH)?;
 
-    KBox::pin_init(new_mirror!(mm, T::default(), table), GFP_KERNEL)
+        KBox::pin_init(new_mirror!(mm, <$device>::default(), table), GFP_KERNEL)
+    }};
 }
 
 fn map<T: MirrorOps<PageTable = Table>>(
@@ -348,7 +353,7 @@ mod suite {
         let addr = mmap(1, true)?;
         put_user(addr + 100, b"written by the process")?;
 
-        let mirror = mirror::<Device>()?;
+        let mirror = mirror!(Device)?;
         let mut bytes = [0; 22];
         let filled = map(&mirror, pages(addr, 0, 1)?, Read)?;
         let read = {
@@ -367,7 +372,7 @@ mod suite {
     fn process_reads_what_the_device_wrote() -> Result {
         attach_mm()?;
         let addr = mmap(1, true)?;
-        let mirror = mirror::<Device>()?;
+        let mirror = mirror!(Device)?;
 
         map(&mirror, pages(addr, 0, 1)?, Write)?;
         let written = {
@@ -387,7 +392,7 @@ mod suite {
     fn accesses_stop_at_the_end_of_the_page() -> Result {
         attach_mm()?;
         let addr = mmap(1, true)?;
-        let mirror = mirror::<Device>()?;
+        let mirror = mirror!(Device)?;
 
         map(&mirror, pages(addr, 0, 1)?, Write)?;
         let mut session = mirror.session();
@@ -409,7 +414,7 @@ mod suite {
     fn munmap_is_reported_and_takes_entries_out() -> Result {
         attach_mm()?;
         let addr = mmap(4, true)?;
-        let mirror = mirror::<Device>()?;
+        let mirror = mirror!(Device)?;
 
         map(&mirror, pages(addr, 0, 4)?, Write)?;
         let second = pages(addr, 1, 1)?;
@@ -435,7 +440,7 @@ mod suite {
     fn nothing_comes_after_drop() -> Result {
         attach_mm()?;
         let addr = mmap(2, true)?;
-        let mirror = mirror::<Device>()?;
+        let mirror = mirror!(Device)?;
         let calls = mirror.session().lock().calls.clone();
 
         put_user(addr, &[1])?;
@@ -458,17 +463,16 @@ mod suite {
     fn two_mirrors_of_one_process() -> Result {
         attach_mm()?;
         let addr = mmap(1, true)?;
-        let (spin, mutex) = (mirror::<Device>()?, mirror::<Forgetful>()?);
+        let (spin, mutex) = (mirror!(Device)?, mirror!(Forgetful)?);
 
         map(&spin, pages(addr, 0, 1)?, Write)?;
         map(&mutex, pages(addr, 0, 1)?, Write)?;
         munmap(pages(addr, 0, 1)?)?;
-        let seen = (
-            spin.session().lock().calls.invalidate.load(Relaxed),
-            mutex.session().lock().calls.invalidate.load(Relaxed),
-        );
+        let told = |table: &Table| table.calls.invalidate.load(Relaxed) > 0;
+        let spin_told = told(&spin.session().lock());
+        let mutex_told = told(&mutex.session().lock());
 
-        assert!(seen.0 > 0 && seen.1 > 0);
+        assert!(spin_told && mutex_told);
         Ok(())
     }
 
@@ -476,7 +480,7 @@ mod suite {
     fn update_in_between_makes_stale() -> Result {
         attach_mm()?;
         let addr = mmap(2, true)?;
-        let mirror = mirror::<Device>()?;
+        let mirror = mirror!(Device)?;
 
         let fresh = commit_after(&mirror, pages(addr, 0, 1)?, || Ok(()));
         let stale = commit_after(&mirror, pages(addr, 0, 1)?, || munmap(pages(addr, 0, 1)?));
@@ -490,7 +494,7 @@ mod suite {
     fn unrelated_update_in_between_does_not() -> Result {
         attach_mm()?;
         let addr = mmap(3, true)?;
-        let mirror = mirror::<Device>()?;
+        let mirror = mirror!(Device)?;
 
         put_user(addr, &[1])?;
         put_user(addr + 2 * PAGE_SIZE, &[1])?;
@@ -507,7 +511,7 @@ mod suite {
     fn range_can_be_faulted_again() -> Result {
         attach_mm()?;
         let addr = mmap(1, true)?;
-        let mirror = mirror::<Device>()?;
+        let mirror = mirror!(Device)?;
         let mut pfns = Pfns::new(PageCount::ONE, GFP_KERNEL)?;
         let mut session = mirror.session();
         let commits = {
@@ -533,7 +537,7 @@ mod suite {
     fn permissions_are_those_of_the_process() -> Result {
         attach_mm()?;
         let addr = mmap(2, false)?;
-        let mirror = mirror::<Device>()?;
+        let mirror = mirror!(Device)?;
 
         let write = map(&mirror, pages(addr, 0, 1)?, Write);
         let read = map(&mirror, pages(addr, 0, 1)?, Read);
@@ -556,7 +560,7 @@ mod suite {
     fn snapshot_faults_nothing_in() -> Result {
         attach_mm()?;
         let addr = mmap(4, true)?;
-        let mirror = mirror::<Device>()?;
+        let mirror = mirror!(Device)?;
 
         put_user(addr + 2 * PAGE_SIZE, &[1])?;
         let filled = map(&mirror, pages(addr, 0, 4)?, Present);
@@ -571,7 +575,7 @@ mod suite {
     fn bad_ranges_are_refused() -> Result {
         attach_mm()?;
         let addr = mmap(1, true)?;
-        let mirror = mirror::<Device>()?;
+        let mirror = mirror!(Device)?;
 
         let top =
             PageRange::from_bounds(mirror.end_address(), VirtAddr::new(usize::MAX).page_start());
@@ -629,7 +633,7 @@ mod suite {
     fn forgotten_entries_are_refused() -> Result {
         attach_mm()?;
         let addr = mmap(2, true)?;
-        let mirror = mirror::<Forgetful>()?;
+        let mirror = mirror!(Forgetful)?;
 
         map(&mirror, pages(addr, 0, 2)?, Write)?;
         munmap(pages(addr, 0, 1)?)?;
@@ -650,7 +654,7 @@ mod suite {
     fn forgotten_entries_are_refused_after_large_updates() -> Result {
         attach_mm()?;
         let addr = mmap(1024, true)?;
-        let mirror = mirror::<Forgetful>()?;
+        let mirror = mirror!(Forgetful)?;
 
         map(&mirror, pages(addr, 0, 1)?, Write)?;
         // Large enough to count for all addresses.
@@ -669,7 +673,7 @@ mod suite {
     fn entries_of_another_mirror_are_refused() -> Result {
         attach_mm()?;
         let addr = mmap(1, true)?;
-        let (one, other) = (mirror::<Device>()?, mirror::<Device>()?);
+        let (one, other) = (mirror!(Device)?, mirror!(Device)?);
 
         map(&one, pages(addr, 0, 1)?, Write)?;
         map(&other, pages(addr, 0, 1)?, Write)?;
@@ -691,7 +695,7 @@ mod suite {
     fn drop_leaves_nothing_to_the_device() -> Result {
         attach_mm()?;
         let addr = mmap(1, true)?;
-        let (mirror, forgetful) = (mirror::<Device>()?, mirror::<Forgetful>()?);
+        let (mirror, forgetful) = (mirror!(Device)?, mirror!(Forgetful)?);
         let calls = mirror.session().lock().calls.clone();
         let forgotten = forgetful.session().lock().calls.clone();
 
@@ -708,7 +712,7 @@ mod suite {
     fn two_passes() -> Result {
         attach_mm()?;
         let addr = mmap(3, true)?;
-        let mirror = mirror::<TwoPasses>()?;
+        let mirror = mirror!(TwoPasses)?;
         let calls = mirror.session().lock().calls.clone();
 
         for page in 0..3 {
@@ -739,7 +743,7 @@ mod suite {
     fn owner_knows_its_own_updates() -> Result {
         attach_mm()?;
         let addr = mmap(1, true)?;
-        let mirror = mirror::<TwoPasses>()?;
+        let mirror = mirror!(TwoPasses)?;
         let (owner, other) = (mirror.owner(), Owner::of(&addr).as_ptr());
         let update = |owner| -> Result<(bool, Option<Event>)> {
             let event = bindings::mmu_notifier_event_MMU_NOTIFY_MIGRATE;
@@ -762,7 +766,7 @@ mod suite {
     fn owner_is_told_to_the_reader() -> Result {
         attach_mm()?;
         let addr = mmap(1, true)?;
-        let (owned, plain) = (mirror::<TwoPasses>()?, mirror::<Device>()?);
+        let (owned, plain) = (mirror!(TwoPasses)?, mirror!(Device)?);
         let (mut one, mut other) = (
             Pfns::new(PageCount::ONE, GFP_KERNEL)?,
             Pfns::new(PageCount::ONE, GFP_KERNEL)?,
@@ -795,7 +799,7 @@ mod suite {
     fn each_page_as_it_is_wanted() -> Result {
         attach_mm()?;
         let addr = mmap(3, true)?;
-        let mirror = mirror::<Device>()?;
+        let mirror = mirror!(Device)?;
         let mut pfns = Pfns::new(PageCount::new(3), GFP_KERNEL)?;
         let mut session = mirror.session();
         let wants = [Want::Write, Want::Present, Want::Read];
@@ -832,7 +836,7 @@ mod suite {
     fn what_cannot_be_had_fails_each() -> Result {
         attach_mm()?;
         let addr = mmap(1, false)?;
-        let mirror = mirror::<Device>()?;
+        let mirror = mirror!(Device)?;
         let mut pfns = Pfns::new(PageCount::ONE, GFP_KERNEL)?;
         let mut session = mirror.session();
         let done = {
@@ -852,7 +856,7 @@ mod suite {
     fn kept_range_knows_when_it_is_stale() -> Result {
         attach_mm()?;
         let addr = mmap(2, true)?;
-        let mirror = mirror::<Device>()?;
+        let mirror = mirror!(Device)?;
         let mut pfns = Pfns::new(PageCount::ONE, GFP_KERNEL)?;
         let mut session = mirror.session();
         let seen = {
@@ -931,7 +935,7 @@ mod suite {
     fn faults_have_a_time_limit() -> Result {
         attach_mm()?;
         let addr = mmap(1, true)?;
-        let mirror = mirror::<Device>()?;
+        let mirror = mirror!(Device)?;
         let mut pfns = Pfns::new(PageCount::ONE, GFP_KERNEL)?;
         let mut session = mirror.session();
         let (ended, took) = {
@@ -959,7 +963,7 @@ mod suite {
     fn pages_are_lent_as_such() -> Result {
         attach_mm()?;
         let addr = mmap(2, true)?;
-        let mirror = mirror::<Device>()?;
+        let mirror = mirror!(Device)?;
         let mut pfns = Pfns::new(PageCount::new(2), GFP_KERNEL)?;
 
         put_user(addr, b"first")?;
