@@ -1771,8 +1771,13 @@ static void hmm_many_invalidations_at_once(struct kunit *test)
 	KUNIT_ASSERT_NOT_NULL(test, inv);
 
 	for (round = 0; round < 4; round++) {
-		for (i = 0; i < NR; i++)
+		/* Up and down: what covers those beyond the set grows both ways */
+		for (j = 0; j < NR; j++) {
+			i = round & 1 ? NR - 1 - j : j;
 			hmm_test_start(&inv[i], mm, HMM_TEST_BASE + i * stride, 1);
+		}
+		/* With CONFIG_DEBUG_VM, this finds what was written behind the set */
+		hmm_test_mirror(test, hmm_test_mm(test), &hmm_test_ops);
 
 		for (left = NR; left; left--) {
 			for (i = 0; i < NR; i++)
