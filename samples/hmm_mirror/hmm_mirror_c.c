@@ -71,7 +71,7 @@ struct spare {
 
 static struct table *table_alloc(void)
 {
-	return kzalloc(sizeof(struct table), GFP_KERNEL);
+	return kzalloc(sizeof(struct table), GFP_KERNEL_ACCOUNT);
 }
 
 static unsigned long *entry_slot(struct table *table, unsigned long addr)
@@ -548,7 +548,7 @@ static int context_dump(struct context *ctx, struct hmm_mirror_dump *arg)
 
 static int context_open(struct inode *inode, struct file *file)
 {
-	struct context *ctx = kzalloc(sizeof(*ctx), GFP_KERNEL);
+	struct context *ctx = kzalloc(sizeof(*ctx), GFP_KERNEL_ACCOUNT);
 
 	if (!ctx)
 		return -ENOMEM;

@@ -183,10 +183,10 @@ impl Context {
 
         let mm = hmm::mm_from_pidfd(arg.pidfd)?;
         let state = DeviceState {
-            table: PageTable::new(GFP_KERNEL)?,
+            table: PageTable::new(GFP_KERNEL_ACCOUNT)?,
             stats: uapi::Stats::default(),
         };
-        let mirror = KBox::pin_init(hmm::new_mirror!(&mm, FakeDevice, state), GFP_KERNEL)?;
+        let mirror = KBox::pin_init(hmm::new_mirror!(&mm, FakeDevice, state), GFP_KERNEL_ACCOUNT)?;
 
         // Another thread may have been faster.
         if self.mirror.populate(mirror) {
@@ -211,7 +211,7 @@ impl Context {
         );
         while retries < FAULT_TRIES {
             let missing = in_flight.as_mut().lock().table.missing_tables(range);
-            let mut spare = Spare::new(missing, GFP_KERNEL)?;
+            let mut spare = Spare::new(missing, GFP_KERNEL_ACCOUNT)?;
 
             let faulted = in_flight.as_mut().fault(access)?;
             let committed = faulted.commit(|state, pages| {
@@ -419,7 +419,7 @@ impl MiscDevice for Context {
             pin_init!(Context {
                 mirror: SetOnce::new(),
             }),
-            GFP_KERNEL,
+            GFP_KERNEL_ACCOUNT,
         )
     }
 

@@ -20,6 +20,8 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/wait.h>
@@ -41,6 +43,7 @@
 #define HUGE_SIZE		(2UL << 20)
 #define PAGES			64
 #define ABOVE			((__u64)1 << 60)	/* in no address space */
+#define NOBODY			65534
 
 FIXTURE(hmm_mirror)
 {
@@ -185,6 +188,13 @@ static void reap(pid_t pid)
 	waitpid(pid, NULL, 0);
 }
 
+static int become_nobody(void)
+{
+	return setresgid(NOBODY, NOBODY, NOBODY) ||
+	       setresuid(NOBODY, NOBODY, NOBODY) ||
+	       prctl(PR_SET_DUMPABLE, 1);	/* to its own children, that is */
+}
+
 /* The oracle itself */
 
 TEST(oracle_tells_wrong_entries_from_right_ones)
@@ -263,7 +273,6 @@ TEST_F(hmm_mirror, bind_to_a_kernel_thread_is_ESRCH)
 
 TEST_F(hmm_mirror, bind_needs_the_permission_of_ptrace)
 {
-	const uid_t nobody = 65534;
 	pid_t pid = fork();
 	int status;
 
@@ -271,8 +280,7 @@ TEST_F(hmm_mirror, bind_needs_the_permission_of_ptrace)
 	if (!pid) {
 		int ret;
 
-		if (setresgid(nobody, nobody, nobody) ||
-		    setresuid(nobody, nobody, nobody))
+		if (become_nobody())
 			_exit(1);
 		ret = device_bind(self->fd, getppid());
 		if (ret != -EPERM && ret != -EACCES)
@@ -1442,6 +1450,286 @@ TEST_F(hmm_mirror, a_module_in_use_cannot_be_unloaded)
 	ASSERT_EQ(0, bind_self(self->fd));
 	EXPECT_EQ(-1, syscall(SYS_delete_module, name, O_NONBLOCK));
 	EXPECT_EQ(EWOULDBLOCK, errno);
+}
+
+/* Those who want what is not theirs, or more than there is */
+
+/*
+ * Run by nobody: a child that executes a program which is root's, and set-uid, once
+ * @gate says so, or at once where that is NULL.  @done is closed when it has.
+ */
+static pid_t run_set_uid(const char *program, int *gate, int *done)
+{
+	pid_t pid = fork();
+	char byte;
+
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (!gate || read(gate[0], &byte, 1) == 1)
+			execl(program, "sleep", "100", NULL);
+		_exit(1);
+	}
+	close(done[1]);
+	return pid;
+}
+
+/* A set-uid copy of sleep(1); to be unlinked */
+static int make_set_uid(char *path)
+{
+	char command[128];
+	int fd = mkstemp(path);
+
+	if (fd < 0)
+		return -1;
+	close(fd);
+	snprintf(command, sizeof(command),
+		 "cp \"$(command -v sleep)\" %s && chmod 4755 %s", path, path);
+	return system(command);
+}
+
+TEST_F(hmm_mirror, bind_to_a_set_uid_program_is_refused)
+{
+	char path[] = "/tmp/hmm_mirror.XXXXXX", byte;
+	int done[2], status;
+	pid_t pid;
+
+	ASSERT_EQ(0, make_set_uid(path));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		int ret;
+
+		if (become_nobody() || pipe2(done, O_CLOEXEC))
+			_exit(1);
+		pid = run_set_uid(path, NULL, done);
+		if (read(done[0], &byte, 1))
+			_exit(2);
+		ret = device_bind(self->fd, pid);
+		_exit(ret == -EPERM || ret == -EACCES ? 0 : 3);
+	}
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	unlink(path);
+	EXPECT_EQ(0, status);
+}
+
+TEST_F(hmm_mirror, access_ends_when_a_set_uid_program_is_executed)
+{
+	char path[] = "/tmp/hmm_mirror.XXXXXX", *map = memory(self->size), byte;
+	int gate[2], done[2], status;
+	pid_t pid;
+
+	memset(map, 1, self->size);
+	ASSERT_EQ(0, make_set_uid(path));
+	ASSERT_EQ(0, pipe(gate));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		if (become_nobody() || pipe2(done, O_CLOEXEC))
+			_exit(1);
+		pid = run_set_uid(path, gate, done);
+		if (device_bind(self->fd, pid) ||
+		    map_write(self->fd, map, self->size) ||
+		    byte_at(self->fd, map) != 1)
+			_exit(2);
+		if (write(gate[1], "", 1) != 1 || read(done[0], &byte, 1))
+			_exit(3);
+		if (byte_at(self->fd, map) != -ESRCH ||
+		    map_write(self->fd, map, self->size) != -ESRCH ||
+		    entries_in(self->fd, NULL, ABOVE))
+			_exit(4);
+		_exit(device_bind(self->fd, getpid()) == -EBUSY ? 0 : 5);
+	}
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	unlink(path);
+	EXPECT_EQ(0, status);
+}
+
+/* As with /proc/PID/mem, who was permitted may share */
+TEST_F(hmm_mirror, a_context_may_be_passed_on)
+{
+	char *map = memory(self->size), control[CMSG_SPACE(sizeof(int))], byte = 0;
+	struct iovec iov = { .iov_base = &byte, .iov_len = 1 };
+	struct msghdr msg = {
+		.msg_iov = &iov, .msg_iovlen = 1,
+		.msg_control = control, .msg_controllen = sizeof(control),
+	};
+	int sockets[2], status, fd = device_open(variant->device);
+	struct cmsghdr *cmsg;
+	pid_t pid;
+
+	memset(map, 7, self->size);
+	ASSERT_EQ(0, bind_self(self->fd));
+	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM, 0, sockets));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		close(self->fd);
+		close(fd);
+		munmap(map, self->size);
+		if (become_nobody() || recvmsg(sockets[1], &msg, 0) != 1)
+			_exit(1);
+		memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&msg)), sizeof(fd));
+		if (byte_at(fd, map) != 7)
+			_exit(2);
+		/* But it is no more than what was given. */
+		_exit(device_bind(fd, getpid()) == -EBUSY ? 0 : 3);
+	}
+	cmsg = CMSG_FIRSTHDR(&msg);
+	cmsg->cmsg_level = SOL_SOCKET;
+	cmsg->cmsg_type = SCM_RIGHTS;
+	cmsg->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(cmsg), &self->fd, sizeof(int));
+	ASSERT_EQ(1, sendmsg(sockets[0], &msg, 0));
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status);
+	close(fd);
+}
+
+struct bind_race {
+	pthread_barrier_t barrier;
+	int fd;
+};
+
+static void *bind_when_told(void *arg)
+{
+	struct bind_race *race = arg;
+
+	pthread_barrier_wait(&race->barrier);
+	return (void *)(intptr_t)bind_self(race->fd);
+}
+
+TEST_F(hmm_mirror, of_many_who_bind_at_once_one_succeeds)
+{
+	struct bind_race race;
+	pthread_t thread[8];
+	int round, i;
+
+	pthread_barrier_init(&race.barrier, NULL, ARRAY_SIZE(thread));
+	for (round = 0; round < 20; round++) {
+		int bound = 0, busy = 0;
+
+		race.fd = device_open(variant->device);
+		for (i = 0; i < ARRAY_SIZE(thread); i++)
+			ASSERT_EQ(0, pthread_create(&thread[i], NULL,
+						    bind_when_told, &race));
+		for (i = 0; i < ARRAY_SIZE(thread); i++) {
+			void *ret;
+
+			pthread_join(thread[i], &ret);
+			bound += !ret;
+			busy += (intptr_t)ret == -EBUSY;
+		}
+		EXPECT_EQ(1, bound);
+		EXPECT_EQ(ARRAY_SIZE(thread) - 1, busy);
+		close(race.fd);
+	}
+	pthread_barrier_destroy(&race.barrier);
+}
+
+TEST_F(hmm_mirror, gigantic_counts_do_no_harm)
+{
+	struct hmm_mirror_entry entry[513] = { };
+	struct hmm_mirror_dump dump = {
+		.end = ~0ULL,
+		.entries = (uintptr_t)entry,
+		.capacity = ~0U,
+	};
+	char *map = memory(3 * HUGE_SIZE), byte;
+
+	memset(map, 1, 3 * HUGE_SIZE);
+	ASSERT_EQ(0, bind_self(self->fd));
+	ASSERT_EQ(0, map_write(self->fd, map, 3 * HUGE_SIZE));
+	ASSERT_EQ(0, call(self->fd, HMM_MIRROR_IOC_DUMP, &dump));
+	EXPECT_EQ(512, dump.count);
+	EXPECT_EQ(0, entry[512].addr);
+	EXPECT_EQ(-EINVAL, device_read(self->fd, (uintptr_t)map, &byte, ~0UL,
+				       NULL));
+	EXPECT_EQ(-EINVAL, device_map(self->fd, 0, -self->page, 0, NULL));
+	EXPECT_EQ(0, stale(self->fd, getpid()));
+}
+
+/* It takes long to find that there is nothing in most of an address space. */
+TEST_F(hmm_mirror, a_gigantic_snapshot_can_be_killed)
+{
+	struct timespec begun, ended;
+	pid_t pid;
+
+	ASSERT_EQ(0, bind_self(self->fd));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		device_map(self->fd, 0, 1UL << 46, HMM_MIRROR_MAP_PRESENT, NULL);
+		_exit(1);
+	}
+	usleep(200000);
+	clock_gettime(CLOCK_MONOTONIC, &begun);
+	reap(pid);
+	clock_gettime(CLOCK_MONOTONIC, &ended);
+	EXPECT_GE(5, ended.tv_sec - begun.tv_sec);
+}
+
+/* What memory.stat says of the kernel's memory in a cgroup, in bytes */
+static long kernel_memory(const char *cgroup)
+{
+	char path[96], name[32];
+	long value = -1, bytes;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "%s/memory.stat", cgroup);
+	file = fopen(path, "r");
+	while (file && fscanf(file, "%31s %ld", name, &bytes) == 2)
+		if (!strcmp(name, "kernel"))
+			value = bytes;
+	if (file)
+		fclose(file);
+	return value;
+}
+
+static int write_file(const char *dir, const char *name, const char *text)
+{
+	char path[96];
+	int fd, ret;
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	fd = open(path, O_WRONLY);
+	ret = fd < 0 || write(fd, text, strlen(text)) < 0;
+	close(fd);
+	return ret;
+}
+
+/* Whoever makes the device need memory pays for it: it grows with what is mapped */
+TEST_F(hmm_mirror, page_tables_are_charged_to_who_maps)
+{
+	const size_t regions = 64;
+	char cgroup[64], *map = memory(regions * HUGE_SIZE);
+	long before, after;
+	int status;
+	pid_t pid;
+	size_t i;
+
+	snprintf(cgroup, sizeof(cgroup), "/sys/fs/cgroup/hmm_mirror.%d", getpid());
+	if (write_file("/sys/fs/cgroup", "cgroup.subtree_control", "+memory") ||
+	    mkdir(cgroup, 0755))
+		SKIP(return, "no memory controller of cgroup v2");
+	for (i = 0; i < regions; i++)
+		map[i * HUGE_SIZE] = 1;
+	ASSERT_EQ(0, bind_self(self->fd));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		if (write_file(cgroup, "cgroup.procs", "0"))
+			_exit(1);
+		before = kernel_memory(cgroup);
+		for (i = 0; i < regions; i++)
+			if (device_map(self->fd, (uintptr_t)map + i * HUGE_SIZE,
+				       self->page, 0, NULL))
+				_exit(2);
+		after = kernel_memory(cgroup);
+		_exit(after - before >= (long)(regions * self->page) ? 0 : 3);
+	}
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status);
+	rmdir(cgroup);
 }
 
 /* Races */

@@ -1,0 +1,408 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Every allocation of memory, and every copy from or to the user, fails once in
+ * each call of the HMM mirroring sample devices, and in each system call that they
+ * are told of. Whatever the call then does, it must say so by ENOMEM or EFAULT (or
+ * do without), leave nothing half done, and succeed when it is made again.
+ *
+ * See Documentation/fault-injection/fault-injection.rst for fail-nth.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "kselftest_harness.h"
+
+#include "device.h"
+#include "verify.h"
+
+#define PAGES		16
+#define HUGE_SIZE	(2UL << 20)
+/* More points than any call has at which it can fail */
+#define MANY		2000
+
+/* What the calls are made with; each case is a process */
+static struct {
+	int fd;			/* a context, bound to this process */
+	const char *device;
+	int fail_nth;		/* the file, of this thread */
+	int pidfd;		/* of a child, for bind */
+	pid_t pid;
+	size_t page;
+	size_t size;
+	char *map;
+	char *buf;
+} my;
+
+FIXTURE(fail)
+{
+	long mms, refs;		/* before */
+};
+
+FIXTURE_VARIANT(fail)
+{
+	const char *device;
+};
+
+FIXTURE_VARIANT_ADD(fail, rust)
+{
+	.device = DEVICE_RUST,
+};
+
+FIXTURE_VARIANT_ADD(fail, c)
+{
+	.device = DEVICE_C,
+};
+
+static int write_text(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY), ret;
+
+	if (fd < 0)
+		return -errno;
+	ret = write(fd, text, strlen(text)) < 0 ? -errno : 0;
+	close(fd);
+	return ret;
+}
+
+static const char * const capabilities[] = {
+	"failslab", "fail_page_alloc", "fail_usercopy",
+};
+
+static int set_all(const char *knob, const char *value)
+{
+	char path[96];
+	int ret = 0;
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(capabilities) && !ret; i++) {
+		snprintf(path, sizeof(path), "/sys/kernel/debug/%s/%s",
+			 capabilities[i], knob);
+		ret = write_text(path, value);
+	}
+	return ret;
+}
+
+/* How many mirrored address spaces there are, as debugfs says, or -1 */
+static long mirrored_mms(void)
+{
+	FILE *file = fopen("/sys/kernel/debug/hmm_mirror/counters", "r");
+	char line[256];
+	long n = 0;
+
+	if (!file)
+		return -1;
+	while (fgets(line, sizeof(line), file))
+		n += !strncmp(line, "mm ", 3);
+	fclose(file);
+	return n;
+}
+
+/* References to the driver's module, or -1 where it is built in */
+static long references(const char *device)
+{
+	char path[96];
+	FILE *file;
+	long n = -1;
+
+	snprintf(path, sizeof(path), "/sys/module/%s/refcnt",
+		 strrchr(device, '/') + 1);
+	file = fopen(path, "r");
+	if (file) {
+		if (fscanf(file, "%ld", &n) != 1)
+			n = -1;
+		fclose(file);
+	}
+	return n;
+}
+
+FIXTURE_SETUP(fail)
+{
+	my.page = sysconf(_SC_PAGESIZE);
+	if (geteuid())
+		SKIP(return, "must be run as root");
+	if (access(variant->device, F_OK))
+		SKIP(return, "there is no %s", variant->device);
+	my.fail_nth = open("/proc/thread-self/fail-nth", O_RDWR);
+	if (my.fail_nth < 0)
+		SKIP(return, "the kernel has no CONFIG_FAULT_INJECTION");
+	/* Whatever may sleep may fail as well, and without a stack trace */
+	if (set_all("verbose", "0") ||
+	    write_text("/sys/kernel/debug/failslab/ignore-gfp-wait", "N") ||
+	    write_text("/sys/kernel/debug/fail_page_alloc/ignore-gfp-wait", "N") ||
+	    write_text("/sys/kernel/debug/fail_page_alloc/min-order", "0"))
+		SKIP(return, "the kernel lacks a capability of fault injection, see config");
+	self->mms = mirrored_mms();
+	self->refs = references(variant->device);
+	my.size = PAGES * my.page;
+	my.map = mmap(NULL, my.size, PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, my.map);
+	my.buf = malloc(my.size);
+	memset(my.buf, 1, my.size);
+	my.device = variant->device;
+	my.fd = device_open(my.device);
+	ASSERT_LE(0, my.fd);
+	ASSERT_EQ(0, device_bind(my.fd, getpid()));
+}
+
+FIXTURE_TEARDOWN(fail)
+{
+	int tries;
+
+	close(my.fd);
+	/* They are freed after a grace period. */
+	for (tries = 0; tries < 50 && mirrored_mms() != self->mms; tries++)
+		usleep(100000);
+	EXPECT_EQ(self->mms, mirrored_mms());
+	EXPECT_EQ(self->refs, references(variant->device));
+}
+
+/*
+ * Make the @nth point fail at which @call can. Returns what @call does, and in @hit
+ * whether it has so many.
+ */
+static int fail_at(int nth, int (*call)(void), int *hit)
+{
+	char text[16] = { };
+	int ret;
+
+	snprintf(text, sizeof(text), "%d", nth);
+	if (pwrite(my.fail_nth, text, strlen(text), 0) < 0)
+		return -EIO;
+	ret = call();
+	/* What is left of the count; the file says so before it can fail. */
+	memset(text, 0, sizeof(text));
+	*hit = pread(my.fail_nth, text, sizeof(text) - 1, 0) > 0 && !atoi(text);
+	while (pwrite(my.fail_nth, "0", 1, 0) < 0)
+		;
+	return ret;
+}
+
+/* Returns at how many points @call failed. */
+static int fail_each(struct __test_metadata *_metadata,
+		     int (*prepare)(void), int (*call)(void),
+		     int (*undo)(void))
+{
+	int nth, hit, ret, failed = 0;
+
+	for (nth = 1; nth < MANY; nth++) {
+		struct verify verify = { };
+
+		ASSERT_EQ(0, prepare());
+		ret = fail_at(nth, call, &hit);
+		ASSERT_NE(-EIO, ret);
+		if (!hit) {
+			EXPECT_EQ(0, ret);
+			undo();
+			break;
+		}
+		failed += !!ret;
+		EXPECT_TRUE(ret == 0 || ret == -ENOMEM || ret == -EFAULT) {
+			TH_LOG("errno %d when failing at point %d", -ret, nth);
+		}
+		EXPECT_EQ(0, verify_context(my.fd, getpid(), &verify, stderr));
+		EXPECT_EQ(0, verify.stale);
+		if (ret)
+			EXPECT_EQ(0, call()) {
+				TH_LOG("after failing at point %d", nth);
+			}
+		undo();
+	}
+	EXPECT_GT(MANY, nth);
+	TH_LOG("%d points, %d failures", nth - 1, failed);
+	return failed;
+}
+
+static int nothing(void)
+{
+	return 0;
+}
+
+/* Memory without a page in it, and a device without a table */
+static int fresh_memory(void)
+{
+	return madvise(my.map, my.size, MADV_DONTNEED) ? -errno : 0;
+}
+
+/* A process that has not been mirrored yet, and a context for it */
+static int fresh_process(void)
+{
+	my.pid = fork();
+	if (!my.pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		for (;;)
+			pause();
+	}
+	my.pidfd = syscall(SYS_pidfd_open, my.pid, 0);
+	return my.pidfd < 0 ? -errno : 0;
+}
+
+static int process_gone(void)
+{
+	kill(my.pid, SIGKILL);
+	waitpid(my.pid, NULL, 0);
+	close(my.pidfd);
+	return 0;
+}
+
+static int open_and_bind(void)
+{
+	struct hmm_mirror_bind bind = { .pidfd = my.pidfd };
+	int fd = device_open(my.device), ret;
+
+	if (fd < 0)
+		return fd;
+	ret = ioctl(fd, HMM_MIRROR_IOC_BIND, &bind) ? -errno : 0;
+	close(fd);
+	return ret;
+}
+
+TEST_F_TIMEOUT(fail, bind, 120)
+{
+	EXPECT_LT(0, fail_each(_metadata, fresh_process, open_and_bind,
+			       process_gone));
+}
+
+static int map_for_reading(void)
+{
+	return device_map(my.fd, (uintptr_t)my.map, my.size, 0, NULL);
+}
+
+static int map_for_writing(void)
+{
+	return device_map(my.fd, (uintptr_t)my.map, my.size,
+			  HMM_MIRROR_MAP_WRITE, NULL);
+}
+
+TEST_F_TIMEOUT(fail, map, 120)
+{
+	EXPECT_LT(0, fail_each(_metadata, fresh_memory, map_for_reading,
+			       nothing));
+	EXPECT_LT(0, fail_each(_metadata, fresh_memory, map_for_writing,
+			       nothing));
+}
+
+static int read_all(void)
+{
+	return device_read(my.fd, (uintptr_t)my.map, my.buf, my.size,
+			   NULL);
+}
+
+static int write_all(void)
+{
+	return device_write(my.fd, (uintptr_t)my.map, my.buf,
+			    my.size, NULL);
+}
+
+TEST_F_TIMEOUT(fail, access, 120)
+{
+	EXPECT_LT(0, fail_each(_metadata, fresh_memory, read_all, nothing));
+	EXPECT_LT(0, fail_each(_metadata, fresh_memory, write_all, nothing));
+}
+
+static int dump_all(void)
+{
+	struct hmm_mirror_dump dump = {
+		.end = ~0ULL,
+		.entries = (uintptr_t)my.buf,
+		.capacity = PAGES,
+	};
+
+	return ioctl(my.fd, HMM_MIRROR_IOC_DUMP, &dump) ? -errno : 0;
+}
+
+TEST_F_TIMEOUT(fail, dump, 60)
+{
+	EXPECT_LT(0, fail_each(_metadata, map_for_writing, dump_all,
+			       nothing));
+}
+
+/* Nothing fails in an invalidation; so if the system call does, all is as before. */
+
+static int unmap_a_page(void)
+{
+	return munmap(my.map + 3 * my.page, my.page) ? -errno : 0;
+}
+
+static int map_again(void)
+{
+	mmap(my.map, my.size, PROT_READ | PROT_WRITE,
+	     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+	return 0;
+}
+
+static int protect_a_page(void)
+{
+	return mprotect(my.map + 3 * my.page, my.page, PROT_READ) ? -errno : 0;
+}
+
+static int fork_and_wait(void)
+{
+	pid_t pid = fork();
+
+	if (pid < 0)
+		return -errno;
+	if (!pid)
+		_exit(0);
+	waitpid(pid, NULL, 0);
+	return 0;
+}
+
+TEST_F_TIMEOUT(fail, what_the_device_is_told_of, 240)
+{
+	EXPECT_LT(0, fail_each(_metadata, map_for_writing, unmap_a_page,
+			       map_again));
+	EXPECT_LT(0, fail_each(_metadata, map_for_writing, protect_a_page,
+			       map_again));
+	EXPECT_LT(0, fail_each(_metadata, map_for_writing, fork_and_wait,
+			       nothing));
+}
+
+/* Any of them, again and again, each one in ten times that it can */
+TEST_F_TIMEOUT(fail, at_random, 120)
+{
+	static int (* const calls[])(void) = {
+		fresh_memory, map_for_reading, map_for_writing, read_all,
+		write_all, dump_all, protect_a_page,
+	};
+	struct verify verify = { };
+	int round, ret, failed = 0;
+	unsigned int seed = 1;
+
+	ASSERT_EQ(0, set_all("task-filter", "Y"));
+	ASSERT_EQ(0, set_all("times", "-1"));
+	ASSERT_EQ(0, set_all("probability", "10"));
+	ASSERT_EQ(0, write_text("/proc/thread-self/make-it-fail", "1"));
+	for (round = 0; round < 3000; round++) {
+		ret = calls[rand_r(&seed) % ARRAY_SIZE(calls)]();
+		failed += !!ret;
+		EXPECT_TRUE(ret == 0 || ret == -ENOMEM || ret == -EFAULT ||
+			    ret == -EPERM) {
+			TH_LOG("errno %d", -ret);
+		}
+		if (ret == -EPERM)
+			mprotect(my.map, my.size, PROT_READ | PROT_WRITE);
+	}
+	while (write_text("/proc/thread-self/make-it-fail", "0"))
+		;
+	set_all("probability", "0");
+	set_all("task-filter", "N");
+	TH_LOG("%d of %d calls failed", failed, round);
+	EXPECT_LT(0, failed);
+	EXPECT_EQ(0, verify_context(my.fd, getpid(), &verify, stderr));
+	EXPECT_EQ(0, verify.stale);
+	map_again();
+	EXPECT_EQ(0, map_for_writing());
+}
+
+TEST_HARNESS_MAIN
