@@ -32,7 +32,7 @@ cmdline='console=ttyS0 panic=-1 quiet loglevel=7 numa=fake=2 memmap=512M$0x80000
 # configs TREE: print the fragments in harness/configs that its kernel is made of.
 configs() {
 	local default='x86_64 debug'
-	[ ! -f "$1/rust/kernel/hmm.rs" ] || default+=' rust' # else it is too old
+	[ ! -f "$1/rust/kernel/hmm.rs" ] || default+=' rust kunit' # else it is too old
 	echo "${HMM_CONFIGS-$default}"
 }
 
@@ -41,7 +41,7 @@ configs() {
 build_dir() {
 	local configs
 	configs=$(configs "$2")
-	echo "$work/$1-$(printf %s "$2${configs#x86_64 debug rust}" | sha256sum | cut -c1-8)"
+	echo "$work/$1-$(printf %s "$2${configs#x86_64 debug rust kunit}" | sha256sum | cut -c1-8)"
 }
 
 # lint_make TREE ARG...: run make in the build directory that all checks of compiled
