@@ -23,6 +23,7 @@
 
 #include "device.h"
 #include "picture.h"
+#include "proc.h"
 #include "report.h"
 #include "session.h"
 #include "trace.h"
@@ -92,22 +93,6 @@ static void *must(void *pointer)
 static bool pictures(void)
 {
 	return session.options->view || session.options->svg;
-}
-
-static void comm_read(pid_t pid, char *comm, size_t size)
-{
-	char path[32];
-	ssize_t len = 0;
-	int fd;
-
-	snprintf(path, sizeof(path), "/proc/%d/comm", pid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd >= 0) {
-		len = read(fd, comm, size - 1);
-		close(fd);
-	}
-	comm[len > 0 ? len : 0] = '\0';
-	comm[strcspn(comm, "\n")] = '\0';
 }
 
 static void stats_add(const struct hmm_mirror_stats *stats)

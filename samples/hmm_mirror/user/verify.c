@@ -18,8 +18,6 @@
  * The other way round is no error: the CPU may map what the device does not.
  */
 #include <errno.h>
-#include <fcntl.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -28,103 +26,6 @@
 #define CONFIRMATIONS		3
 #define CONFIRMATION_PAUSE_US	2000
 #define PAGEMAP_BATCH		512
-
-int maps_read(pid_t pid, struct maps *maps)
-{
-	char path[32], *line = NULL;
-	size_t size = 0;
-	int ret = 0;
-	FILE *file;
-
-	maps->nr = 0;
-	snprintf(path, sizeof(path), "/proc/%d/maps", pid);
-	file = fopen(path, "re");
-	if (!file)
-		return -errno;
-
-	while (getline(&line, &size, file) > 0) {
-		struct vma vma = { };
-		int name = 0;
-		char *slash;
-		char perms[5];
-
-		if (sscanf(line, "%llx-%llx %4s %*s %*s %*s %n",
-			   &vma.start, &vma.end, perms, &name) != 3)
-			continue;
-		/* x86 shows the vsyscall page, which is in no address space. */
-		if (vma.start >> 63)
-			continue;
-		vma.read = perms[0] == 'r';
-		vma.write = perms[1] == 'w';
-		vma.shared = perms[3] == 's';
-		line[strcspn(line, "\n")] = '\0';
-		slash = strrchr(line + name, '/');
-		snprintf(vma.name, sizeof(vma.name), "%s",
-			 slash ? slash + 1 : line + name);
-
-		if (maps->nr == maps->capacity) {
-			size_t capacity = 2 * maps->capacity + 64;
-			void *array = realloc(maps->vma, capacity * sizeof(vma));
-
-			if (!array) {
-				ret = -ENOMEM;
-				break;
-			}
-			maps->vma = array;
-			maps->capacity = capacity;
-		}
-		maps->vma[maps->nr++] = vma;
-	}
-	free(line);
-	fclose(file);
-	return ret;
-}
-
-void maps_free(struct maps *maps)
-{
-	free(maps->vma);
-	*maps = (struct maps){ };
-}
-
-const struct vma *maps_find(const struct maps *maps, __u64 addr)
-{
-	size_t low = 0, high = maps->nr;
-
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-		const struct vma *vma = &maps->vma[middle];
-
-		if (addr < vma->start)
-			high = middle;
-		else if (addr >= vma->end)
-			low = middle + 1;
-		else
-			return vma;
-	}
-	return NULL;
-}
-
-int pagemap_open(pid_t pid)
-{
-	char path[32];
-	int fd;
-
-	snprintf(path, sizeof(path), "/proc/%d/pagemap", pid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	return fd < 0 ? -errno : fd;
-}
-
-int pagemap_read(int fd, __u64 addr, __u64 *pages, size_t nr)
-{
-	__u64 index = addr / sysconf(_SC_PAGESIZE);
-	ssize_t bytes;
-
-	bytes = pread(fd, pages, nr * sizeof(*pages), index * sizeof(*pages));
-	if (bytes < 0)
-		return -errno;
-	memset((char *)pages + bytes, 0, nr * sizeof(*pages) - bytes);
-	return 0;
-}
 
 const char *verdict_text(enum verdict verdict)
 {

@@ -16,39 +16,7 @@
 #include <sys/types.h>
 
 #include "device.h"
-
-/* What the CPU side says about one page: Documentation/admin-guide/mm/pagemap.rst */
-#define PAGEMAP_BIT(n)		((__u64)1 << (n))
-#define PAGEMAP_PFN		(PAGEMAP_BIT(55) - 1)
-#define PAGEMAP_EXCLUSIVE	PAGEMAP_BIT(56)
-#define PAGEMAP_FILE		PAGEMAP_BIT(61)
-#define PAGEMAP_PRESENT		PAGEMAP_BIT(63)
-
-struct vma {
-	__u64 start;
-	__u64 end;
-	bool read;
-	bool write;
-	bool shared;
-	char name[48];		/* last part of the path, "" when anonymous */
-};
-
-struct maps {
-	struct vma *vma;
-	size_t nr;
-	size_t capacity;
-};
-
-/* Replaces what is in @maps. A process without an address space has no VMAs. */
-int maps_read(pid_t pid, struct maps *maps);
-const struct vma *maps_find(const struct maps *maps, __u64 addr);
-void maps_free(struct maps *maps);
-
-/* Opens /proc/PID/pagemap; the file stays with the address space of now. */
-int pagemap_open(pid_t pid);
-
-/* Pages behind the end of the address space read as 0. */
-int pagemap_read(int fd, __u64 addr, __u64 *pages, size_t nr);
+#include "proc.h"
 
 /* What can be wrong with an entry of the device's page table. */
 enum verdict {

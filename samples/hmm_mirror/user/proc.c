@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What the kernel says of a process and its memory, in /proc/PID.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "proc.h"
+
+void comm_read(pid_t pid, char *comm, size_t size)
+{
+	char path[32];
+	ssize_t len = 0;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/comm", pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd >= 0) {
+		len = read(fd, comm, size - 1);
+		close(fd);
+	}
+	comm[len > 0 ? len : 0] = '\0';
+	comm[strcspn(comm, "\n")] = '\0';
+	/* It may be any bytes, such as those that clear a terminal. */
+	for (; *comm; comm++)
+		if (*comm < ' ' || *comm > '~')
+			*comm = '?';
+}
+
+int maps_add(struct maps *maps, const struct vma *vma)
+{
+	if (maps->nr == maps->capacity) {
+		size_t capacity = 2 * maps->capacity + 64;
+		void *array = realloc(maps->vma, capacity * sizeof(*maps->vma));
+
+		if (!array)
+			return -ENOMEM;
+		maps->vma = array;
+		maps->capacity = capacity;
+	}
+	maps->vma[maps->nr++] = *vma;
+	return 0;
+}
+
+int maps_read(pid_t pid, struct maps *maps)
+{
+	char path[32], *line = NULL;
+	size_t size = 0;
+	int ret = 0;
+	FILE *file;
+
+	maps->nr = 0;
+	snprintf(path, sizeof(path), "/proc/%d/maps", pid);
+	file = fopen(path, "re");
+	if (!file)
+		return -errno;
+
+	while (getline(&line, &size, file) > 0) {
+		struct vma vma = { };
+		int name = 0;
+		char *slash;
+		char perms[5];
+
+		if (sscanf(line, "%llx-%llx %4s %*s %*s %*s %n",
+			   &vma.start, &vma.end, perms, &name) != 3)
+			continue;
+		/* x86 shows the vsyscall page, which is in no address space. */
+		if (vma.start >> 63)
+			continue;
+		vma.read = perms[0] == 'r';
+		vma.write = perms[1] == 'w';
+		vma.shared = perms[3] == 's';
+		line[strcspn(line, "\n")] = '\0';
+		slash = strrchr(line + name, '/');
+		snprintf(vma.name, sizeof(vma.name), "%s",
+			 slash ? slash + 1 : line + name);
+
+		ret = maps_add(maps, &vma);
+		if (ret)
+			break;
+	}
+	free(line);
+	fclose(file);
+	return ret;
+}
+
+void maps_free(struct maps *maps)
+{
+	free(maps->vma);
+	*maps = (struct maps){ };
+}
+
+const struct vma *maps_find(const struct maps *maps, __u64 addr)
+{
+	size_t low = 0, high = maps->nr;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		const struct vma *vma = &maps->vma[middle];
+
+		if (addr < vma->start)
+			high = middle;
+		else if (addr >= vma->end)
+			low = middle + 1;
+		else
+			return vma;
+	}
+	return NULL;
+}
+
+int pagemap_open(pid_t pid)
+{
+	char path[32];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/pagemap", pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+int pagemap_read(int fd, __u64 addr, __u64 *pages, size_t nr)
+{
+	__u64 index = addr / sysconf(_SC_PAGESIZE);
+	ssize_t bytes;
+
+	bytes = pread(fd, pages, nr * sizeof(*pages), index * sizeof(*pages));
+	if (bytes < 0)
+		return -errno;
+	memset((char *)pages + bytes, 0, nr * sizeof(*pages) - bytes);
+	return 0;
+}
