@@ -7,8 +7,9 @@ Usage: demo.py OUTPUT-DIRECTORY
 Needs root, a kernel with the sample driver, and hmm-mirror, hmm-mirror-workload
 and gcc in PATH. The device reads and writes the programs' memory all the while,
 and what it has is verified again and again. Of each program a log, a JSON
-summary, the device's page table as JSON and an SVG of it over time are left in
-the output directory.
+summary, the device's page table as JSON, what it was over time as a stream of
+JSON, and a timeline and a heat map of that as SVG are left in the output
+directory.
 
 The last line of the output says how it went; the exit status is 0 or 1.
 """
@@ -57,7 +58,7 @@ class Demo:
         mirror = ["hmm-mirror", "run", "--follow", "--write", "--view",
                   "--color", os.environ.get("DEMO_COLOR", "auto"),
                   "--json", self.path(f"{name}.json"),
-                  "--svg", self.path(f"{name}.svg"),
+                  "--record", self.path(f"{name}.jsonl"),
                   "--dump", self.path(f"{name}-table.json"),
                   *options, "--", *command]
         lines = []
@@ -72,7 +73,18 @@ class Demo:
         if process.returncode:
             self.failures.append(f"{name}: exit status {process.returncode}")
         self.count(f"{name}.json")
+        self.plot(name, f"{name}.svg", "--title", " ".join(command))
+        self.plot(name, f"{name}-heat.svg", "--heat", "--title", " ".join(command))
         return lines
+
+    def plot(self, name, picture, *options):
+        """Draw what was recorded."""
+        with open(self.path(picture), "wb") as file:
+            done = subprocess.run(["hmm-mirror", "plot", *options,
+                                   self.path(f"{name}.jsonl")],
+                                  stdout=file, check=False)
+        if done.returncode:
+            self.failures.append(f"{picture}: exit status {done.returncode}")
 
     def workload(self):
         self.mirror("workload",

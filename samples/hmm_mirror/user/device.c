@@ -85,6 +85,21 @@ int device_write(int fd, __u64 addr, const void *buf, size_t len,
 	return device_rw(fd, HMM_MIRROR_IOC_WRITE, addr, buf, len, done);
 }
 
+int entries_reserve(struct entries *entries, size_t nr)
+{
+	size_t capacity = 2 * entries->capacity + nr;
+	void *entry;
+
+	if (entries->capacity >= entries->nr + nr)
+		return 0;
+	entry = realloc(entries->entry, capacity * sizeof(*entries->entry));
+	if (!entry)
+		return -ENOMEM;
+	entries->entry = entry;
+	entries->capacity = capacity;
+	return 0;
+}
+
 int device_dump(int fd, __u64 start, __u64 end, struct entries *entries)
 {
 	struct hmm_mirror_dump dump = { .start = start, .end = end };
@@ -93,16 +108,9 @@ int device_dump(int fd, __u64 start, __u64 end, struct entries *entries)
 	do {
 		int ret;
 
-		if (entries->capacity < entries->nr + DUMP_BATCH) {
-			size_t capacity = 2 * entries->capacity + DUMP_BATCH;
-			void *entry = realloc(entries->entry,
-					      capacity * sizeof(*entries->entry));
-
-			if (!entry)
-				return -ENOMEM;
-			entries->entry = entry;
-			entries->capacity = capacity;
-		}
+		ret = entries_reserve(entries, DUMP_BATCH);
+		if (ret)
+			return ret;
 		dump.entries = (uintptr_t)(entries->entry + entries->nr);
 		dump.capacity = DUMP_BATCH;
 		ret = device_ioctl(fd, HMM_MIRROR_IOC_DUMP, &dump);

@@ -43,6 +43,9 @@ int device_read(int fd, __u64 addr, void *buf, size_t len, size_t *done);
 int device_write(int fd, __u64 addr, const void *buf, size_t len,
 		 size_t *done);
 
+/* Makes room for @nr more; returns 0 or -ENOMEM. */
+int entries_reserve(struct entries *entries, size_t nr);
+
 /* Replaces what is in @entries. */
 int device_dump(int fd, __u64 start, __u64 end, struct entries *entries);
 void entries_free(struct entries *entries);

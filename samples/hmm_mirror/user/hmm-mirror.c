@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "device.h"
+#include "plot.h"
 #include "report.h"
 #include "session.h"
 #include "trace.h"
@@ -29,6 +30,8 @@ static const char help[] =
 "\n"
 "  run [OPTIONS] [--] CMD [ARG...]  start CMD and mirror it for its whole life\n"
 "  attach [OPTIONS] PID             mirror a process, until it ends or Ctrl-C\n"
+"  plot [--heat] [FILE]             draw an SVG of what run or attach recorded;\n"
+"                                   see 'hmm-mirror plot --help'\n"
 "  read [--raw] PID ADDR LEN        show memory as the device reads it\n"
 "  write [--hex BYTES] PID ADDR     let the device write BYTES, or stdin\n"
 "  dump [--json] PID                show the device's page table\n"
@@ -49,7 +52,8 @@ static const char help[] =
 "                     a picture of it: seconds, name, pages that the device has,\n"
 "                     pages mapped and invalidated since the last line\n"
 "  --view-every MS    time between two pictures (500)\n"
-"  --svg FILE         draw the page table over time\n"
+"  --record FILE      write each picture as a line of JSON, for hmm-mirror plot; see\n"
+"                     'hmm-mirror plot --help' for what is in it\n"
 "  --json FILE        write the summary as JSON\n"
 "  --dump FILE        write the page table as JSON, as it was at the verification\n"
 "                     that found it largest\n"
@@ -66,8 +70,8 @@ static const char help[] =
 
 enum {
 	OPTION_FOLLOW = 256, OPTION_WRITE, OPTION_VERIFY_EVERY, OPTION_VIEW,
-	OPTION_VIEW_EVERY, OPTION_SVG, OPTION_JSON, OPTION_DUMP, OPTION_COLOR,
-	OPTION_RAW, OPTION_HEX, OPTION_SELF_TEST,
+	OPTION_VIEW_EVERY, OPTION_RECORD, OPTION_JSON, OPTION_DUMP, OPTION_COLOR,
+	OPTION_RAW, OPTION_HEX, OPTION_SELF_TEST, OPTION_HEAT, OPTION_TITLE,
 };
 
 static const char *device;
@@ -104,13 +108,14 @@ static void check_arguments(int argc, int min, int max)
 		usage("too many arguments");
 }
 
-/* The next option of a command; --help is dealt with here. */
-static int option(int argc, char **argv, const struct option *options)
+/* The next option of a command; --help is dealt with here, by @text. */
+static int option_or_help(int argc, char **argv, const struct option *options,
+			  const char *text)
 {
 	int c = getopt_long(argc, argv, "+h", options, NULL);
 
 	if (c == 'h') {
-		fputs(help, stdout);
+		fputs(text, stdout);
 		exit(0);
 	}
 	if (c == '?') {
@@ -118,6 +123,21 @@ static int option(int argc, char **argv, const struct option *options)
 		exit(EXIT_USAGE);
 	}
 	return c;
+}
+
+static int option(int argc, char **argv, const struct option *options)
+{
+	return option_or_help(argc, argv, options, help);
+}
+
+/* What --color says, or does not. */
+static bool color_argument(const char *when, int fd)
+{
+	if (!when || !strcmp(when, "auto"))
+		return isatty(fd);
+	if (strcmp(when, "always") && strcmp(when, "never"))
+		usage("--color is always, never or auto");
+	return !strcmp(when, "always");
 }
 
 static int fail(const char *what, pid_t pid, int error)
@@ -154,7 +174,7 @@ static int mirror(int argc, char **argv, bool run)
 		{ "verify-every", required_argument, NULL, OPTION_VERIFY_EVERY },
 		{ "view", no_argument, NULL, OPTION_VIEW },
 		{ "view-every", required_argument, NULL, OPTION_VIEW_EVERY },
-		{ "svg", required_argument, NULL, OPTION_SVG },
+		{ "record", required_argument, NULL, OPTION_RECORD },
 		{ "json", required_argument, NULL, OPTION_JSON },
 		{ "dump", required_argument, NULL, OPTION_DUMP },
 		{ "color", required_argument, NULL, OPTION_COLOR },
@@ -162,8 +182,9 @@ static int mirror(int argc, char **argv, bool run)
 		{ }
 	};
 	struct session_options session = {
-		.verify_ms = 1000, .view_ms = 500, .color = isatty(2),
+		.verify_ms = 1000, .view_ms = 500,
 	};
+	const char *color = NULL;
 	int c;
 
 	while ((c = option(argc, argv, options)) >= 0) {
@@ -183,8 +204,8 @@ static int mirror(int argc, char **argv, bool run)
 		case OPTION_VIEW_EVERY:
 			session.view_ms = number(optarg, "time");
 			break;
-		case OPTION_SVG:
-			session.svg = optarg;
+		case OPTION_RECORD:
+			session.record = optarg;
 			break;
 		case OPTION_JSON:
 			session.json = optarg;
@@ -193,16 +214,12 @@ static int mirror(int argc, char **argv, bool run)
 			session.dump = optarg;
 			break;
 		case OPTION_COLOR:
-			if (!strcmp(optarg, "always"))
-				session.color = true;
-			else if (!strcmp(optarg, "never"))
-				session.color = false;
-			else if (strcmp(optarg, "auto"))
-				usage("--color is always, never or auto");
+			color = optarg;
 			break;
 		}
 	}
 	session.device = device;
+	session.color = color_argument(color, STDERR_FILENO);
 	if (run) {
 		if (optind == argc)
 			usage("run: which command?");
@@ -220,6 +237,28 @@ static int cmd_run(int argc, char **argv)
 static int cmd_attach(int argc, char **argv)
 {
 	return mirror(argc, argv, false);
+}
+
+static int cmd_plot(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "heat", no_argument, NULL, OPTION_HEAT },
+		{ "title", required_argument, NULL, OPTION_TITLE },
+		{ "help", no_argument, NULL, 'h' },
+		{ }
+	};
+	const char *title = NULL;
+	bool heat = false;
+	int c;
+
+	while ((c = option_or_help(argc, argv, options, plot_help)) >= 0) {
+		if (c == OPTION_HEAT)
+			heat = true;
+		else
+			title = optarg;
+	}
+	check_arguments(argc, 0, 1);
+	return plot(argv[optind], title, heat) ? EXIT_STALE_OR_FAILED : 0;
 }
 
 static void hexdump(__u64 addr, const unsigned char *bytes, size_t len)
@@ -485,6 +524,7 @@ int main(int argc, char **argv)
 	} commands[] = {
 		{ "run", cmd_run },
 		{ "attach", cmd_attach },
+		{ "plot", cmd_plot },
 		{ "read", cmd_read },
 		{ "write", cmd_write },
 		{ "dump", cmd_dump },

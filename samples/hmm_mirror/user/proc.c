@@ -4,12 +4,17 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "proc.h"
+
+#define BATCH	512
 
 void comm_read(pid_t pid, char *comm, size_t size)
 {
@@ -132,4 +137,90 @@ int pagemap_read(int fd, __u64 addr, __u64 *pages, size_t nr)
 		return -errno;
 	memset((char *)pages + bytes, 0, nr * sizeof(*pages) - bytes);
 	return 0;
+}
+
+static bool word_writable(const struct vma *vma, __u64 word)
+{
+	if (!vma->write)
+		return false;
+	return vma->shared || (!(word & PAGEMAP_FILE) && (word & PAGEMAP_EXCLUSIVE));
+}
+
+/* Adds the pages of @region, which were in memory a moment ago. */
+static int entries_add(int fd, const struct vma *vma,
+		       const struct page_region *region, struct entries *entries)
+{
+	const __u64 page = sysconf(_SC_PAGESIZE);
+	/* A table has as many entries of 8 bytes as fill a page. */
+	const __u32 order = region->categories & PAGE_IS_HUGE ?
+			    __builtin_ctzll(page / 8) : 0;
+	__u64 words[BATCH], addr;
+	size_t i, nr;
+	int ret;
+
+	for (addr = region->start; addr < region->end; addr += nr * page) {
+		nr = (region->end - addr) / page;
+		if (nr > BATCH)
+			nr = BATCH;
+		ret = pagemap_read(fd, addr, words, nr);
+		if (!ret)
+			ret = entries_reserve(entries, nr);
+		if (ret)
+			return ret;
+		for (i = 0; i < nr; i++) {
+			if (!(words[i] & PAGEMAP_PRESENT))
+				continue;
+			entries->entry[entries->nr++] = (struct hmm_mirror_entry){
+				.addr = addr + i * page,
+				.pfn = words[i] & PAGEMAP_PFN,
+				.flags = word_writable(vma, words[i]) ?
+					 HMM_MIRROR_ENTRY_WRITE : 0,
+				.order = order,
+			};
+		}
+	}
+	return 0;
+}
+
+/* Steps over what is not in memory, which may be most of a large mapping. */
+static int vma_table(int fd, const struct vma *vma, struct entries *entries)
+{
+	struct page_region regions[BATCH];
+	struct pm_scan_arg scan = {
+		.size = sizeof(scan),
+		.start = vma->start,
+		.end = vma->end,
+		.vec = (uintptr_t)regions,
+		.vec_len = BATCH,
+		.category_mask = PAGE_IS_PRESENT,
+		.return_mask = PAGE_IS_PRESENT | PAGE_IS_HUGE,
+	};
+
+	while (scan.start < scan.end) {
+		int i, ret = 0, nr = ioctl(fd, PAGEMAP_SCAN, &scan);
+
+		if (nr < 0)
+			return -errno;
+		for (i = 0; !ret && i < nr; i++)
+			ret = entries_add(fd, vma, &regions[i], entries);
+		if (ret)
+			return ret;
+		scan.start = scan.walk_end;
+	}
+	return 0;
+}
+
+int cpu_table(pid_t pid, const struct maps *maps, struct entries *entries)
+{
+	int ret = 0, fd = pagemap_open(pid);
+	size_t i;
+
+	entries->nr = 0;
+	if (fd < 0)
+		return fd;
+	for (i = 0; !ret && i < maps->nr; i++)
+		if (maps->vma[i].read)
+			ret = vma_table(fd, &maps->vma[i], entries);
+	close(fd);
+	return ret;
 }

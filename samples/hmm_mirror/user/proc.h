@@ -49,4 +49,11 @@ int pagemap_open(pid_t pid);
 /* Pages behind the end of the address space read as 0. */
 int pagemap_read(int fd, __u64 addr, __u64 *pages, size_t nr);
 
+/*
+ * Replaces what is in @entries by the CPU's page table, as the device would have
+ * it: the pages in memory of the mappings that may be read. Returns 0 or a
+ * negative errno value.
+ */
+int cpu_table(pid_t pid, const struct maps *maps, struct entries *entries);
+
 #endif /* HMM_MIRROR_PROC_H */

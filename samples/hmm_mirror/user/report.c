@@ -7,8 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "proc.h"
 #include "report.h"
+#include "proc.h"
 
 int open_or_complain(const char *device)
 {
@@ -47,7 +47,13 @@ int bind_or_complain(const char *device, pid_t pid)
 	if (!ret)
 		return fd;
 	close(fd);
-	switch (-ret) {
+	complain_bind(device, pid, ret);
+	return ret;
+}
+
+void complain_bind(const char *device, pid_t pid, int error)
+{
+	switch (-error) {
 	case ESRCH:
 		warnx("there is no process %d, or it has no memory (zombie, kernel thread)",
 		      pid);
@@ -65,9 +71,8 @@ int bind_or_complain(const char *device, pid_t pid)
 		warnx("%s is not an HMM mirroring device", device);
 		break;
 	default:
-		warnx("cannot mirror process %d: %s", pid, strerror(-ret));
+		warnx("cannot mirror process %d: %s", pid, strerror(-error));
 	}
-	return ret;
 }
 
 void complain_trace(pid_t pid, int error)
@@ -119,7 +124,8 @@ void json_string(FILE *out, const char *text)
 	fputc('"', out);
 }
 
-int json_dump(FILE *out, const char *device, int fd, pid_t pid)
+void json_stats(FILE *out, const struct hmm_mirror_stats *stats,
+		const char *separator)
 {
 	/* In the order of the structure, which has no other fields. */
 	static const char *const names[] = {
@@ -127,8 +133,17 @@ int json_dump(FILE *out, const char *device, int fd, pid_t pid)
 		"faults", "retries", "invalidations", "invalidated",
 		"accesses", "dead",
 	};
+	const __u64 *values = (const __u64 *)stats;
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(names); i++)
+		fprintf(out, "%s\"%s\": %llu", i ? separator : "", names[i],
+			values[i]);
+}
+
+int json_dump(FILE *out, const char *device, int fd, pid_t pid)
+{
 	struct hmm_mirror_stats stats;
-	const __u64 *values = (const __u64 *)&stats;
 	struct entries entries = { };
 	size_t i;
 	int ret;
@@ -143,10 +158,8 @@ int json_dump(FILE *out, const char *device, int fd, pid_t pid)
 	json_string(out, device);
 	fprintf(out, ",\n  \"pid\": %d,\n  \"page_size\": %ld,\n", pid,
 		sysconf(_SC_PAGESIZE));
-	fputs("  \"stats\": {\n", out);
-	for (i = 0; i < ARRAY_SIZE(names); i++)
-		fprintf(out, "%s    \"%s\": %llu", i ? ",\n" : "",
-			names[i], values[i]);
+	fputs("  \"stats\": {\n    ", out);
+	json_stats(out, &stats, ",\n    ");
 	fputs("\n  },\n  \"entries\": [", out);
 	for (i = 0; i < entries.nr; i++) {
 		const struct hmm_mirror_entry *entry = &entries.entry[i];

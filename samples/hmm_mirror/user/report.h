@@ -17,7 +17,8 @@
 int open_or_complain(const char *device);
 int bind_or_complain(const char *device, pid_t pid);
 
-/* Complains that trace_attach() has failed. */
+/* These complain that device_bind(), or trace_attach(), has failed. */
+void complain_bind(const char *device, pid_t pid, int error);
 void complain_trace(pid_t pid, int error);
 
 /*
@@ -27,6 +28,10 @@ void complain_trace(pid_t pid, int error);
 int mirror_present(int fd, pid_t pid);
 
 void json_string(FILE *out, const char *text);
+
+/* Writes the counters as members of an object. */
+void json_stats(FILE *out, const struct hmm_mirror_stats *stats,
+		const char *separator);
 
 /* Writes a context's table and counters as JSON; 0 or a negative errno value. */
 int json_dump(FILE *out, const char *device, int fd, pid_t pid);

@@ -23,9 +23,9 @@
 
 #include "device.h"
 #include "picture.h"
-#include "proc.h"
 #include "report.h"
 #include "session.h"
+#include "stream.h"
 #include "trace.h"
 #include "verify.h"
 
@@ -33,7 +33,6 @@
 #define CHUNK		(2ULL << 20)	/* bytes mirrored and read in one go */
 #define CHUNK_MAX	(32 * CHUNK)	/* ... where nothing is in memory */
 #define DATA_CHECKS	16		/* pages to look into, per verification */
-#define CELLS		72		/* in a line of cells, about */
 
 /* One address space. */
 struct target {
@@ -47,7 +46,6 @@ struct target {
 	struct entries before;		/* when we looked last */
 	struct sample sample;		/* what was seen since the last picture */
 	struct hmm_mirror_stats shown;	/* as of the last line */
-	struct history history;
 };
 
 static struct {
@@ -55,8 +53,7 @@ static struct {
 	double start;
 	struct target **target;
 	size_t nr;
-	struct history *history;	/* of targets that have ended */
-	size_t histories;
+	FILE *record;
 	pid_t pid;			/* of the program itself */
 	int status;			/* its wait status */
 	bool attached;			/* it was there before us */
@@ -90,9 +87,21 @@ static void *must(void *pointer)
 	exit(EXIT_MIRROR);
 }
 
+/* The program goes on, and so does mirroring it; but that it failed is told. */
+static void record_check(int error)
+{
+	if (!error)
+		return;
+	warnx("cannot write %s: %s", session.options->record, strerror(-error));
+	session.failed = true;
+	if (session.record)
+		fclose(session.record);
+	session.record = NULL;
+}
+
 static bool pictures(void)
 {
-	return session.options->view || session.options->svg;
+	return session.options->view || session.record;
 }
 
 static void stats_add(const struct hmm_mirror_stats *stats)
@@ -125,17 +134,9 @@ static void target_end(struct target *target)
 	}
 	close(target->fd);
 
-	target->history.end = now();
-	/* Of one that was too short-lived for a picture, none is drawn. */
-	if (!target->history.nr) {
-		history_free(&target->history);
-		goto out;
-	}
-	session.history = must(realloc(session.history,
-				       (session.histories + 1) *
-				       sizeof(*session.history)));
-	session.history[session.histories++] = target->history;
-out:
+	target->sample.time = now();
+	if (session.record)
+		record_check(stream_end(session.record, &target->sample));
 	maps_free(&target->maps);
 	entries_free(&target->before);
 	sample_free(&target->sample);
@@ -154,7 +155,6 @@ static struct target *target_find(pid_t pid)
 static void target_begin(pid_t pid)
 {
 	struct target *target;
-	char comm[16];
 	int fd;
 
 	fd = bind_or_complain(session.options->device, pid);
@@ -166,13 +166,11 @@ static void target_begin(pid_t pid)
 	target->pid = pid;
 	target->fd = fd;
 	target->chunk = CHUNK;
-	comm_read(pid, comm, sizeof(comm));
-	snprintf(target->history.title, sizeof(target->history.title),
-		 "process %d: %s", pid, comm);
 	session.target = must(realloc(session.target, (session.nr + 1) *
 				      sizeof(*session.target)));
 	session.target[session.nr++] = target;
-	session.address_spaces++;
+	target->sample.pid = pid;
+	target->sample.space = ++session.address_spaces;
 }
 
 static void targets_reap(void)
@@ -373,67 +371,39 @@ static void picture_look(struct target *target)
 
 	if (device_dump(target->fd, 0, ~0ULL, &entries))
 		entries.nr = 0;
-	if (sample_gone(&target->sample, &target->before, &entries))
+	if (runs_gone(&target->sample.device, &target->before, &entries))
 		exit(EXIT_MIRROR);
 	entries_free(&target->before);
 	target->before = entries;
 }
 
-static void picture_print(struct target *target, const struct sample *sample,
-			  const struct maps *maps)
-{
-	struct hmm_mirror_stats stats;
-	long long new, gone;
-	struct layout layout;
-	struct maps copy = { };
-	enum shade *cell;
-
-	if (device_stats(target->fd, &stats))
-		return;
-	new = stats_mirrored(&stats) - stats_mirrored(&target->shown);
-	gone = stats.invalidated - target->shown.invalidated;
-	target->shown = stats;
-	/* Of one that does nothing for now, nothing is news. */
-	if (!new && !gone)
-		return;
-	copy.vma = must(malloc((maps->nr + 1) * sizeof(*copy.vma)));
-	memcpy(copy.vma, maps->vma, maps->nr * sizeof(*copy.vma));
-	if (layout_make(&layout, copy.vma, maps->nr, CELLS, 1))
-		exit(EXIT_MIRROR);
-	cell = must(calloc(layout.cells + 1, sizeof(*cell)));
-	sample_paint(sample, &layout, cell);
-
-	fprintf(stderr, "%6.1fs %-15s %6llu pages %+6lld %+6lld ",
-		sample->time, sample->label, stats.pages,
-		new, -gone);
-	picture_line(stderr, &layout, cell, session.options->color);
-	fputc('\n', stderr);
-
-	free(cell);
-	free(copy.vma);
-	layout_free(&layout);
-}
-
 static void picture_take(struct target *target)
 {
-	struct maps maps = { };
+	struct sample *sample = &target->sample;
+	struct entries cpu = { };
 
-	if (maps_read(target->pid, &maps) || !maps.nr)
+	if (maps_read(target->pid, &sample->maps) || !sample->maps.nr ||
+	    device_stats(target->fd, &sample->stats))
 		goto out;
-	target->sample.time = now();
-	comm_read(target->pid, target->sample.label,
-		  sizeof(target->sample.label));
-	if (sample_maps(&target->sample, &maps) ||
-	    sample_entries(&target->sample, &target->before))
+	sample->time = now();
+	comm_read(target->pid, sample->name, sizeof(sample->name));
+	if (runs_maps(&sample->device, &sample->maps) ||
+	    runs_entries(&sample->device, &target->before, NULL))
 		exit(EXIT_MIRROR);
-	if (session.options->view)
-		picture_print(target, &target->sample, &maps);
-	if (session.options->svg)
-		must(history_add(&target->history, &target->sample, &maps) ?
-		     NULL : target);
+	if (session.options->view &&
+	    picture_print(stderr, sample, &target->shown, session.options->color))
+		exit(EXIT_MIRROR);
+	if (session.record) {
+		/* It may be calling execve(): then there is none. */
+		if (!cpu_table(target->pid, &sample->maps, &cpu) &&
+		    runs_entries(&sample->cpu, &cpu, NULL))
+			exit(EXIT_MIRROR);
+		record_check(stream_picture(session.record, sample));
+	}
 out:
-	maps_free(&maps);
-	sample_free(&target->sample);
+	entries_free(&cpu);
+	sample->cpu.nr = 0;
+	sample->device.nr = 0;
 }
 
 static void on_image(pid_t pid, bool exec)
@@ -530,7 +500,11 @@ static void session_begin(const struct session_options *options)
 	sigprocmask(SIG_BLOCK, &set, NULL);
 
 	if (options->view)
-		picture_legend(stderr, options->color);
+		picture_legend(stderr, false, options->color);
+	if (options->record) {
+		session.record = fopen(options->record, "we");
+		record_check(session.record ? 0 : -errno);
+	}
 }
 
 static void session_loop(void)
@@ -650,27 +624,8 @@ static void session_summary(char **argv)
 
 static int session_end(char **argv)
 {
-	char title[100] = "process";
-	size_t i;
 	int ret;
 
-	if (session.options->svg) {
-		if (argv)
-			snprintf(title, sizeof(title), "%s", argv[0]);
-		for (i = 1; argv && argv[i]; i++) {
-			size_t len = strlen(title);
-
-			snprintf(title + len, sizeof(title) - len, " %s",
-				 argv[i]);
-		}
-		ret = picture_svg(session.options->svg, title, session.history,
-				  session.histories);
-		if (ret) {
-			warnx("cannot write %s: %s", session.options->svg,
-			      strerror(-ret));
-			session.failed = true;
-		}
-	}
 	if (session.options->json) {
 		ret = session_json(argv);
 		if (ret) {
@@ -681,9 +636,8 @@ static int session_end(char **argv)
 	}
 	session_summary(argv);
 
-	for (i = 0; i < session.histories; i++)
-		history_free(&session.history[i]);
-	free(session.history);
+	if (session.record)
+		fclose(session.record);	/* after each line it was flushed */
 	free(session.target);
 	free(session.buffer);
 

@@ -15,7 +15,7 @@
 struct session_options {
 	const char *device;
 	const char *json;	/* files to write, or NULL */
-	const char *svg;
+	const char *record;
 	const char *dump;
 	long verify_ms;		/* between two verifications */
 	long view_ms;		/* between two pictures */

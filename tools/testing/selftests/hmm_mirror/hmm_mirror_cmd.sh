@@ -111,11 +111,23 @@ check 0 'exit status 0' "run with --follow" \
 	sh -c 'for i in 1 2 3; do sh -c "ls -l / >/dev/null"; done'
 check 0 '"stale": 0' "run writes JSON" json_of sh -c \
 	"hmm-mirror --device $DEVICE run --json $tmp/run.json --dump $tmp/dump.json \
-	--svg $tmp/run.svg -- sleep 1 && cat $tmp/run.json"
+	--record $tmp/record -- sleep 1 && cat $tmp/run.json"
 check 0 '"entries"' "run dumps the page table" python3 -m json.tool "$tmp/dump.json"
-check 0 '' "run draws an SVG" python3 -c \
-	"import xml.dom.minidom; xml.dom.minidom.parse('$tmp/run.svg')"
 check 0 ' pages ' "run shows a picture" mirror run --view -- sleep 1
+
+# plot
+svg_of() { # svg_of COMMAND...: the command's output must be well-formed XML
+	"$@" >"$tmp/plot.svg" && python3 -c '
+import sys, xml.dom.minidom
+print(xml.dom.minidom.parse(sys.argv[1]).documentElement.tagName)' "$tmp/plot.svg" &&
+		grep -o 'process [0-9]*: [^<]*' "$tmp/plot.svg"
+}
+
+check 0 ": sleep" "plot of what run recorded" svg_of mirror plot --title '<&>' "$tmp/record"
+check 0 'svg' "plot of heat" svg_of mirror plot --heat "$tmp/record"
+check 1 'there is no picture in it' "plot of nothing" mirror plot /dev/null
+check 1 'cannot open /nonsense' "plot of no file" mirror plot /nonsense
+check 1 "passwd:1:1: expected '{'" "plot of another file" mirror plot /etc/passwd
 
 echo "1..$number"
 [ $failed = 0 ]
