@@ -3,7 +3,7 @@
  * hmm-mirror: the program in front of the HMM mirroring sample devices.
  *
  * This file is the command line; see session.c for mirroring a program for its
- * whole life, verify.c for what verification means.
+ * whole life, verify.c for what verification means, view.c for the live picture.
  */
 #include <ctype.h>
 #include <err.h>
@@ -19,9 +19,12 @@
 #include "session.h"
 #include "trace.h"
 #include "verify.h"
+#include "view.h"
 
 #define EXIT_STALE_OR_FAILED	1
 #define EXIT_USAGE		2
+
+#define MS_MAX			3600000
 
 static const char help[] =
 "Mirrors the memory of a process into the page table of a fake device.\n"
@@ -30,7 +33,9 @@ static const char help[] =
 "\n"
 "  run [OPTIONS] [--] CMD [ARG...]  start CMD and mirror it for its whole life\n"
 "  attach [OPTIONS] PID             mirror a process, until it ends or Ctrl-C\n"
-"  plot [--heat] [FILE]             draw an SVG of what run or attach recorded;\n"
+"  view [OPTIONS] PID               watch a process's page table and the device's,\n"
+"                                   side by side; see 'hmm-mirror view --help'\n"
+"  plot [--heat] [FILE]             draw an SVG of what run, attach or view recorded;\n"
 "                                   see 'hmm-mirror plot --help'\n"
 "  read [--raw] PID ADDR LEN        show memory as the device reads it\n"
 "  write [--hex BYTES] PID ADDR     let the device write BYTES, or stdin\n"
@@ -71,7 +76,8 @@ static const char help[] =
 enum {
 	OPTION_FOLLOW = 256, OPTION_WRITE, OPTION_VERIFY_EVERY, OPTION_VIEW,
 	OPTION_VIEW_EVERY, OPTION_RECORD, OPTION_JSON, OPTION_DUMP, OPTION_COLOR,
-	OPTION_RAW, OPTION_HEX, OPTION_SELF_TEST, OPTION_HEAT, OPTION_TITLE,
+	OPTION_RAW, OPTION_HEX, OPTION_SELF_TEST, OPTION_EVERY, OPTION_COUNT,
+	OPTION_ONCE, OPTION_HEAT, OPTION_TITLE,
 };
 
 static const char *device;
@@ -91,13 +97,19 @@ static __u64 number(const char *text, const char *what)
 	return value;
 }
 
+/* Not 0, either. */
+static long number_up_to(const char *text, const char *what, long max)
+{
+	__u64 value = number(text, what);
+
+	if (!value || value > (__u64)max)
+		usage("'%s' is no %s", text, what);
+	return value;
+}
+
 static pid_t pid_argument(const char *text)
 {
-	__u64 pid = number(text, "process number");
-
-	if (!pid || pid > INT32_MAX)
-		usage("'%s' is no process number", text);
-	return pid;
+	return number_up_to(text, "process number", INT32_MAX);
 }
 
 static void check_arguments(int argc, int min, int max)
@@ -237,6 +249,47 @@ static int cmd_run(int argc, char **argv)
 static int cmd_attach(int argc, char **argv)
 {
 	return mirror(argc, argv, false);
+}
+
+static int cmd_view(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "every", required_argument, NULL, OPTION_EVERY },
+		{ "count", required_argument, NULL, OPTION_COUNT },
+		{ "once", no_argument, NULL, OPTION_ONCE },
+		{ "json", no_argument, NULL, OPTION_JSON },
+		{ "color", required_argument, NULL, OPTION_COLOR },
+		{ "help", no_argument, NULL, 'h' },
+		{ }
+	};
+	struct view_options view = { .device = device, .every_ms = 250 };
+	const char *color = NULL;
+	int c;
+
+	while ((c = option_or_help(argc, argv, options, view_help)) >= 0) {
+		switch (c) {
+		case OPTION_EVERY:
+			view.every_ms = number_up_to(optarg, "time", MS_MAX);
+			break;
+		case OPTION_COUNT:
+			view.count = number_up_to(optarg, "number", INT32_MAX);
+			break;
+		case OPTION_ONCE:
+			view.once = true;
+			break;
+		case OPTION_JSON:
+			view.json = true;
+			break;
+		case OPTION_COLOR:
+			color = optarg;
+			break;
+		}
+	}
+	check_arguments(argc, 1, 1);
+	if (view.once && view.json)
+		usage("view: either --once or --json; '--json --count 1' is one line");
+	view.color = color_argument(color, STDOUT_FILENO);
+	return view_process(&view, pid_argument(argv[optind]));
 }
 
 static int cmd_plot(int argc, char **argv)
@@ -524,6 +577,7 @@ int main(int argc, char **argv)
 	} commands[] = {
 		{ "run", cmd_run },
 		{ "attach", cmd_attach },
+		{ "view", cmd_view },
 		{ "plot", cmd_plot },
 		{ "read", cmd_read },
 		{ "write", cmd_write },

@@ -20,7 +20,7 @@ const char plot_help[] =
 "\n"
 "Without --heat, a timeline: what the device's page table has. With --heat, how much\n"
 "of it invalidations take out, and where. FILE, or the standard input, is what\n"
-"'run --record FILE' or 'attach --record FILE' have written:\n"
+"'run --record FILE', 'attach --record FILE' or 'view --json' have written:\n"
 "\n"
 STREAM_FORMAT;
 
@@ -152,7 +152,7 @@ static int record_read(struct record *record, FILE *in, const char *name)
 		number++;
 		error = stream_read(line, &type, &sample, &column);
 		if (error) {
-			warnx("%s:%zu:%zu: expected %s; is it what --record wrote?",
+			warnx("%s:%zu:%zu: expected %s; is it what --record or view --json wrote?",
 			      name, number, column, error);
 			ret = -EINVAL;
 		} else {
