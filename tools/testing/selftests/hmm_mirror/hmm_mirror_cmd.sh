@@ -115,6 +115,107 @@ check 0 '"stale": 0' "run writes JSON" json_of sh -c \
 check 0 '"entries"' "run dumps the page table" python3 -m json.tool "$tmp/dump.json"
 check 0 ' pages ' "run shows a picture" mirror run --view -- sleep 1
 
+# view: as lines, as JSON, as one page, and on a terminal.
+view() { mirror view --every 100 "$@"; }
+tty() { python3 "$(dirname "$0")/hmm_mirror_tty.py" "$@"; }
+
+# on_terminal STEP...: use view on a terminal, see hmm_mirror_tty.py.
+on_terminal() { tty wait:mirrored "$@" -- hmm-mirror --device "$DEVICE" view "$victim"; }
+
+# In the fourth picture, when the device has had its turn three times, both tables
+# have the page that the victim has written to.
+check_stream() {
+	mirror view --json --every 1000 --count 4 $victim >"$tmp/stream" && python3 -c '
+import json, sys
+pictures = [json.loads(line) for line in open(sys.argv[1])]
+addr, last = int(sys.argv[2], 16), pictures[-1]
+def of(name):
+    return [text for start, end, text in last[name] if int(start, 16) <= addr < int(end, 16)]
+print(len(pictures), last["type"], last["pid"], last["space"], of("maps"), of("cpu"),
+      of("device"), last["stats"]["pages"] > 0, "median" in last["fault_us"])
+' "$tmp/stream" "$addr"
+}
+
+# What execve() makes of a process is another address space.
+check_exec() {
+	sh -c 'sleep 1; exec sleep 2' &
+	until [ "$(<"/proc/$!/comm")" = sh ]; do sleep 0.1; done
+	view --json $! >"$tmp/exec" && python3 -c '
+import json, sys
+seen = []
+for line in open(sys.argv[1]):
+    line = json.loads(line)
+    what = (line["type"], line["space"], line.get("name"))
+    if what not in seen:
+        seen.append(what)
+        print(*what)
+' "$tmp/exec" | paste -sd,
+}
+
+# One that ends while we look, in each way to look.
+check_ends() {
+	sleep 1 &
+	view "$@" $!
+}
+check_killed() {
+	sleep 1000 &
+	tty wait:mirrored kill:$! -- hmm-mirror --device "$DEVICE" view $!
+}
+
+# of_another COMMAND...: as a user who may use the device, but has no process here.
+of_another() {
+	chmod 711 "$tmp"
+	# shellcheck disable=SC2046
+	[ -c "$tmp/device" ] || mknod -m 666 "$tmp/device" c $(stat -c '0x%t 0x%T' "$DEVICE")
+	setpriv --reuid 65534 --regid 65534 --clear-groups "$@"
+}
+
+check 0 '  --once ' "view --help" mirror view --help
+check 2 'is no process number' "view of no number" mirror view zero
+check 1 'there is no process' "view of no process" mirror view 999999999
+check 2 "'0' is no time" "view without time" mirror view --every 0 $victim
+check 2 'either --once or --json' "view in two ways" mirror view --once --json $victim
+check 1 'no permission to mirror' "view of another's process" \
+	of_another hmm-mirror --device "$tmp/device" view $victim
+check 1 'no permission to open' "view without permission" \
+	of_another hmm-mirror --device "$DEVICE" view $victim
+check 0 ' pages ' "view as lines" view --count 4 $victim
+check 0 '[stack]' "view of one page" view --once $victim
+check 0 "4 picture $victim 1 [''] ['W'] ['W'] True True" "view as JSON" check_stream
+check 0 'picture 1 sh,end 1 None,picture 2 sleep,end 2 None' \
+	"view follows execve" check_exec
+check 1 'No space left' "view has nowhere to write to" \
+	sh -c "hmm-mirror --device $DEVICE view --json $victim >/dev/full"
+check 0 'has ended after' "view as lines until the process ends" check_ends
+check 0 '"type": "end"' "view as JSON until the process ends" check_ends --json
+
+check 0 'terminal restored' "view ends by q" on_terminal keys:q
+for signal in INT TERM HUP QUIT; do
+	check 0 'terminal restored' "view ends by SIG$signal" on_terminal signal:$signal
+done
+check 0 'has ended after' "view ends with the process" check_killed
+check 0 'terminal restored' "view stops by Ctrl-Z, and goes on" \
+	on_terminal stop wait:mirrored keys:q
+check 0 'terminal restored' "view pauses, and goes on" on_terminal 'keys: ' wait:PAUSED \
+	'wait:space go on' 'keys: ' 'wait:space pause' keys:q
+check 0 'terminal restored' "view zooms to a page, and out" \
+	on_terminal keys:+++++++++++++++++++++ 'wait:a cell is 4 KiB' keys:- \
+	'wait:a cell is 8 KiB' keys:0 wait:device keys:q
+check 0 'terminal restored' "view goes to an address" on_terminal "keys:++++++++++++++++g$addr\\n" \
+	"wait:${addr:2:9}000 4 KiB  rw anonymous  CPU 1W frame" keys:q
+check 0 'terminal restored' "view goes to a mapping" on_terminal 'keys:gstack\n' \
+	'wait:rw [stack]' 'keys:gnonsense\n' 'wait:no mapping has' 'keys:g1000\n' \
+	'wait:nothing that can be read is mapped at 0x1000' keys:q
+check 0 'terminal restored' "view knows the keys of terminals" on_terminal 'keys:g\x1b' \
+	'keys:\x1b[B\x1b[B\x1bOA\x1b[C\x1b[D\x1b[5~\x1b[6~\x1b[1~\x1b[F\x1b[1;5P?' \
+	'wait:move the cursor' keys:q
+check 0 'terminal restored' "view follows the size of the terminal" on_terminal \
+	size:40x120 'wait:q quit' size:5x30 'wait:30x5 is too small' size:24x80 'wait:q quit' \
+	keys:q
+check 0 'A line is a process' "view as lines on a terminal that cannot do more" \
+	env TERM=dumb python3 "$(dirname "$0")/hmm_mirror_tty.py" -- \
+	hmm-mirror --device "$DEVICE" view --count 2 $victim
+
 # plot
 svg_of() { # svg_of COMMAND...: the command's output must be well-formed XML
 	"$@" >"$tmp/plot.svg" && python3 -c '
@@ -122,12 +223,28 @@ import sys, xml.dom.minidom
 print(xml.dom.minidom.parse(sys.argv[1]).documentElement.tagName)' "$tmp/plot.svg" &&
 		grep -o 'process [0-9]*: [^<]*' "$tmp/plot.svg"
 }
+# The same in other words: another order of members, other spaces.
+check_same() {
+	mirror plot "$tmp/stream" >"$tmp/one.svg" && python3 -c '
+import json, sys
+for line in open(sys.argv[1]):
+    print("  " + json.dumps(json.loads(line), sort_keys=True, separators=(",", " : ")))
+' "$tmp/stream" | mirror plot >"$tmp/two.svg" && cmp "$tmp/one.svg" "$tmp/two.svg"
+}
 
+check 0 '  --record FILE' "plot --help" sh -c \
+	"hmm-mirror plot --help >/dev/null && hmm-mirror --help"
+check 0 "process $victim: python3" "plot of what view recorded" svg_of mirror plot "$tmp/stream"
 check 0 ": sleep" "plot of what run recorded" svg_of mirror plot --title '<&>' "$tmp/record"
 check 0 'svg' "plot of heat" svg_of mirror plot --heat "$tmp/record"
+check 0 '' "plot reads any JSON" check_same
 check 1 'there is no picture in it' "plot of nothing" mirror plot /dev/null
 check 1 'cannot open /nonsense' "plot of no file" mirror plot /nonsense
+check 1 "stream.cut:4:" "plot of a file that is cut off" sh -c \
+	"head -c -9 $tmp/stream >$tmp/stream.cut; hmm-mirror plot $tmp/stream.cut"
 check 1 "passwd:1:1: expected '{'" "plot of another file" mirror plot /etc/passwd
+check 1 'goes back in time' "plot of two records" sh -c \
+	"cat $tmp/stream $tmp/stream | hmm-mirror plot"
 
 echo "1..$number"
 [ $failed = 0 ]
