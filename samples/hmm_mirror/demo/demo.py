@@ -18,6 +18,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SOURCE = os.path.join(HERE, "..", "user", "session.c")
@@ -100,6 +101,22 @@ class Demo:
         if WORK_RESULT not in lines:
             self.failures.append("python3: the result is wrong")
 
+    def view(self):
+        """What somebody sees who looks at a process that runs on by itself."""
+        show("\n== one look at the page tables of a process and of the device")
+        with subprocess.Popen(["hmm-mirror-workload", "--pause", "300"],
+                              stdout=subprocess.DEVNULL) as process:
+            time.sleep(1)
+            view = subprocess.run(["hmm-mirror", "view", "--once", "--color",
+                                   os.environ.get("DEMO_COLOR", "auto"),
+                                   str(process.pid)],
+                                  env={"COLUMNS": "96", "LINES": "32", **os.environ},
+                                  stdout=subprocess.PIPE, text=True, check=False)
+            process.terminate()
+        show(view.stdout.rstrip())
+        if view.returncode:
+            self.failures.append(f"view: exit status {view.returncode}")
+
     def gcc(self):
         def compile_to(name):
             return ["gcc", "-O2", "-std=gnu11", "-D_GNU_SOURCE", "-c", SOURCE,
@@ -115,7 +132,7 @@ class Demo:
         os.remove(self.path("plain.o"))
 
     def run(self):
-        for part in (self.workload, self.python, self.gcc):
+        for part in (self.workload, self.python, self.view, self.gcc):
             try:
                 part()
             except OSError as error:
