@@ -27,6 +27,7 @@ help:
 	@echo '  make intree              compile all drivers of the kernel that use HMM'
 	@echo '  make lint                check the sources'
 	@echo '  make compile-fail        see that misuse of the Rust binding does not compile'
+	@echo '  make docs                build our pages of documentation, and check links'
 	@echo '  make llvm                compile all that is ours with clang'
 	@echo '  make coverage            see what of mm/hmm.c the tests execute'
 	@echo '  make bench               measure it beside mmu_interval_notifier'
@@ -51,7 +52,7 @@ help:
 	@echo 'TIMEOUT=SECONDS. make turns every failure into its own status 2;'
 	@echo 'harness/run COMMAND has that of the command.'
 
-bench compile-fail coverage demo hmm-tests intree kernel lint llvm model mutants selftests source test:
+bench compile-fail coverage demo docs hmm-tests intree kernel lint llvm model mutants selftests source test:
 	@harness/$@
 test-c:
 	@harness/test --c
@@ -74,5 +75,5 @@ clean:
 distclean:
 	@harness/clean --all
 
-.PHONY: help bench clean compile-fail coverage demo distclean hmm-tests integrate intree kernel \
+.PHONY: help bench clean compile-fail coverage demo distclean docs hmm-tests integrate intree kernel \
 	kunit lint llvm model mutants remove root run selftests series shell source test test-c
