@@ -16,6 +16,7 @@
 #include <linux/debugfs.h>
 #include <linux/err.h>
 #include <linux/export.h>
+#include <linux/fault-inject.h>
 #include <linux/hmm.h>
 #include <linux/init.h>
 #include <linux/interval_tree.h>
@@ -781,6 +782,42 @@ static int hmm_range_fault_unlocked(const struct hmm_mirror_range *range)
 	return -EFAULT;
 }
 
+#ifdef CONFIG_FAIL_HMM_MIRROR
+
+static DECLARE_FAULT_ATTR(hmm_fail_mirror);
+
+/*
+ * Called between the steps of a fault: invalidate its range, as any task might just
+ * then.  The mirrors are told, too, so nobody can tell it from a collision that
+ * comes by itself.
+ */
+static void hmm_inject_collision(const struct hmm_mirror_range *range)
+{
+	struct mmu_notifier_range update;
+
+	if (!should_fail(&hmm_fail_mirror, 1))
+		return;
+	mmu_notifier_range_init(&update, MMU_NOTIFY_CLEAR, 0, range->notifier.mm,
+				range->range.start, range->range.end);
+	mmu_notifier_invalidate_range_start(&update);
+	mmu_notifier_invalidate_range_end(&update);
+}
+
+static int __init hmm_fail_mirror_init(void)
+{
+	return PTR_ERR_OR_ZERO(fault_create_debugfs_attr("fail_hmm_mirror", NULL,
+							 &hmm_fail_mirror));
+}
+late_initcall(hmm_fail_mirror_init);
+
+#else
+
+static inline void hmm_inject_collision(const struct hmm_mirror_range *range)
+{
+}
+
+#endif /* CONFIG_FAIL_HMM_MIRROR */
+
 /**
  * hmm_mirror_range_begin() - put a device page fault in flight
  * @range: range to put in flight; zeroed before its first use, and with the
@@ -911,14 +948,17 @@ int hmm_mirror_range_fault(struct hmm_mirror_range *range, unsigned long timeout
 	}
 
 	do {
+		hmm_inject_collision(range);
 		if (!hmm_mirror_range_valid(range)) {
 			ret = hmm_range_arm(range, deadline);
 			if (ret)
 				break;
 		}
+		hmm_inject_collision(range);
 		ret = mmap_read_lock_killable(mm);
 		if (ret)
 			break;
+		hmm_inject_collision(range);
 		ret = hmm_range_fault(&range->range);
 		if (ret == -EFAULT && !range->range.pfn_flags_mask) {
 			ret = hmm_range_fault_unlocked(range);
@@ -931,6 +971,7 @@ int hmm_mirror_range_fault(struct hmm_mirror_range *range, unsigned long timeout
 			ret = -EINTR;
 	} while (ret == -EBUSY && !range->range.pfn_flags_mask &&
 		 time_before(jiffies, deadline));
+	hmm_inject_collision(range);
 
 	/* Not mmput(): who knows which locks exit_mmap() would meet here */
 	mmput_async(mm);

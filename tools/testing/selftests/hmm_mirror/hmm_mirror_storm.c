@@ -32,15 +32,30 @@
 
 #define COUNTERS	"/sys/kernel/debug/hmm_mirror/counters"
 #define COUNTING	"/sys/kernel/debug/hmm_mirror/counting"
+#define COLLIDE		"/sys/kernel/debug/fail_hmm_mirror/"
 
-/* Lets the registry count, or not. */
-static int counting(char on)
+static int write_file(const char *path, const char *text)
 {
-	int fd = open(COUNTING, O_WRONLY);
-	int ret = write(fd, &on, 1) == 1 ? 0 : -errno;
+	int fd = open(path, O_WRONLY), ret = 0;
 
+	if (write(fd, text, strlen(text)) < 0)
+		ret = -errno;
 	close(fd);
 	return ret;
+}
+
+/* Lets the registry count, or not. */
+static int counting(const char *on)
+{
+	return write_file(COUNTING, on);
+}
+
+/* Lets one in so many steps of device page faults collide. */
+static int collide(const char *interval)
+{
+	return write_file(COLLIDE "verbose", "0") ?: write_file(COLLIDE "times", "-1") ?:
+	       write_file(COLLIDE "interval", interval) ?:
+	       write_file(COLLIDE "probability", "100");
 }
 
 /* What the registry has counted for the mirrors of a process. */
@@ -122,12 +137,13 @@ FIXTURE_SETUP(storm)
 	self->target = memory(NULL, (TARGET_PAGES + THREADS) * self->page);
 	ASSERT_NE(MAP_FAILED, (void *)self->target);
 	ASSERT_EQ(0, device_bind(self->fd, getpid()));
-	ASSERT_EQ(0, counting('1'));
+	ASSERT_EQ(0, counting("1"));
 }
 
 FIXTURE_TEARDOWN(storm)
 {
-	counting('0');
+	write_file(COLLIDE "probability", "0");
+	counting("0");
 	close(self->fd);
 }
 
@@ -348,6 +364,33 @@ TEST_F_TIMEOUT(storm, on_the_target_makes_faults_start_again, 2 * PATIENCE)
 	EXPECT_LT(0, stats.retries);
 	EXPECT_LT(0, counters.collisions);
 	EXPECT_LT(0, counters.waits);
+}
+
+/* Collisions that are forced: at each step in turn, and at every step. */
+TEST_F_TIMEOUT(storm, forced_collisions_make_faults_start_again, PATIENCE)
+{
+	const size_t size = TARGET_PAGES * self->page;
+	struct hmm_mirror_stats stats;
+	struct counters counters;
+	int i;
+
+	if (access(COLLIDE, F_OK))
+		SKIP(return, "the kernel has no CONFIG_FAIL_HMM_MIRROR");
+
+	/* A fault has four steps, so that is another one each time */
+	ASSERT_EQ(0, collide("5"));
+	for (i = 0; i < 100; i++)
+		ASSERT_EQ(0, device_map(self->fd, (uintptr_t)self->target, size,
+					HMM_MIRROR_MAP_WRITE, NULL));
+	ASSERT_EQ(0, device_stats(self->fd, &stats));
+	EXPECT_LT(0, stats.retries);
+	ASSERT_EQ(0, counters_read(&counters, getpid()));
+	EXPECT_LE(80, counters.collisions);
+
+	/* It ends all the same */
+	ASSERT_EQ(0, collide("1"));
+	EXPECT_EQ(-EBUSY, device_map(self->fd, (uintptr_t)self->target, size,
+				     HMM_MIRROR_MAP_WRITE, NULL));
 }
 
 /* An access of the device to one word, 0 or a negative errno value. */
