@@ -11,6 +11,9 @@ export HMM_CMD = $(value CMD)
 
 TIMEOUT ?= 600
 ARCH ?= um
+# For torture; bash has a use of its own for this name
+SECONDS ?= 60
+unexport SECONDS
 
 help:
 	@echo 'HMM mirroring for Linux, with a Rust binding'
@@ -33,6 +36,7 @@ help:
 	@echo '  make bench               measure it beside mmu_interval_notifier'
 	@echo '  make model               check a model of mm/hmm.c, and that it would notice'
 	@echo '  make mutants             see that the KUnit suites notice small faults'
+	@echo '  make torture SECONDS=N   do all that may break it, all at once (SEED=N)'
 	@echo
 	@echo '  make integrate LINUX=DIR put HMM mirroring into a kernel tree'
 	@echo '  make remove LINUX=DIR    take it out again, byte for byte'
@@ -56,6 +60,8 @@ bench compile-fail coverage demo docs hmm-tests intree kernel lint llvm model mu
 	@harness/$@
 test-c:
 	@harness/test --c
+torture:
+	@harness/torture --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 root:
 	@harness/root/build
 kunit:
@@ -76,4 +82,4 @@ distclean:
 	@harness/clean --all
 
 .PHONY: help bench clean compile-fail coverage demo distclean docs hmm-tests integrate intree kernel \
-	kunit lint llvm model mutants remove root run selftests series shell source test test-c
+	kunit lint llvm model mutants remove root run selftests series shell source test test-c torture

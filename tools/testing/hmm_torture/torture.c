@@ -1,0 +1,596 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Torture test of HMM mirroring.  These run beside each other, until the time is over:
+ *
+ *  - the module hmm_torture, with devices of its own, see mm/tests/hmm_torture.c;
+ *  - keepers, each with a victim and the two sample devices, see keeper.c;
+ *  - what is done to the machine, see machine.c;
+ *  - real programs, see programs.c.
+ *
+ * This one watches: that none of them finds anything wrong, hangs, or does nothing.
+ */
+#include <err.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "device.h"
+#include "torture.h"
+#include "verify.h"
+
+#define STATS		"/sys/kernel/debug/hmm_torture/stats"
+#define COUNTING	"/sys/kernel/debug/hmm_mirror/counting"
+#define KEEPERS		3
+#define PROGRESS_MS	5000
+
+struct shared *shared;
+
+static const struct {
+	const char *text;
+	bool needed;		/* if it stays 0, something has not been tested */
+} figures[FIGURE_NR] = {
+	[FIGURE_MUNMAP] = { "munmap", true },
+	[FIGURE_MPROTECT] = { "mprotect", true },
+	[FIGURE_MREMAP] = { "mremap", true },
+	[FIGURE_DONTNEED] = { "MADV_DONTNEED", true },
+	[FIGURE_FREE] = { "MADV_FREE", true },
+	[FIGURE_FORK] = { "fork", true },
+	[FIGURE_COLLAPSE] = { "collapse", true },
+	[FIGURE_SPLIT] = { "split", true },
+	[FIGURE_MOVE_PAGES] = { "move_pages", true },
+	[FIGURE_PAGEOUT] = { "MADV_PAGEOUT", true },
+	[FIGURE_MERGE] = { "ksm", true },
+	[FIGURE_TRUNCATE] = { "truncate", true },
+	[FIGURE_EXIT] = { "exit", true },
+	[FIGURE_EXEC] = { "execve", true },
+	[FIGURE_KILL] = { "SIGKILL", true },
+	[FIGURE_MRELEASE] = { "process_mrelease", true },
+	[FIGURE_OOM] = { "OOM kill", true },
+	[FIGURE_MRELEASE_VETOED] = { "process_mrelease vetoed" },
+	[FIGURE_CPU] = { "CPU hotplug", true },
+	[FIGURE_COMPACT] = { "compaction", true },
+	[FIGURE_UNMERGE] = { "ksm unmerge", true },
+	[FIGURE_RELOAD] = { "module reload", true },
+	[FIGURE_RELOAD_BUSY] = { "module in use" },
+	[FIGURE_SLEEPING] = { "may_sleep switch", true },
+	[FIGURE_TRACE] = { "tracing switch", true },
+	[FIGURE_COUNTERS] = { "counters read", true },
+	[FIGURE_PROGRAM] = { "real programs", true },
+	[FIGURE_READ] = { "device reads", true },
+	[FIGURE_WRITE] = { "device writes", true },
+	[FIGURE_MAP] = { "device maps", true },
+	[FIGURE_SELF] = { "device used by its process", true },
+	[FIGURE_BUSY] = { "device busy" },
+	[FIGURE_VERIFIED] = { "entries verified", true },
+	[FIGURE_DEATH] = { "deaths seen by devices", true },
+	[FIGURE_STALE] = { "stale" },
+	[FIGURE_LOST] = { "lost writes" },
+	[FIGURE_BROKEN] = { "failures" },
+};
+
+void failed(enum figure figure, const char *format, ...)
+{
+	va_list args;
+
+	if (atomic_fetch_add(&shared->figure[figure], 1) >= 10)
+		return;
+	printf("torture: %s: ", figures[figure].text);
+	va_start(args, format);
+	vprintf(format, args);
+	va_end(args);
+	putchar('\n');
+	fflush(stdout);
+}
+
+long long now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000LL + t.tv_nsec / 1000000;
+}
+
+void pause_ms(long ms)
+{
+	usleep(ms * 1000);
+}
+
+int write_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC), ret = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (write(fd, text, strlen(text)) < 0)
+		ret = -errno;
+	close(fd);
+	return ret;
+}
+
+int open_unless_avoided(const char *device)
+{
+	const char *avoid = (const char *)shared->avoid;
+
+	return avoid && !strcmp(device, avoid) ? -EBUSY : device_open(device);
+}
+
+/* The figures of the module, or of the kernel: lines of a name and a number */
+struct number {
+	const char *name;
+	bool bad;		/* must be 0, or else must not */
+	bool any;		/* whatever it is */
+	long long value;
+};
+
+static struct number module[] = {
+	{ .name = "registered" },
+	{ .name = "too_late_to_register", .any = true },
+	{ .name = "unregistered" },
+	{ .name = "released" },
+	{ .name = "callbacks" },
+	{ .name = "flushes" },
+	{ .name = "faults" },
+	{ .name = "refused_faults" },
+	{ .name = "pages" },
+	{ .name = "retries" },
+	{ .name = "kept_ranges" },
+	{ .name = "kept_ranges_valid" },
+	{ .name = "kept_ranges_hit" },
+	{ .name = "reads" },
+	{ .name = "writes" },
+	{ .name = "collisions" },
+	{ .name = "waits" },
+	{ .name = "vetoes", .any = true },
+	{ .name = "worst_fault_ns" },
+	{ .name = "stale", .bad = true },
+	{ .name = "lost_writes", .bad = true },
+	{ .name = "broken_promises", .bad = true },
+	{ .name = "hangs", .bad = true },
+};
+
+/* Did the memory really do what it was asked to do? */
+static struct number kernel[] = {
+	{ .name = "pgmigrate_success" },
+	{ .name = "compact_migrate_scanned" },
+	{ .name = "pswpin", .any = true },
+	{ .name = "pswpout" },
+	{ .name = "thp_split_pmd" },
+	{ .name = "cow_ksm" },
+	{ .name = "oom_kill" },
+};
+
+/* Adds what @path says to the numbers, times @sign; the lines are 0 if they are not there. */
+static int numbers_read(const char *path, struct number *numbers, size_t nr, int sign,
+			long long *busy_ms, char *busy)
+{
+	FILE *file = fopen(path, "re");
+	char line[256], name[64], what[128];
+	size_t i, found = 0;
+
+	if (!file)
+		return -errno;
+	while (fgets(line, sizeof(line), file)) {
+		long long value;
+
+		if (sscanf(line, "%63s %lld %127[^\n]", name, &value, what) < 2)
+			continue;
+		if (busy && !strcmp(name, "busy_ms")) {
+			*busy_ms = value;
+			strcpy(busy, what);
+		}
+		for (i = 0; i < nr; i++) {
+			if (strcmp(name, numbers[i].name))
+				continue;
+			numbers[i].value += sign * value;
+			found++;
+		}
+	}
+	fclose(file);
+	return found < nr ? -ENODATA : 0;
+}
+
+static long long number(const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(module); i++)
+		if (!strcmp(module[i].name, name))
+			return module[i].value;
+	return 0;
+}
+
+static bool bad(void)
+{
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(module); i++)
+		if (module[i].bad && module[i].value)
+			return true;
+	return shared->figure[FIGURE_STALE] || shared->figure[FIGURE_LOST] ||
+	       shared->figure[FIGURE_BROKEN];
+}
+
+/* What cannot go on leaves its stack in the kernel's log. */
+static void hung(const char *who, long long ms, const char *what)
+{
+	failed(FIGURE_BROKEN, "hang: %s has been at it for %lld s: %s", who, ms / 1000, what);
+	write_file("/proc/sysrq-trigger", "w");
+	pause_ms(1000);
+}
+
+/* Fetches the figures of the module; false if something has hung. */
+static bool watch_module(void)
+{
+	char busy[128] = "";
+	long long busy_ms = 0;
+	size_t i;
+	int ret;
+
+	for (i = 0; i < ARRAY_SIZE(module); i++)
+		module[i].value = 0;
+	ret = numbers_read(STATS, module, ARRAY_SIZE(module), 1, &busy_ms, busy);
+	if (ret) {
+		failed(FIGURE_BROKEN, STATS ": %s", strerror(-ret));
+		return false;
+	}
+	if (busy_ms < 4000 * shared->patience)
+		return true;
+	hung("a worker of hmm_torture", busy_ms, busy);
+	return false;
+}
+
+static bool watch_parts(void)
+{
+	struct part *part;
+
+	for (part = shared->part; part->name; part++) {
+		long long since = now() - part->since;
+
+		if (!part->pid || since < 4000 * shared->patience)
+			continue;
+		hung(part->name, since, (const char *)part->doing);
+		return false;
+	}
+	return true;
+}
+
+/* Has a part ended that should not, or badly? */
+static void reap_parts(void)
+{
+	struct part *part;
+	int status;
+
+	for (part = shared->part; part->name; part++) {
+		if (!part->pid || !waitpid(part->pid, &status, WNOHANG))
+			continue;
+		part->pid = 0;
+		if (status || !shared->stop)
+			failed(FIGURE_BROKEN, "%s ended, with status %#x", part->name, status);
+	}
+}
+
+static bool parts_left(void)
+{
+	struct part *part;
+
+	for (part = shared->part; part->name; part++)
+		if (part->pid)
+			return true;
+	return false;
+}
+
+static void start(const char *name, int (*run)(struct part *part))
+{
+	struct part *part = shared->part;
+
+	while (part->name)
+		part++;
+	*part = (struct part){
+		.name = name, .number = part - shared->part, .since = now(),
+		.doing = (uintptr_t)"starting",
+	};
+	fflush(stdout);
+	part->pid = fork();
+	if (part->pid)
+		return;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	prctl(PR_SET_NAME, name);
+	_exit(run(part) ? 1 : 0);
+}
+
+static unsigned long long victims(void)
+{
+	enum figure figure;
+	unsigned long long nr = 0;
+
+	for (figure = FIGURE_EXIT; figure <= FIGURE_OOM; figure++)
+		nr += shared->figure[figure];
+	return nr;
+}
+
+static unsigned long long operations(void)
+{
+	enum figure figure;
+	unsigned long long nr = 0;
+
+	for (figure = 0; figure < FIGURE_STALE; figure++)
+		nr += shared->figure[figure];
+	return nr + number("registered") + number("unregistered") + number("faults") +
+	       number("refused_faults") + number("reads") + number("writes");
+}
+
+static unsigned long long stale(void)
+{
+	return shared->figure[FIGURE_STALE] + number("stale");
+}
+
+static void progress(const char *state, long long since)
+{
+	printf("torture: %s, %lld s, %llu victims, %llu operations, %lld collisions, %lld waits, ",
+	       state, (now() - since) / 1000, victims(), operations(), number("collisions"),
+	       number("waits"));
+	printf("%lld vetoes, worst fault %lld ms, %llu stale, seed %llu\n",
+	       number("vetoes") + shared->figure[FIGURE_MRELEASE_VETOED],
+	       number("worst_fault_ns") / 1000000, stale(), shared->seed);
+	fflush(stdout);
+}
+
+static void table_row(unsigned int *column, const char *name, long long value)
+{
+	printf("  %-28s %10lld%s", name, value, ++*column % 2 ? "" : "\n");
+}
+
+static void table(const char *title, const struct number *numbers, size_t nr)
+{
+	unsigned int column = 0;
+	size_t i;
+
+	printf("%s\n", title);
+	for (i = 0; i < nr; i++)
+		table_row(&column, numbers[i].name, numbers[i].value);
+	if (column % 2)
+		putchar('\n');
+}
+
+/* The module says in the kernel's log what it has found. */
+static void show_module_log(void)
+{
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(module); i++) {
+		if (!module[i].bad || !module[i].value)
+			continue;
+		fflush(stdout);
+		if (system("dmesg | grep 'hmm_torture: .*: '"))
+			puts("torture: the kernel's log says what the module has found");
+		return;
+	}
+}
+
+static void needed(const char *name, long long value)
+{
+	if (!value)
+		failed(FIGURE_BROKEN, "nothing came of this, so it was not tested: %s", name);
+}
+
+static void summary(bool whole)
+{
+	unsigned int column = 0;
+	size_t i;
+
+	show_module_log();
+	puts("Victims, the machine, and the sample devices");
+	for (i = 0; i < FIGURE_NR; i++)
+		table_row(&column, figures[i].text, shared->figure[i]);
+	if (column % 2)
+		putchar('\n');
+	table("The module hmm_torture", module, ARRAY_SIZE(module));
+	table("The kernel, meanwhile", kernel, ARRAY_SIZE(kernel));
+
+	for (i = 0; whole && i < FIGURE_NR; i++)
+		if (figures[i].needed)
+			needed(figures[i].text, shared->figure[i]);
+	for (i = 0; whole && i < ARRAY_SIZE(module); i++)
+		if (!module[i].bad && !module[i].any)
+			needed(module[i].name, module[i].value);
+	for (i = 0; whole && i < ARRAY_SIZE(kernel); i++)
+		if (!kernel[i].any)
+			needed(kernel[i].name, kernel[i].value);
+}
+
+static void load_module(unsigned int workers)
+{
+	char command[128];
+
+	snprintf(command, sizeof(command),
+		 "modprobe hmm_torture seed=%llu patience=%ld workers=%u", shared->seed,
+		 shared->patience, workers);
+	if (system(command))
+		errx(2, "cannot load hmm_torture; the kernel needs CONFIG_HMM_MIRROR_TORTURE=m");
+}
+
+/* The last children of victims may have it in use for a moment. */
+static void unload_module(void)
+{
+	long long end = now() + 1000 * shared->patience;
+
+	while (syscall(SYS_delete_module, "hmm_torture", O_NONBLOCK)) {
+		if (now() > end) {
+			failed(FIGURE_BROKEN, "cannot unload hmm_torture: %s", strerror(errno));
+			break;
+		}
+		pause_ms(100);
+	}
+}
+
+/* The figures of a mirror come when it is unregistered. */
+static bool all_came(void)
+{
+	long long end = now() + 1000 * shared->patience;
+
+	while (number("registered") != number("unregistered") && now() < end) {
+		pause_ms(100);
+		if (!watch_module())
+			return false;
+	}
+	if (number("registered") == number("unregistered"))
+		return true;
+	failed(FIGURE_BROKEN, "%lld mirrors were registered, and %lld unregistered",
+	       number("registered"), number("unregistered"));
+	return false;
+}
+
+static void interrupted(int signal)
+{
+	(void)signal;
+	shared->stop = true;
+}
+
+static const char help[] =
+"Usage: hmm-torture [--seconds N] [--seed N] [--workers N] [--patience N]\n"
+"Tortures HMM mirroring, as root, on a machine that has nothing better to do.\n"
+"  --seconds N   how long (60)\n"
+"  --seed N      what is done at random depends on this (the time)\n"
+"  --workers N   threads of the module hmm_torture, which have devices (2)\n"
+"  --patience N  seconds that a fault may take; four times that is a hang (30)\n"
+"Exit status: 0 when all was well; 1 for a stale page, a hang, anything else that\n"
+"must not be, or something that was to be tested and was not; 2 for wrong usage.\n";
+
+static __u64 parse(const char *text, __u64 least, __u64 most)
+{
+	char *end;
+	__u64 value;
+
+	errno = 0;
+	value = strtoull(text, &end, 0);
+	if (errno || end == text || *end || *text == '-' || value < least || value > most)
+		errx(2, "'%s' is no number from %llu to %llu (see --help)", text, least,
+		     most);
+	return value;
+}
+
+struct options {
+	long seconds;
+	unsigned int workers;
+};
+
+static bool parse_options(int argc, char **argv, struct options *options)
+{
+	static const struct option list[] = {
+		{ "seconds", required_argument, NULL, 's' },
+		{ "seed", required_argument, NULL, 'r' },
+		{ "workers", required_argument, NULL, 'w' },
+		{ "patience", required_argument, NULL, 'p' },
+		{ "help", no_argument, NULL, 'h' },
+		{ }
+	};
+	int c;
+
+	while ((c = getopt_long(argc, argv, "h", list, NULL)) >= 0) {
+		switch (c) {
+		case 's':
+			options->seconds = parse(optarg, 1, 1000000);
+			break;
+		case 'r':
+			shared->seed = parse(optarg, 0, ~0ULL);
+			break;
+		case 'w':
+			options->workers = parse(optarg, 1, 16);
+			break;
+		case 'p':
+			shared->patience = parse(optarg, 1, 3600);
+			break;
+		case 'h':
+			fputs(help, stdout);
+			return false;
+		default:
+			exit(2);
+		}
+	}
+	if (optind < argc)
+		errx(2, "unknown argument: %s (see --help)", argv[optind]);
+	return true;
+}
+
+/* True when it has come to its end. */
+static bool torture(long long begin, long long end)
+{
+	long long shown = begin;
+	bool alive = true;
+	unsigned int i;
+
+	start("machine", machine);
+	start("programs", programs);
+	for (i = 0; i < KEEPERS; i++)
+		start("keeper", keeper);
+
+	while (alive && !shared->stop && !bad() && now() < end) {
+		pause_ms(200);
+		alive = watch_module() && watch_parts();
+		reap_parts();
+		if (now() - shown >= PROGRESS_MS) {
+			shown = now();
+			progress("running", begin);
+		}
+	}
+	shared->stop = true;
+	while (alive && parts_left()) {
+		pause_ms(100);
+		alive = watch_module() && watch_parts();
+		reap_parts();
+	}
+	/* What hangs would make this hang, too */
+	if (alive && all_came())
+		unload_module();
+	return now() >= end;
+}
+
+int main(int argc, char **argv)
+{
+	struct options options = { .seconds = 60, .workers = 2 };
+	long long begin;
+	bool whole;
+
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
+		      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (shared == MAP_FAILED)
+		err(2, "mmap");
+	shared->seed = time(NULL);
+	shared->patience = 30;
+	if (!parse_options(argc, argv, &options))
+		return 0;
+	if (geteuid())
+		errx(2, "must be run as root");
+	if (verify_self_test(stdout))
+		errx(1, "the comparison with pagemap does not work");
+
+	printf("torture: %ld s, seed %llu\n", options.seconds, shared->seed);
+	load_module(options.workers);
+	if (write_file(COUNTING, "1"))
+		errx(2, "cannot write " COUNTING);
+	write_file("/sys/fs/cgroup/cgroup.subtree_control", "+memory");
+	signal(SIGINT, interrupted);
+	signal(SIGTERM, interrupted);
+
+	numbers_read("/proc/vmstat", kernel, ARRAY_SIZE(kernel), -1, NULL, NULL);
+	begin = now();
+	whole = torture(begin, begin + 1000 * options.seconds);
+	if (numbers_read("/proc/vmstat", kernel, ARRAY_SIZE(kernel), 1, NULL, NULL))
+		failed(FIGURE_BROKEN, "/proc/vmstat lacks some figures");
+	write_file(COUNTING, "0");
+	/* What has been cut short need not have tested everything */
+	summary(whole && !bad());
+	progress(bad() ? "FAILED" : whole ? "ok" : "interrupted", begin);
+	return bad() || !whole;
+}
