@@ -187,7 +187,7 @@ static int numbers_read(const char *path, struct number *numbers, size_t nr, int
 			continue;
 		if (busy && !strcmp(name, "busy_ms")) {
 			*busy_ms = value;
-			strcpy(busy, what);
+			memcpy(busy, what, sizeof(what));
 		}
 		for (i = 0; i < nr; i++) {
 			if (strcmp(name, numbers[i].name))
