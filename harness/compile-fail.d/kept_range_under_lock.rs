@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Fault a kept range with the lock held that says that it is still true.
+//! Fault a kept range with its lock held.
 
 include!("driver.rs");
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Write to a page that was committed once more, whatever it was faulted for.
+//! Write to a page that was committed once more.
 
 include!("driver.rs");
 
