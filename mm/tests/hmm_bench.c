@@ -1047,6 +1047,10 @@ KUNIT_DEFINE_ACTION_WRAPPER(hmm_bench_unregister_rust, hmm_bench_rust_unregister
 
 static void hmm_bench_rust(struct kunit *test)
 {
+	struct hmm_bench_side sides[] = {
+		{ .op = hmm_bench_commits_rust },
+		{ .op = hmm_bench_commits },
+	};
 	struct hmm_bench_dev *ours, *theirs;
 
 	if (!IS_ENABLED(CONFIG_HMM_MIRROR_BENCH_RUST))
@@ -1064,11 +1068,8 @@ static void hmm_bench_rust(struct kunit *test)
 
 	hmm_bench_inval(test, "row=rust_dispatch", "C", ours, theirs, 1000, true);
 
-	struct hmm_bench_side sides[] = {
-		{ ours, hmm_bench_commits_rust },
-		{ theirs, hmm_bench_commits },
-	};
-
+	sides[0].dev = ours;
+	sides[1].dev = theirs;
 	hmm_bench_measure(sides, ARRAY_SIZE(sides), 1000, false);
 	hmm_bench_row(test, "row=rust_commit", "C", &sides[0], &sides[1], "ns");
 }

@@ -106,18 +106,6 @@ void pause_ms(long ms)
 	usleep(ms * 1000);
 }
 
-int write_file(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC), ret = 0;
-
-	if (fd < 0)
-		return -errno;
-	if (write(fd, text, strlen(text)) < 0)
-		ret = -errno;
-	close(fd);
-	return ret;
-}
-
 int open_unless_avoided(const char *device)
 {
 	const char *avoid = (const char *)shared->avoid;

@@ -12,6 +12,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "file.h"
 #include "hmm_torture_uapi.h"
 
 #define PAGE		4096UL
@@ -109,8 +110,6 @@ static inline void doing(struct part *part, const char *what)
 	part->since = now();
 	part->doing = (uintptr_t)what;
 }
-
-int write_file(const char *path, const char *text);
 
 /* Random numbers, the same for the same seed: splitmix64 */
 static inline __u64 random_next(__u64 *state)

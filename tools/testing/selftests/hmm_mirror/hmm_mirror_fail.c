@@ -23,10 +23,10 @@
 #include "kselftest_harness.h"
 
 #include "device.h"
+#include "file.h"
 #include "verify.h"
 
 #define PAGES		16
-#define HUGE_SIZE	(2UL << 20)
 /* More points than any call has at which it can fail */
 #define MANY		2000
 
@@ -63,17 +63,6 @@ FIXTURE_VARIANT_ADD(fail, c)
 	.device = DEVICE_C,
 };
 
-static int write_text(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY), ret;
-
-	if (fd < 0)
-		return -errno;
-	ret = write(fd, text, strlen(text)) < 0 ? -errno : 0;
-	close(fd);
-	return ret;
-}
-
 static const char * const capabilities[] = {
 	"failslab", "fail_page_alloc", "fail_usercopy",
 };
@@ -87,7 +76,7 @@ static int set_all(const char *knob, const char *value)
 	for (i = 0; i < ARRAY_SIZE(capabilities) && !ret; i++) {
 		snprintf(path, sizeof(path), "/sys/kernel/debug/%s/%s",
 			 capabilities[i], knob);
-		ret = write_text(path, value);
+		ret = write_file(path, value);
 	}
 	return ret;
 }
@@ -137,9 +126,9 @@ FIXTURE_SETUP(fail)
 		SKIP(return, "the kernel has no CONFIG_FAULT_INJECTION");
 	/* Whatever may sleep may fail as well, and without a stack trace */
 	if (set_all("verbose", "0") ||
-	    write_text("/sys/kernel/debug/failslab/ignore-gfp-wait", "N") ||
-	    write_text("/sys/kernel/debug/fail_page_alloc/ignore-gfp-wait", "N") ||
-	    write_text("/sys/kernel/debug/fail_page_alloc/min-order", "0"))
+	    write_file("/sys/kernel/debug/failslab/ignore-gfp-wait", "N") ||
+	    write_file("/sys/kernel/debug/fail_page_alloc/ignore-gfp-wait", "N") ||
+	    write_file("/sys/kernel/debug/fail_page_alloc/min-order", "0"))
 		SKIP(return, "the kernel lacks a capability of fault injection, see config");
 	self->mms = mirrored_mms();
 	self->refs = references(variant->device);
@@ -382,7 +371,7 @@ TEST_F_TIMEOUT(fail, at_random, 120)
 	ASSERT_EQ(0, set_all("task-filter", "Y"));
 	ASSERT_EQ(0, set_all("times", "-1"));
 	ASSERT_EQ(0, set_all("probability", "10"));
-	ASSERT_EQ(0, write_text("/proc/thread-self/make-it-fail", "1"));
+	ASSERT_EQ(0, write_file("/proc/thread-self/make-it-fail", "1"));
 	for (round = 0; round < 3000; round++) {
 		ret = calls[rand_r(&seed) % ARRAY_SIZE(calls)]();
 		failed += !!ret;
@@ -393,7 +382,7 @@ TEST_F_TIMEOUT(fail, at_random, 120)
 		if (ret == -EPERM)
 			mprotect(my.map, my.size, PROT_READ | PROT_WRITE);
 	}
-	while (write_text("/proc/thread-self/make-it-fail", "0"))
+	while (write_file("/proc/thread-self/make-it-fail", "0"))
 		;
 	set_all("probability", "0");
 	set_all("task-filter", "N");

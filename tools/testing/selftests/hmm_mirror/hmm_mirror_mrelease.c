@@ -28,6 +28,7 @@
 #include <lib/test_hmm_uapi.h>
 
 #include "device.h"
+#include "file.h"
 #include "verify.h"
 
 #ifndef SYS_process_mrelease
@@ -41,18 +42,6 @@
 #define CGROUP			"/sys/fs/cgroup"
 #define CGROUP_LIMIT		(16UL << 20)
 #define PATIENCE		10	/* seconds, for what should be over at once */
-
-static int write_file(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY), ret = 0;
-
-	if (fd < 0)
-		return -errno;
-	if (write(fd, text, strlen(text)) < 0)
-		ret = -errno;
-	close(fd);
-	return ret;
-}
 
 /* Milliseconds since some time. */
 static long now(void)

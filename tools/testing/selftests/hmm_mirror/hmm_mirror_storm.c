@@ -23,6 +23,7 @@
 #include "kselftest_harness.h"
 
 #include "device.h"
+#include "file.h"
 
 #define THREADS		4	/* that make a storm */
 #define PAGES		32	/* of a thread's own area */
@@ -33,16 +34,6 @@
 #define COUNTERS	"/sys/kernel/debug/hmm_mirror/counters"
 #define COUNTING	"/sys/kernel/debug/hmm_mirror/counting"
 #define COLLIDE		"/sys/kernel/debug/fail_hmm_mirror/"
-
-static int write_file(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY), ret = 0;
-
-	if (write(fd, text, strlen(text)) < 0)
-		ret = -errno;
-	close(fd);
-	return ret;
-}
 
 /* Lets the registry count, or not. */
 static int counting(const char *on)

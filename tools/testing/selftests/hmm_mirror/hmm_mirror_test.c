@@ -31,6 +31,7 @@
 #include "kselftest_harness.h"
 
 #include "device.h"
+#include "file.h"
 #include "verify.h"
 
 #ifndef MADV_COLLAPSE
@@ -1553,7 +1554,7 @@ TEST_F(hmm_mirror, a_context_may_be_passed_on)
 		.msg_iov = &iov, .msg_iovlen = 1,
 		.msg_control = control, .msg_controllen = sizeof(control),
 	};
-	int sockets[2], status, fd = device_open(variant->device);
+	int sockets[2], status, fd;
 	struct cmsghdr *cmsg;
 	pid_t pid;
 
@@ -1564,7 +1565,6 @@ TEST_F(hmm_mirror, a_context_may_be_passed_on)
 	ASSERT_LE(0, pid);
 	if (!pid) {
 		close(self->fd);
-		close(fd);
 		munmap(map, self->size);
 		if (become_nobody() || recvmsg(sockets[1], &msg, 0) != 1)
 			_exit(1);
@@ -1582,7 +1582,6 @@ TEST_F(hmm_mirror, a_context_may_be_passed_on)
 	ASSERT_EQ(1, sendmsg(sockets[0], &msg, 0));
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
 	EXPECT_EQ(0, status);
-	close(fd);
 }
 
 struct bind_race {
@@ -1685,30 +1684,19 @@ static long kernel_memory(const char *cgroup)
 	return value;
 }
 
-static int write_file(const char *dir, const char *name, const char *text)
-{
-	char path[96];
-	int fd, ret;
-
-	snprintf(path, sizeof(path), "%s/%s", dir, name);
-	fd = open(path, O_WRONLY);
-	ret = fd < 0 || write(fd, text, strlen(text)) < 0;
-	close(fd);
-	return ret;
-}
-
 /* Whoever makes the device need memory pays for it: it grows with what is mapped */
 TEST_F(hmm_mirror, page_tables_are_charged_to_who_maps)
 {
 	const size_t regions = 64;
-	char cgroup[64], *map = memory(regions * HUGE_SIZE);
+	char cgroup[64], procs[96], *map = memory(regions * HUGE_SIZE);
 	long before, after;
 	int status;
 	pid_t pid;
 	size_t i;
 
 	snprintf(cgroup, sizeof(cgroup), "/sys/fs/cgroup/hmm_mirror.%d", getpid());
-	if (write_file("/sys/fs/cgroup", "cgroup.subtree_control", "+memory") ||
+	snprintf(procs, sizeof(procs), "%s/cgroup.procs", cgroup);
+	if (write_file("/sys/fs/cgroup/cgroup.subtree_control", "+memory") ||
 	    mkdir(cgroup, 0755))
 		SKIP(return, "no memory controller of cgroup v2");
 	for (i = 0; i < regions; i++)
@@ -1717,7 +1705,7 @@ TEST_F(hmm_mirror, page_tables_are_charged_to_who_maps)
 	pid = fork();
 	ASSERT_LE(0, pid);
 	if (!pid) {
-		if (write_file(cgroup, "cgroup.procs", "0"))
+		if (write_file(procs, "0"))
 			_exit(1);
 		before = kernel_memory(cgroup);
 		for (i = 0; i < regions; i++)
