@@ -36,6 +36,7 @@ help:
 	@echo '  make bench               measure it beside mmu_interval_notifier'
 	@echo '  make model               check a model of mm/hmm.c, and that it would notice'
 	@echo '  make mutants             see that the KUnit suites notice small faults'
+	@echo '  make sanitize KIND=KIND  run tests where KASAN or KCSAN watches (kasan, kcsan)'
 	@echo '  make torture SECONDS=N   do all that may break it, all at once (SEED=N)'
 	@echo
 	@echo '  make integrate LINUX=DIR put HMM mirroring into a kernel tree'
@@ -58,6 +59,8 @@ help:
 
 bench compile-fail coverage demo docs hmm-tests intree kernel lint llvm model mutants selftests source test:
 	@harness/$@
+sanitize:
+	@harness/sanitize $(KIND)
 test-c:
 	@harness/test --c
 torture:
@@ -82,4 +85,4 @@ distclean:
 	@harness/clean --all
 
 .PHONY: help bench clean compile-fail coverage demo distclean docs hmm-tests integrate intree kernel \
-	kunit lint llvm model mutants remove root run selftests series shell source test test-c torture
+	kunit lint llvm model mutants remove root run sanitize selftests series shell source test test-c torture
