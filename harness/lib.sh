@@ -45,6 +45,21 @@ build_dir() {
 	echo "$work/$1-$(printf %s "$2${configs#x86_64 debug rust kunit}" | sha256sum | cut -c1-8)"
 }
 
+# our_files PATHSPEC...: print the files of the checkout, committed or not yet.
+our_files() {
+	git -C "$repo" -c safe.directory="$repo" ls-files -co --exclude-standard -- "$@" |
+		while read -r file; do [ ! -f "$repo/$file" ] || echo "$file"; done
+}
+
+# copy_checkout DIR: lest somebody edit it meanwhile.
+copy_checkout() {
+	mkdir "$1"
+	(cd "$repo" && our_files . | xargs cp -p --parents -t "$1")
+}
+
+# anchored TABLE: print the kernel's files that a table like harness/anchors moves or edits.
+anchored() { sed -nE 's/^(move|edit) ([^ ]*).*/\2/p' "$1" | sort -u; }
+
 # lint_make TREE ARG...: run make in the build directory that all checks of compiled
 # code share.  CLIPPY=1 for all of them, lest the crates be compiled anew by each.
 lint_make() {
@@ -73,6 +88,21 @@ without_noise_of_sparse() { grep -v ': error: bad constant expression$' || true;
 
 say() { printf '==> %s\n' "$*" >&2; }
 die() { printf '%s: %s\n' "${0##*/}" "$*" >&2; exit 1; }
+
+# tap_case TEXT COMMAND...: one case of TAP, with what COMMAND has to say.
+cases=0 failures=0
+tap_case() {
+	local text=$1 said
+	shift
+	cases=$((cases + 1))
+	if said=$("$@" 2>&1); then
+		echo "ok $cases $text"
+	else
+		echo "not ok $cases $text"
+		failures=$((failures + 1))
+	fi
+	[ ! "$said" ] || while IFS= read -r text; do echo "# $text"; done <<<"$said"
+}
 
 # usage: print the comment block at the top of the calling script.
 usage() { sed -n '3,/^[^#]/{/^#/!d;s/^# \{0,1\}//;p}' "$0"; }

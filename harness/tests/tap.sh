@@ -5,7 +5,7 @@
 
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 
-cases=0 failures=0 tmp=$(mktemp -d)
+tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 
 echo 'TAP version 13'
