@@ -130,7 +130,7 @@ static int device_map(struct device_address_space *das, int i)
 }
 
 /* Adds to the first word of a page, by the device's page table */
-static int device_add(struct device_address_space *das, int i, u32 n)
+static int device_add_u32(struct device_address_space *das, int i, u32 n)
 {
 	int ret = -EFAULT;
 
@@ -199,7 +199,7 @@ static void device_2017_mirrors(struct kunit *test)
 	u32 value;
 
 	KUNIT_ASSERT_EQ(test, 0, put_user(40, word));
-	KUNIT_EXPECT_EQ(test, 0, device_add(das, 0, 2));
+	KUNIT_EXPECT_EQ(test, 0, device_add_u32(das, 0, 2));
 	KUNIT_ASSERT_EQ(test, 0, get_user(value, word));
 	KUNIT_EXPECT_EQ(test, value, 42);
 	KUNIT_EXPECT_EQ(test, das->log->updates, 0);
@@ -216,10 +216,10 @@ static void device_2017_sees_munmap(struct kunit *test)
 	KUNIT_EXPECT_GE(test, das->log->end, addr + 3 * PAGE_SIZE);
 	KUNIT_EXPECT_EQ(test, das->log->too_late, 0);
 
-	KUNIT_EXPECT_EQ(test, device_add(das, 0, 1), 0);
-	KUNIT_EXPECT_EQ(test, device_add(das, 1, 1), -EFAULT);
-	KUNIT_EXPECT_EQ(test, device_add(das, 2, 1), -EFAULT);
-	KUNIT_EXPECT_EQ(test, device_add(das, 3, 1), 0);
+	KUNIT_EXPECT_EQ(test, device_add_u32(das, 0, 1), 0);
+	KUNIT_EXPECT_EQ(test, device_add_u32(das, 1, 1), -EFAULT);
+	KUNIT_EXPECT_EQ(test, device_add_u32(das, 2, 1), -EFAULT);
+	KUNIT_EXPECT_EQ(test, device_add_u32(das, 3, 1), 0);
 	KUNIT_EXPECT_EQ(test, device_map(das, 1), -EFAULT);
 }
 
@@ -230,14 +230,14 @@ static void device_2017_several(struct kunit *test)
 	struct device_address_space *two = test_device(test, addr);
 
 	KUNIT_ASSERT_EQ(test, 0, vm_munmap(addr, PAGE_SIZE));
-	KUNIT_EXPECT_EQ(test, device_add(one, 0, 1), -EFAULT);
-	KUNIT_EXPECT_EQ(test, device_add(two, 0, 1), -EFAULT);
+	KUNIT_EXPECT_EQ(test, device_add_u32(one, 0, 1), -EFAULT);
+	KUNIT_EXPECT_EQ(test, device_add_u32(two, 0, 1), -EFAULT);
 
 	/* One goes, and the other one goes on */
 	kunit_release_action(test, test_unbind, one);
 	KUNIT_ASSERT_EQ(test, 0, vm_munmap(addr + PAGE_SIZE, PAGE_SIZE));
-	KUNIT_EXPECT_EQ(test, device_add(two, 1, 1), -EFAULT);
-	KUNIT_EXPECT_EQ(test, device_add(two, 2, 1), 0);
+	KUNIT_EXPECT_EQ(test, device_add_u32(two, 1, 1), -EFAULT);
+	KUNIT_EXPECT_EQ(test, device_add_u32(two, 2, 1), 0);
 }
 
 static void device_2017_unbound(struct kunit *test)
@@ -269,7 +269,7 @@ static void device_2017_sees_exit(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, das->log->end, ULONG_MAX);
 	KUNIT_EXPECT_EQ(test, das->log->too_late, 0);
 	for (i = 0; i < DEVICE_PAGES; i++)
-		KUNIT_EXPECT_EQ(test, device_add(das, i, 1), -EFAULT);
+		KUNIT_EXPECT_EQ(test, device_add_u32(das, i, 1), -EFAULT);
 }
 
 static void device_2017_errors(struct kunit *test)

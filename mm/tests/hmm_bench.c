@@ -1175,7 +1175,8 @@ HMM_BENCH_REDO(hmm_bench_op_insert)
 static void hmm_bench_registration(struct kunit *test)
 {
 	const size_t size = sizeof(struct hmm_bench_dev);
-	struct hmm_bench_side on[] = {
+	/* Not on the stack: both are too much for that of a 32-bit machine. */
+	static struct hmm_bench_side on[] = {
 		{ .op = hmm_bench_op_register,
 		  .after = hmm_bench_op_unregister_undo },
 		{ .op = hmm_bench_op_register_atomic,
@@ -1185,7 +1186,7 @@ static void hmm_bench_registration(struct kunit *test)
 		{ .op = hmm_bench_op_insert,
 		  .after = hmm_bench_op_remove_undo },
 	};
-	struct hmm_bench_side off[] = {
+	static struct hmm_bench_side off[] = {
 		{ .before = hmm_bench_op_register_redo,
 		  .op = hmm_bench_op_unregister },
 		{ .before = hmm_bench_op_bare_register_redo,
