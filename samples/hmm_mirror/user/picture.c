@@ -34,11 +34,6 @@ char shade_letter(enum shade shade)
 	return shades[shade].letter;
 }
 
-const char *shade_text(enum shade shade)
-{
-	return shades[shade].text;
-}
-
 const char *shade_ansi(enum shade shade)
 {
 	return shades[shade].ansi;

@@ -25,7 +25,6 @@ enum shade {
 };
 
 char shade_letter(enum shade shade);
-const char *shade_text(enum shade shade);
 const char *shade_ansi(enum shade shade);	/* for "\033[%sm" */
 enum shade shade_find(char letter);		/* SHADE_NONE if there is none */
 

@@ -21,13 +21,26 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "proc.h"
 #include "verify.h"
 
 #define CONFIRMATIONS		3
 #define CONFIRMATION_PAUSE_US	2000
 #define PAGEMAP_BATCH		512
 
-const char *verdict_text(enum verdict verdict)
+/* What can be wrong with an entry of the device's page table. */
+enum verdict {
+	ENTRY_OK,
+	ENTRY_NO_MAPPING,
+	ENTRY_NO_READ,
+	ENTRY_NOT_PRESENT,
+	ENTRY_WRONG_FRAME,
+	ENTRY_WRITE_READONLY,
+	ENTRY_WRITE_FILE,
+	ENTRY_WRITE_SHARED,
+};
+
+static const char *verdict_text(enum verdict verdict)
 {
 	switch (verdict) {
 	case ENTRY_OK:
@@ -50,8 +63,12 @@ const char *verdict_text(enum verdict verdict)
 	return "?";
 }
 
-enum verdict entry_check(const struct hmm_mirror_entry *entry,
-			 const struct vma *vma, __u64 pagemap)
+/*
+ * Compares one entry with what the CPU side says: @vma is the mapping at its
+ * address (or NULL) and @pagemap the word of /proc/PID/pagemap.
+ */
+static enum verdict entry_check(const struct hmm_mirror_entry *entry,
+				const struct vma *vma, __u64 pagemap)
 {
 	if (!vma)
 		return ENTRY_NO_MAPPING;

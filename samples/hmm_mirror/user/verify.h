@@ -16,31 +16,9 @@
 #include <sys/types.h>
 
 #include "device.h"
-#include "proc.h"
-
-/* What can be wrong with an entry of the device's page table. */
-enum verdict {
-	ENTRY_OK,
-	ENTRY_NO_MAPPING,
-	ENTRY_NO_READ,
-	ENTRY_NOT_PRESENT,
-	ENTRY_WRONG_FRAME,
-	ENTRY_WRITE_READONLY,
-	ENTRY_WRITE_FILE,
-	ENTRY_WRITE_SHARED,
-};
-
-const char *verdict_text(enum verdict verdict);
-
-/*
- * Compares one entry with what the CPU side says: @vma is the mapping at its
- * address (or NULL) and @pagemap the word of /proc/PID/pagemap.
- */
-enum verdict entry_check(const struct hmm_mirror_entry *entry,
-			 const struct vma *vma, __u64 pagemap);
 
 struct verify {
-	__u64 entries;	/* entries that were compared */
+	__u64 entries;		/* that were compared */
 	__u64 stale;		/* of those, stale beyond doubt */
 };
 
@@ -56,8 +34,8 @@ struct verify {
 int verify_context(int fd, pid_t pid, struct verify *verify, FILE *report);
 
 /*
- * Shows that entry_check() can fail: feeds it entries that are right and
- * entries that are wrong in each way there is. Returns how many it got wrong.
+ * Shows that it can fail: compares made-up entries that are right, and some that
+ * are wrong in each way there is. Returns how many it got wrong.
  */
 int verify_self_test(FILE *report);
 

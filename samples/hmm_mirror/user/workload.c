@@ -34,6 +34,7 @@
 #include <unistd.h>
 
 #include "device.h"
+#include "proc.h"
 #include "verify.h"
 
 #ifndef MADV_COLLAPSE
