@@ -29,6 +29,7 @@
 
 #include "device.h"
 #include "file.h"
+#include "proc.h"
 #include "verify.h"
 
 #ifndef SYS_process_mrelease

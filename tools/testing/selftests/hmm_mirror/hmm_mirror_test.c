@@ -32,6 +32,7 @@
 
 #include "device.h"
 #include "file.h"
+#include "proc.h"
 #include "verify.h"
 
 #ifndef MADV_COLLAPSE
