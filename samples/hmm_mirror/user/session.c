@@ -40,7 +40,7 @@ struct target {
 	int fd;
 	bool ended;
 	struct maps maps;		/* as of the beginning of this pass */
-	__u64 cursor;		/* where this pass goes on */
+	__u64 cursor;			/* where this pass goes on */
 	__u64 chunk;
 	unsigned int passes;
 	struct entries before;		/* when we looked last */
