@@ -165,8 +165,10 @@ static struct hmm_bench_result hmm_bench_slope(const struct hmm_bench_side *more
 
 static void hmm_bench_format(char *to, size_t size, s64 ps)
 {
-	scnprintf(to, size, "%s%lld.%03lld", ps < 0 ? "-" : "", abs(ps) / 1000,
-		  abs(ps) % 1000);
+	s32 rest;
+	s64 ns = div_s64_rem(abs(ps), 1000, &rest);
+
+	scnprintf(to, size, "%s%lld.%03d", ps < 0 ? "-" : "", ns, rest);
 }
 
 static void hmm_bench_print(struct kunit *test, const char *what,
