@@ -419,20 +419,20 @@ static void be_killed(void)
 	failed(FIGURE_BROKEN, "there is no end to the memory of %s", life->cgroup);
 }
 
-int life_open(struct life *life)
+int life_open(struct life *its_life)
 {
 	void *map;
 
-	life->fd = open(TORTURE_DEVICE, O_RDWR | O_CLOEXEC);
-	if (life->fd < 0)
+	its_life->fd = open(TORTURE_DEVICE, O_RDWR | O_CLOEXEC);
+	if (its_life->fd < 0)
 		return -errno;
 	map = mmap(NULL, PAGES * sizeof(__u64), PROT_READ | PROT_WRITE, MAP_SHARED,
-		   life->fd, 0);
+		   its_life->fd, 0);
 	if (map == MAP_FAILED) {
-		close(life->fd);
+		close(its_life->fd);
 		return -errno;
 	}
-	life->published = map;
+	its_life->published = map;
 	return 0;
 }
 
