@@ -66,17 +66,18 @@ function add(b, list, n,    i) {
 }
 
 # The number of the line where b's n lines in list begin, 0 if they are not there,
-# or not once.
+# or not once; and how often they are, in times.
 function find(b, list, n,    at, i, found) {
+	times = 0
 	for (at = 1; at <= lines - n + 1; at++) {
 		for (i = 0; i < n && line[at + i] == list[b, i + 1]; i++)
 			;
-		if (i == n && found)
-			return 0
-		if (i == n)
+		if (i == n) {
 			found = at
+			times++
+		}
 	}
-	return found
+	return times == 1 ? found : 0
 }
 
 # Put the m lines of b in new where the n lines in old are, if they are there once.
@@ -98,7 +99,8 @@ function put_in(b) {
 	if (where[b] == "replace" && find(b, to, to_size[b]))
 		fail("this is there, but was not put there by harness/integrate: " to[b, 1])
 	else if (!exchange(b, from, from_size[b], to, to_size[b]))
-		fail("the anchor is not there, or not once: " from[b, 1])
+		fail("the anchor is " (times ? "there " times " times" : "not there") ": " from[b, 1] \
+			(from_size[b] > 1 ? " (and what is to follow it)" : ""))
 	else if (!find(b, to, to_size[b]))
 		fail("this would be there twice, and could not be taken out: " to[b, 1])
 }
