@@ -24,7 +24,7 @@ help:
 	@echo
 	@echo "  make run CMD='...'       boot, and run a command as root in the guest"
 	@echo '  make shell               boot, and give a shell'
-	@echo '  make kunit               run the KUnit suites (ARCH=um, or ARCH=x86_64)'
+	@echo '  make kunit               run the KUnit suites (ARCH=um, ARCH=x86_64, ...)'
 	@echo '  make selftests           run the kselftests in the guest'
 	@echo '  make hmm-tests           run the selftest of the kernel for hmm_range_fault()'
 	@echo '  make intree              compile all drivers of the kernel that use HMM'
@@ -37,6 +37,7 @@ help:
 	@echo '  make model               check a model of mm/hmm.c, and that it would notice'
 	@echo '  make mutants             see that the KUnit suites notice small faults'
 	@echo '  make sanitize KIND=KIND  run tests where KASAN or KCSAN watches (kasan, kcsan)'
+	@echo '  make matrix              test it on other kernels and machines'
 	@echo '  make torture SECONDS=N   do all that may break it, all at once (SEED=N)'
 	@echo
 	@echo '  make integrate LINUX=DIR put HMM mirroring into a kernel tree'
@@ -57,7 +58,7 @@ help:
 	@echo 'TIMEOUT=SECONDS. make turns every failure into its own status 2;'
 	@echo 'harness/run COMMAND has that of the command.'
 
-bench compile-fail coverage demo docs hmm-tests intree kernel lint llvm model mutants selftests source test:
+bench compile-fail coverage demo docs hmm-tests intree kernel lint llvm matrix model mutants selftests source test:
 	@harness/$@
 sanitize:
 	@harness/sanitize $(KIND)
@@ -85,4 +86,4 @@ distclean:
 	@harness/clean --all
 
 .PHONY: help bench clean compile-fail coverage demo distclean docs hmm-tests integrate intree kernel \
-	kunit lint llvm model mutants remove root run sanitize selftests series shell source test test-c torture
+	kunit lint llvm matrix model mutants remove root run sanitize selftests series shell source test test-c torture
