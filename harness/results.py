@@ -137,9 +137,10 @@ def main():
     with open(prefix + ".ktap", "w", encoding="utf-8") as file:
         file.writelines(line + "\n" for line in ktap)
 
-    print(f"{'':18} {'min:s':>7} {'passed':>7} {'failed':>7} {'skipped':>7}")
+    print(f"{'step':18} {'min:s':>7} {'passed':>7} {'failed':>7} {'skipped':>7}")
     for name, seconds, *counts in table + [["all"] + total]:
         print(f"{name:18} {seconds // 60:4}:{seconds % 60:02}", *(f"{n:7}" for n in counts))
+    print("\n{1} passed, {2} failed, {3} skipped".format(*total))
     sys.exit(total[2] > 0)
 
 
