@@ -28,7 +28,8 @@
 #define THREADS		4	/* that make a storm */
 #define PAGES		32	/* of a thread's own area */
 #define TARGET_PAGES	64	/* of what the device faults */
-#define FAULTS		20000
+#define FAULTS		20000	/* or as many as are made in time, but some of them: */
+#define SOME_FAULTS	1000
 #define PATIENCE	60	/* seconds, for what should happen within one */
 
 #define COUNTERS	"/sys/kernel/debug/hmm_mirror/counters"
@@ -266,16 +267,17 @@ static void change_elsewhere(struct crew *crew, unsigned int thread)
 	}
 }
 
-TEST_F_TIMEOUT(storm, elsewhere_does_not_concern_faults, 300)
+TEST_F_TIMEOUT(storm, elsewhere_does_not_concern_faults, 2 * PATIENCE)
 {
 	struct crew crew = { .work = change_elsewhere, .page = self->page };
 	const size_t size = TARGET_PAGES * self->page;
+	const time_t end = now() + PATIENCE;
 	struct hmm_mirror_stats stats;
 	struct counters counters;
 	__u64 i;
 
 	crew_start(&crew);
-	for (i = 1; i <= FAULTS; i++) {
+	for (i = 1; i <= FAULTS && now() < end; i++) {
 		char *map = self->target + i % TARGET_PAGES * self->page;
 		__u64 *word = (__u64 *)map;
 		__u64 value = i;
@@ -308,13 +310,14 @@ TEST_F_TIMEOUT(storm, elsewhere_does_not_concern_faults, 300)
 	ASSERT_EQ(0, device_stats(self->fd, &stats));
 	TH_LOG("%lld faults, %lld invalidations in %ld rounds of the storm",
 	       stats.faults, stats.invalidations, (long)crew.rounds);
-	EXPECT_LE(FAULTS, stats.faults);
+	EXPECT_LE(SOME_FAULTS, i);
+	EXPECT_LE(i - 1, stats.faults);
 	/* There was a storm, and the device was told. */
 	EXPECT_LE(100, crew.rounds);
 	EXPECT_LE(5 * crew.rounds, stats.invalidations);
 	EXPECT_EQ(0, stats.retries);
 	ASSERT_EQ(0, counters_read(&counters, getpid()));
-	EXPECT_LE(FAULTS, counters.faults);
+	EXPECT_LE(i - 1, counters.faults);
 	EXPECT_EQ(0, counters.collisions);
 	EXPECT_EQ(0, counters.waits);
 }
