@@ -144,13 +144,14 @@ static void hmm_active_add(struct hmm *hmm, unsigned long start,
 static void hmm_active_del(struct hmm *hmm, unsigned long start,
 			   unsigned long end)
 {
-	unsigned int i;
+	struct hmm_span *span, *past = hmm->active + hmm->nr_active;
 
 	lockdep_assert_held(&hmm->lock);
 
-	for (i = 0; i < hmm->nr_active; i++) {
-		if (hmm->active[i].start == start && hmm->active[i].end == end) {
-			hmm->active[i] = hmm->active[--hmm->nr_active];
+	for (span = hmm->active; span < past; span++) {
+		if (span->start == start && span->end == end) {
+			*span = past[-1];
+			hmm->nr_active--;
 			return;
 		}
 	}
@@ -236,10 +237,10 @@ static __always_inline u64 hmm_mirror_invalidate(struct hmm_mirror *mirror,
 	}
 
 	hmm_count(&mirror->updates);
-	if (ops->invalidate_start)
-		return ops->invalidate_start(mirror, update);
 	if (ops->invalidate)
 		ops->invalidate(mirror, update);
+	else if (ops->invalidate_start)
+		return ops->invalidate_start(mirror, update);
 	else
 		ops->sync_cpu_device_pagetables(mirror, HMM_UPDATE_INVALIDATE,
 						update->start, update->end);
@@ -537,6 +538,8 @@ static bool hmm_ops_are_whole(const struct hmm_mirror_ops *ops)
 {
 	if (!ops->invalidate_start != !ops->invalidate_finish)
 		return false;
+	if (ops->invalidate_start && ops->invalidate)
+		return false;
 	return ops->invalidate_start || ops->invalidate ||
 	       ops->sync_cpu_device_pagetables;
 }
@@ -585,7 +588,7 @@ static bool hmm_is_registered(struct hmm *hmm, const struct hmm_mirror *mirror)
  * Return: 0, or
  *
  * * -EINVAL: @mirror, @mm or the ops are %NULL, there is no callback, or only one
- *   of the two passes of it
+ *   of the two passes of it, or these and a callback of one pass
  * * -ESRCH: the address space is dead, nobody uses it any more
  * * -EEXIST: @mirror is registered already (a bug of the driver, warned of; on
  *   another mm it is only noticed with CONFIG_DEBUG_VM)

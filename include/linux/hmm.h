@@ -159,11 +159,10 @@ struct hmm_mirror_ops {
 			   const struct hmm_update *update);
 
 	/**
-	 * @invalidate_start: Same as @invalidate, and called instead of it, for
-	 * drivers that can wait for the flush of their device later: takes the
-	 * device's entries away and starts the flush.  All mirrors are told
-	 * before the first @invalidate_finish, so that devices flush side by
-	 * side.
+	 * @invalidate_start: Instead of @invalidate, not beside it, for drivers
+	 * that can wait for the flush of their device later: takes the device's
+	 * entries away and starts the flush.  All mirrors are told before the
+	 * first @invalidate_finish, so that devices flush side by side.
 	 *
 	 * Returns what identifies the flush to the driver, and is handed to
 	 * @invalidate_finish (a sequence number of the device, say); or 0 if
@@ -200,12 +199,12 @@ struct hmm_mirror_ops {
 
 /**
  * struct hmm_mirror - mirror of one address space by one device
+ * @list: private to the registry: entry in the list of the mm's mirrors
+ * @ops: the driver's callbacks, set by the driver before it registers
  * @hmm: private to the registry: what it keeps for the mm_struct, %NULL after
  *	hmm_mirror_unregister()
- * @ops: the driver's callbacks, set by the driver before it registers
  * @veto: private to the registry: refuses what must not sleep, for a mirror that
  *	may
- * @list: private to the registry: entry in the list of the mm's mirrors
  * @updates: private to the registry: callbacks, counted for debugfs
  * @vetoes: private to the registry: non-blockable updates that had to fail for it
  * @faults: private to the registry: calls of hmm_mirror_range_fault()
@@ -216,10 +215,10 @@ struct hmm_mirror_ops {
  * hmm_mirror_unregister() has returned.  Only @ops needs to be initialised.
  */
 struct hmm_mirror {
-	struct hmm *hmm;
+	struct hlist_node list;		/* first, as that makes the list shorter to walk */
 	const struct hmm_mirror_ops *ops;
+	struct hmm *hmm;
 	struct mmu_notifier *veto;
-	struct hlist_node list;
 	atomic_long_t updates;
 	atomic_long_t vetoes;
 	atomic_long_t faults;

@@ -418,12 +418,18 @@ static void hmm_test_no_finish(struct hmm_mirror *mirror,
 }
 
 static const struct hmm_mirror_ops hmm_test_start_only_ops = {
-	.invalidate = hmm_test_invalidate,
+	.sync_cpu_device_pagetables = hmm_test_sync,
 	.invalidate_start = hmm_test_no_start,
 };
 
 static const struct hmm_mirror_ops hmm_test_finish_only_ops = {
 	.invalidate = hmm_test_invalidate,
+	.invalidate_finish = hmm_test_no_finish,
+};
+
+static const struct hmm_mirror_ops hmm_test_three_ops = {
+	.invalidate = hmm_test_invalidate,
+	.invalidate_start = hmm_test_no_start,
 	.invalidate_finish = hmm_test_no_finish,
 };
 
@@ -597,6 +603,8 @@ static void hmm_register_bad_arguments(struct kunit *test)
 	dev->mirror.ops = &hmm_test_start_only_ops;
 	KUNIT_EXPECT_EQ(test, -EINVAL, hmm_mirror_register(&dev->mirror, mm));
 	dev->mirror.ops = &hmm_test_finish_only_ops;
+	KUNIT_EXPECT_EQ(test, -EINVAL, hmm_mirror_register(&dev->mirror, mm));
+	dev->mirror.ops = &hmm_test_three_ops;
 	KUNIT_EXPECT_EQ(test, -EINVAL, hmm_mirror_register(&dev->mirror, mm));
 	dev->mirror.ops = &hmm_test_ops;
 	KUNIT_EXPECT_EQ(test, -EINVAL, hmm_mirror_register(&dev->mirror, NULL));
