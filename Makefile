@@ -40,6 +40,10 @@ help:
 	@echo '  make matrix              test it on other kernels and machines'
 	@echo '  make torture SECONDS=N   do all that may break it, all at once (SEED=N)'
 	@echo
+	@echo '  make new-driver NAME=X   write a driver to begin with, in Rust (IN=c: in C), beside'
+	@echo '                           this checkout (DIR=DIR: there)'
+	@echo '  make try-driver DIR=DIR  build it, boot, load it, and run its test'
+	@echo
 	@echo '  make integrate LINUX=DIR put HMM mirroring into a kernel tree'
 	@echo '  make remove LINUX=DIR    take it out again, byte for byte'
 	@echo
@@ -74,6 +78,11 @@ run:
 	@harness/run --timeout $(TIMEOUT) -- bash -c "$${HMM_CMD:?say what to run: make run CMD=...}"
 shell:
 	@harness/run --tty
+new-driver:
+	@harness/new-driver $(if $(IN),--in $(IN)) \
+		"$${NAME:?say what it is called: make new-driver NAME=my_gpu}" $${DIR:+"$$DIR"}
+try-driver:
+	@harness/try-driver "$${DIR:?say where it is: make try-driver DIR=DIR}"
 series:
 	@harness/series $(if $(CHECK),--check)
 integrate:
@@ -86,4 +95,5 @@ distclean:
 	@harness/clean --all
 
 .PHONY: help bench clean compile-fail coverage demo distclean docs hmm-tests integrate intree kernel \
-	kunit lint llvm matrix model mutants remove root run sanitize selftests series shell source test test-c torture
+	kunit lint llvm matrix model mutants new-driver remove root run sanitize selftests series shell \
+	source test test-c torture try-driver

@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A device that mirrors the process that opens it.
+//!
+//! Each open file is a device context with a page table of its own. The ioctls are described in
+//! `my_device.h`. TODO says where the hardware comes in.
+
+#![forbid(unsafe_code)]
+
+use kernel::{
+    fs::File,
+    hmm::{
+        new_mirror,
+        Access,
+        Mirror,
+        MirrorOps,
+        PageCount,
+        PageRange,
+        Pfn,
+        Pfns,
+        Read,
+        Session,
+        Update,
+        VirtAddr,
+        Write, //
+    },
+    ioctl::{
+        _IOC_SIZE,
+        _IOW,
+        _IOWR, //
+    },
+    miscdevice::{
+        MiscDevice,
+        MiscDeviceOptions,
+        MiscDeviceRegistration, //
+    },
+    page::PAGE_SIZE,
+    prelude::*,
+    sync::lock::spinlock::SpinLockBackend,
+    uaccess::UserSlice, //
+};
+
+module! {
+    type: MyDeviceModule,
+    name: "my_device",
+    authors: ["You"],
+    description: "Device that mirrors the process that opens it",
+    license: "GPL",
+}
+
+/// The ioctls, as `my_device.h` has them.
+mod uapi {
+    use super::*;
+
+    pub(crate) const IOC_MAP: u32 = _IOW::<Map>(0xbf, 0x00);
+    pub(crate) const IOC_LOOKUP: u32 = _IOWR::<Lookup>(0xbf, 0x01);
+
+    pub(crate) const MAP_WRITE: u32 = 1 << 0;
+    pub(crate) const ENTRY_VALID: u32 = 1 << 0;
+    pub(crate) const ENTRY_WRITE: u32 = 1 << 1;
+
+    #[derive(Default, FromBytes, IntoBytes)]
+    #[repr(C)]
+    pub(crate) struct Map {
+        pub(crate) addr: u64,
+        pub(crate) len: u64,
+        pub(crate) flags: u32,
+        pub(crate) reserved: u32,
+    }
+
+    #[derive(Default, FromBytes, IntoBytes)]
+    #[repr(C)]
+    pub(crate) struct Lookup {
+        pub(crate) addr: u64,
+        pub(crate) flags: u32,
+        pub(crate) reserved: u32,
+    }
+}
+
+/// Pages that the device has room for.
+const SLOTS: usize = 512;
+
+/// An entry of the device's page table.
+struct Entry {
+    addr: VirtAddr,
+    // TODO: what the hardware is told.
+    _pfn: Pfn,
+    writable: bool,
+}
+
+/// The device's page table.
+///
+/// It is changed under a lock under which memory must not be allocated, so all of it is there from
+/// the start: the slot of a page follows from its address, and is taken from whatever had it.
+struct PageTable(KVec<Option<Entry>>);
+
+impl PageTable {
+    fn new() -> Result<Self> {
+        let mut slots = KVec::with_capacity(SLOTS, GFP_KERNEL_ACCOUNT)?;
+
+        for _ in 0..SLOTS {
+            slots.push(None, GFP_KERNEL_ACCOUNT)?;
+        }
+        Ok(Self(slots))
+    }
+
+    fn slot(addr: VirtAddr) -> usize {
+        addr.as_usize() / PAGE_SIZE % SLOTS
+    }
+
+    fn get(&self, addr: VirtAddr) -> Option<&Entry> {
+        self.0[Self::slot(addr)]
+            .as_ref()
+            .filter(|entry| entry.addr == addr.page_start())
+    }
+
+    fn insert(&mut self, entry: Entry) {
+        let slot = Self::slot(entry.addr);
+
+        self.0[slot] = Some(entry);
+    }
+
+    /// Takes the entries of a range out. Returns whether there were any.
+    fn remove(&mut self, range: PageRange) -> bool {
+        let mut removed = false;
+
+        // Pages in a row have slots in a row, so this comes by each slot once at most.
+        for addr in range.addrs().take(SLOTS) {
+            let slot = &mut self.0[Self::slot(addr)];
+
+            removed |= slot.take_if(|entry| range.contains(entry.addr)).is_some();
+        }
+        removed
+    }
+}
+
+/// What all contexts need of the device.
+struct MyDevice {
+    // TODO: its registers.
+}
+
+#[vtable]
+impl MirrorOps for MyDevice {
+    type PageTable = PageTable;
+    // TODO: `MutexBackend`, if the device has to be waited for in a way that sleeps.
+    type Lock = SpinLockBackend;
+
+    fn invalidate(&self, table: &mut PageTable, update: &Update<'_>) {
+        if table.remove(update.range()) {
+            // TODO: flush the device's TLB, and wait until that is done: when this returns, the
+            // pages may go.
+        }
+    }
+}
+
+/// A device context: an open file, with the mirror of the process that has opened it.
+///
+/// The file and the mirror keep this module from being unloaded.
+#[pin_data]
+struct Context {
+    #[pin]
+    mirror: Mirror<MyDevice>,
+}
+
+impl Context {
+    /// A device page fault: puts a range into the device's page table.
+    fn fault(
+        session: &mut Session<'_, MyDevice>,
+        range: PageRange,
+        pfns: &mut Pfns,
+        access: impl Access,
+    ) -> Result {
+        session.map(range, pfns, access, |table, pages| {
+            for page in pages {
+                table.insert(Entry {
+                    addr: page.addr(),
+                    _pfn: page.pfn(),
+                    writable: page.writable().is_some(),
+                });
+            }
+            // TODO: tell the device.
+        })
+    }
+
+    fn map(&self, arg: &uapi::Map) -> Result {
+        let mut session = self.mirror.session();
+        let start = VirtAddr::new(arg.addr.try_into()?);
+        let end = start.checked_add(arg.len.try_into()?).ok_or(EINVAL)?;
+        let range = PageRange::from_bounds(start, end)?;
+
+        if arg.reserved != 0 || range.pages() > PageCount::new(SLOTS) {
+            return Err(EINVAL);
+        }
+
+        let mut pfns = Pfns::new(range.pages(), GFP_KERNEL)?;
+        match arg.flags {
+            0 => Self::fault(&mut session, range, &mut pfns, Read),
+            uapi::MAP_WRITE => Self::fault(&mut session, range, &mut pfns, Write),
+            _ => Err(EINVAL),
+        }
+    }
+
+    fn lookup(&self, arg: &mut uapi::Lookup) -> Result {
+        let mut session = self.mirror.session();
+        let addr = VirtAddr::new(arg.addr.try_into()?);
+
+        if arg.flags != 0 || arg.reserved != 0 {
+            return Err(EINVAL);
+        }
+        if let Some(entry) = session.lock().get(addr) {
+            arg.flags = uapi::ENTRY_VALID;
+            if entry.writable {
+                arg.flags |= uapi::ENTRY_WRITE;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[vtable]
+impl MiscDevice for Context {
+    type Ptr = Pin<KBox<Self>>;
+
+    fn open(_file: &File, _misc: &MiscDeviceRegistration<Self>) -> Result<Self::Ptr> {
+        let task = current!();
+        let mm = task.mm().ok_or(ESRCH)?;
+        let table = PageTable::new()?;
+
+        KBox::try_pin_init(
+            try_pin_init!(Context {
+                mirror <- new_mirror!(mm, MyDevice {}, table),
+            }),
+            GFP_KERNEL_ACCOUNT,
+        )
+    }
+
+    fn ioctl(me: Pin<&Self>, _file: &File, cmd: u32, arg: usize) -> Result<isize> {
+        let user = UserSlice::new(UserPtr::from_addr(arg), _IOC_SIZE(cmd));
+
+        match cmd {
+            uapi::IOC_MAP => {
+                let mut arg = uapi::Map::default();
+
+                user.reader().read_slice(arg.as_mut_bytes())?;
+                me.map(&arg)?;
+            }
+            uapi::IOC_LOOKUP => {
+                let (mut reader, mut writer) = user.reader_writer();
+                let mut arg = uapi::Lookup::default();
+
+                reader.read_slice(arg.as_mut_bytes())?;
+                me.lookup(&mut arg)?;
+                writer.write_slice(arg.as_mut_bytes())?;
+            }
+            _ => return Err(ENOTTY),
+        }
+        Ok(0)
+    }
+}
+
+#[pin_data]
+struct MyDeviceModule {
+    #[pin]
+    _device: MiscDeviceRegistration<Context>,
+}
+
+impl kernel::InPlaceModule for MyDeviceModule {
+    fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            _device <- MiscDeviceRegistration::register(MiscDeviceOptions {
+                name: c"my_device",
+            }),
+        })
+    }
+}
