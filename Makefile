@@ -59,8 +59,9 @@ help:
 	@echo 'What is needed is made on the way. All but integrate and remove take'
 	@echo 'LINUX=DIR too, to use an integrated tree of your own, or KERNEL=SERIES, to'
 	@echo 'use another kernel of Debian than 7.3; run and selftests take'
-	@echo 'TIMEOUT=SECONDS. make turns every failure into its own status 2;'
-	@echo 'harness/run COMMAND has that of the command.'
+	@echo 'TIMEOUT=SECONDS. HOST=1 builds kernels with the tools of this host, where make'
+	@echo 'rustavailable passes, and not in a build root. make turns every failure into its own'
+	@echo 'status 2; harness/run COMMAND has that of the command.'
 
 bench compile-fail coverage demo docs hmm-tests intree kernel lint llvm matrix model mutants selftests source test:
 	@harness/$@

@@ -11,6 +11,10 @@ repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 # shellcheck disable=SC2034 # used by the scripts that source this
 out=$repo/build
 
+# With HOST=1 kernels are built with the tools of the host, not of the build root.
+# Some shells have a HOST of their own.
+[ "${HOST-}" = 1 ] || unset HOST
+
 # What is costly to make lies outside the checkout, so that it outlives
 # `git clean` and serves every checkout.
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/hmm-mirror
@@ -19,7 +23,7 @@ cache=${XDG_CACHE_HOME:-$HOME/.cache}/hmm-mirror
 # directories.  With HMM_STOCK=1 these are of the kernel as it was fetched; they lie
 # to each other as the others do, so that ccache knows most of it.
 # shellcheck disable=SC2034
-work=$cache/work-$(printf %s "$repo" | sha256sum | cut -c1-12)${HMM_STOCK:+/stock}
+work=$cache/work-$(printf %s "$repo" | sha256sum | cut -c1-12)${HMM_STOCK:+/stock}${HOST:+/host}
 
 # The machine that guests run on, but for its devices, and what its kernel is
 # told: two nodes, to move pages between; to leave the last 512 MiB alone, which
@@ -35,6 +39,15 @@ configs() {
 	local default='x86_64 debug'
 	[ ! -f "$1/rust/kernel/hmm.rs" ] || default+=' rust kunit' # else it is too old
 	echo "${HMM_CONFIGS-$default}"
+}
+
+# toolchain: print something that changes when what kernels are built with does.
+toolchain() {
+	if [ "${HOST-}" ]; then
+		{ cc --version; rustc --version; bindgen --version; } 2>&1 || true
+	else
+		basename "$("$repo/harness/root/build")"
+	fi
 }
 
 # build_dir NAME TREE: where NAME is built from TREE, apart from other trees and
