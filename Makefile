@@ -11,7 +11,7 @@ export HMM_CMD = $(value CMD)
 
 TIMEOUT ?= 600
 ARCH ?= um
-# For torture; bash has a use of its own for this name
+# For torture and fuzz; bash has a use of its own for this name
 SECONDS ?= 60
 unexport SECONDS
 
@@ -39,6 +39,7 @@ help:
 	@echo '  make sanitize KIND=KIND  run tests where KASAN or KCSAN watches (kasan, kcsan)'
 	@echo '  make matrix              test it on other kernels and machines'
 	@echo '  make torture SECONDS=N   do all that may break it, all at once (SEED=N)'
+	@echo '  make fuzz SECONDS=N      call the devices with all that may be wrong (SEED=N)'
 	@echo
 	@echo '  make new-driver NAME=X   write a driver to begin with, in Rust (IN=c: in C), beside'
 	@echo '                           this checkout (DIR=DIR: there)'
@@ -71,6 +72,8 @@ test-c:
 	@harness/test --c
 torture:
 	@harness/torture --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+fuzz:
+	@harness/fuzz --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 root:
 	@harness/root/build
 kunit:
@@ -95,6 +98,6 @@ clean:
 distclean:
 	@harness/clean --all
 
-.PHONY: help bench clean compile-fail coverage demo distclean docs hmm-tests integrate intree kernel \
-	kunit lint llvm matrix model mutants new-driver remove root run sanitize selftests series shell \
+.PHONY: help bench clean compile-fail coverage demo distclean docs fuzz hmm-tests integrate intree \
+	kernel kunit lint llvm matrix model mutants new-driver remove root run sanitize selftests series shell \
 	source test test-c torture try-driver

@@ -1,0 +1,606 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Fuzzer of the HMM mirroring sample devices: see fuzz.h for its parts, and
+ * Documentation/mm/hmm_mirror_fuzz.rst.
+ *
+ * This one starts workers, round after round, and watches: that no program hangs, that
+ * none finds anything wrong, that the kernel does not complain, and that nothing is left
+ * of a round when all its workers have ended.
+ */
+#include <err.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "fuzz.h"
+
+#define NOBODY		65534
+#define ROUND_MS	5000
+#define PROGRESS_MS	5000
+#define LEAST_SECONDS	20	/* for every call to have succeeded */
+#define LEFT_BYTES	(256L << 10)	/* of the kernel's memory, that caches may keep */
+
+struct shared *shared;
+int fixed_fd[SLOT_NR];
+char setuid_program[] = "/tmp/hmm-fuzz-setuid";
+__u64 task_size;
+
+static unsigned int nr_workers = 4;
+static unsigned int nr_killed;
+
+long long now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000LL + t.tv_nsec / 1000000;
+}
+
+void failed(const struct program *program, unsigned int call, const char *format, ...)
+{
+	struct failure *failure = &shared->failure;
+	va_list args;
+	int none = 0;
+
+	if (!atomic_compare_exchange_strong(&failure->state, &none, 1))
+		return;
+	failure->program = program ? *program : (struct program){ };
+	failure->call = call;
+	va_start(args, format);
+	vsnprintf(failure->text, sizeof(failure->text), format, args);
+	va_end(args);
+	failure->state = 2;
+}
+
+static bool bad(void)
+{
+	return shared->failure.state;
+}
+
+/* Processes to be bound, and not to be */
+
+static int pidfd_of(pid_t pid)
+{
+	int fd = syscall(SYS_pidfd_open, pid, 0);
+
+	if (fd < 0)
+		err(2, "pidfd_open");
+	return fd;
+}
+
+static void copy_file(const char *from, const char *to)
+{
+	static char data[1 << 16];
+	int in = open(from, O_RDONLY | O_CLOEXEC), out;
+	ssize_t nr;
+
+	unlink(to);
+	out = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (in < 0 || out < 0)
+		err(2, "%s", in < 0 ? from : to);
+	while ((nr = read(in, data, sizeof(data))) > 0)
+		if (write(out, data, nr) != nr)
+			err(2, "%s", to);
+	close(in);
+	close(out);
+}
+
+static pid_t sleeper(void)
+{
+	pid_t pid = fork();
+
+	if (pid)
+		return pid;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	for (;;)
+		pause();
+}
+
+/* One that runs a set-uid program of root, on behalf of nobody */
+static pid_t setuid_sleeper(void)
+{
+	int ends[2];
+	pid_t pid;
+	char c;
+
+	copy_file("/proc/self/exe", setuid_program);
+	if (chmod(setuid_program, 04755) || pipe2(ends, O_CLOEXEC))
+		err(2, "%s", setuid_program);
+	pid = fork();
+	if (!pid) {
+		if (!setresgid(NOBODY, NOBODY, NOBODY) && !setresuid(NOBODY, NOBODY, NOBODY))
+			execl(setuid_program, setuid_program, "--sleep", NULL);
+		_exit(1);
+	}
+	/* Until exec has closed it */
+	close(ends[1]);
+	if (read(ends[0], &c, 1) || waitpid(pid, NULL, WNOHANG))
+		err(2, "%s", setuid_program);
+	close(ends[0]);
+	return pid;
+}
+
+/* What the set-uid program does: as long as there is somebody who wants it */
+static int sleep_as_child(void)
+{
+	pid_t parent = getppid();
+
+	while (getppid() == parent)
+		usleep(100000);
+	return 0;
+}
+
+static pid_t sleepers[2];
+
+static void make_processes(void)
+{
+	pid_t pid = sleeper();
+
+	fixed_fd[SLOT_DEAD] = pidfd_of(pid);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	sleepers[0] = sleeper();
+	sleepers[1] = setuid_sleeper();
+	fixed_fd[SLOT_ROOT] = pidfd_of(sleepers[0]);
+	fixed_fd[SLOT_SETUID] = pidfd_of(sleepers[1]);
+	fixed_fd[SLOT_KERNEL] = pidfd_of(2);
+	fixed_fd[SLOT_FILE] = open("/dev/null", O_RDWR | O_CLOEXEC);
+	fixed_fd[SLOT_CLOSED] = -1;
+}
+
+/* With five levels of page tables it is larger. */
+static __u64 find_task_size(void)
+{
+	void *high = (void *)(1UL << 50);
+	void *map = mmap(high, PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (map == MAP_FAILED)
+		err(2, "mmap");
+	munmap(map, PAGE);
+	return (map == high ? 1ULL << 56 : 1ULL << 47) - PAGE;
+}
+
+/* Workers */
+
+static void start(struct worker *worker, const struct program *only)
+{
+	pid_t pid;
+
+	worker->lives++;
+	worker->since = 0;
+	fflush(stdout);
+	pid = fork();
+	if (pid < 0)
+		err(2, "fork");
+	if (!pid)
+		work(worker, only);
+	worker->pid = pid;
+}
+
+/* True if it has ended, and not as it should. */
+static bool reap(struct worker *worker, int flags)
+{
+	int status;
+
+	if (!worker->pid || waitpid(worker->pid, &status, flags) != worker->pid)
+		return false;
+	/* Those that it has left behind */
+	kill(-worker->pid, SIGKILL);
+	worker->pid = 0;
+	if (status)
+		failed(&worker->recent[(worker->nr_recent - 1) % RECENT], MAX_CALLS,
+		       "a worker ended with status %#x", status);
+	return status;
+}
+
+/* A program that takes too long has to be killed, and that must not take long. */
+static void end_slow(struct worker *worker)
+{
+	const struct program *program = &worker->recent[(worker->nr_recent - 1) % RECENT];
+	long long end = now() + 1000 * shared->patience;
+
+	if (nr_killed++ < 3) {
+		printf("fuzz: killed, after %ld s:\n", shared->patience);
+		program_print(stdout, program);
+	}
+	kill(-worker->pid, SIGKILL);
+	while (waitpid(worker->pid, NULL, WNOHANG) != worker->pid) {
+		if (now() > end) {
+			write_file("/proc/sysrq-trigger", "w");
+			failed(program, MAX_CALLS, "it hangs, and cannot be killed");
+			break;
+		}
+		usleep(10000);
+	}
+	worker->pid = 0;
+}
+
+static bool any_left(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < nr_workers; i++)
+		if (shared->worker[i].pid)
+			return true;
+	return false;
+}
+
+/* What the kernel says, and the programs of who was at it, or of all */
+static void watch_kernel(void)
+{
+	char text[200];
+	int worker = -1;
+	unsigned int i, j;
+
+	if (bad() || !watch_log(text, sizeof(text), &worker))
+		return;
+	/* The whole of it */
+	usleep(500000);
+	watch_log(text, sizeof(text), &worker);
+	if (worker >= (int)nr_workers)
+		worker = -1;
+	for (i = 0; i < nr_workers; i++) {
+		struct worker *w = &shared->worker[i];
+
+		if (worker >= 0 && worker != (int)i)
+			continue;
+		printf("fuzz: the last programs of worker %u, the latest first:\n", i);
+		for (j = 1; j <= 2 && j <= w->nr_recent; j++) {
+			program_print(stdout, &w->recent[(w->nr_recent - j) % RECENT]);
+			puts("//");
+		}
+	}
+	failed(NULL, 0, "the kernel complains: %s", text);
+}
+
+static void watch_workers(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < nr_workers; i++) {
+		struct worker *worker = &shared->worker[i];
+		long long since = worker->since;
+
+		if (worker->pid && since && now() - since > 1000 * shared->patience)
+			end_slow(worker);
+		reap(worker, WNOHANG);
+		if (!worker->pid && !shared->end_of_round && !shared->stop)
+			start(worker, NULL);
+	}
+	watch_kernel();
+}
+
+/* As soon as everything has been freed that waits to be, or after some time */
+static bool back_at(const struct level *base, struct level *level, long seconds)
+{
+	long long end = now() + 1000 * seconds;
+
+	do {
+		watch_level(level);
+		if (level->mirrors <= base->mirrors && level->users <= base->users &&
+		    level->bytes <= base->bytes + LEFT_BYTES)
+			return true;
+		usleep(20000);
+	} while (now() < end);
+	return false;
+}
+
+/* Runs a program on its own; true if something is wrong then. */
+static bool run_alone(const struct program *program, unsigned int times)
+{
+	struct worker *worker = &shared->worker[0];
+	struct level base, level;
+
+	watch_level(&base);
+	while (times-- && !bad()) {
+		start(worker, program);
+		while (worker->pid) {
+			if (worker->since && now() - worker->since > 1000 * shared->patience)
+				end_slow(worker);
+			reap(worker, WNOHANG);
+			usleep(1000);
+		}
+		watch_kernel();
+	}
+	if (!bad() && !back_at(&base, &level, 3))
+		failed(program, MAX_CALLS, "left behind: %ld mirrors, %ld users, %ld bytes",
+		       level.mirrors - base.mirrors, level.users - base.users,
+		       level.bytes - base.bytes);
+	return bad();
+}
+
+/* After a round that has left something behind: which program does that? */
+static void find_leak(void)
+{
+	struct failure found = shared->failure;
+	unsigned int i;
+
+	puts("fuzz: looking for the program, in the corpus");
+	for (i = 0; i < shared->nr_corpus && !shared->stop; i++) {
+		shared->failure.state = 0;
+		if (run_alone(&shared->corpus[i], 1))
+			return;
+	}
+	shared->failure = found;
+}
+
+/* The first round shows how much memory the kernel keeps in any case. */
+static void check_level(struct level *base, unsigned int round)
+{
+	struct level level;
+
+	if (!round)
+		*base = (struct level){ .bytes = LONG_MAX - LEFT_BYTES };
+	if (back_at(base, &level, shared->patience)) {
+		if (!round) {
+			sleep(1);
+			watch_level(base);
+		}
+		return;
+	}
+	failed(NULL, 0, "a round has left behind %ld mirrors, %ld users, %ld bytes",
+	       level.mirrors, level.users, level.bytes - base->bytes);
+	if (level.mirrors || level.users)
+		find_leak();
+}
+
+/* Until @end, or something is wrong. */
+static void fuzz(long long begin, long long end)
+{
+	long long shown = begin;
+	struct level base;
+	unsigned int round, i;
+
+	for (round = 0; now() < end && !bad() && !shared->stop; round++) {
+		long long end_of_round = now() + ROUND_MS;
+
+		shared->end_of_round = false;
+		for (i = 0; i < nr_workers; i++)
+			start(&shared->worker[i], NULL);
+		while (now() < end && now() < end_of_round && !bad() && !shared->stop) {
+			usleep(50000);
+			watch_workers();
+			if (now() - shown >= PROGRESS_MS) {
+				shown = now();
+				report_progress("running", now() - begin);
+			}
+		}
+		shared->end_of_round = true;
+		/* What hangs is not waited for. */
+		while (any_left()) {
+			usleep(10000);
+			watch_workers();
+		}
+		if (!bad())
+			check_level(&base, round);
+	}
+}
+
+/* Without what it does not need to fail, as far as that can be told */
+static void minimize(void)
+{
+	struct failure found = shared->failure;
+	unsigned int i;
+
+	for (i = found.program.nr; i-- && found.program.nr > 1;) {
+		struct program less = found.program;
+
+		program_cut(&less, i, 1);
+		shared->failure.state = 0;
+		if (run_alone(&less, less.race < less.nr ? 20 : 1)) {
+			found = shared->failure;
+			if (!found.program.nr)
+				break;
+		}
+	}
+	shared->failure = found;
+}
+
+static void show_failure(void)
+{
+	const struct failure *failure = &shared->failure;
+	const struct program *program = &failure->program;
+	bool kernel = !program->nr;
+
+	printf("fuzz: %s\n", failure->text);
+	if (kernel)
+		return;
+	program_print(stdout, program);
+	if (failure->call < program->nr)
+		printf("// in call %u, %s\n", failure->call + 1,
+		       call_types[program->call[failure->call].id].name);
+	minimize();
+	if (!failure->program.nr)
+		return;
+	printf("fuzz: what is needed for that: %s\n", failure->text);
+	program_print(stdout, program);
+}
+
+static void interrupted(int signal)
+{
+	(void)signal;
+	shared->stop = true;
+}
+
+static const char help[] =
+"Usage: hmm-fuzz [--seconds N] [--seed N] [--workers N] [--patience N]\n"
+"       hmm-fuzz --replay FILE [--times N]\n"
+"Calls the HMM mirroring sample devices with all that may be wrong, as root, on a\n"
+"machine that has nothing better to do. The calls are made by nobody.\n"
+"  --seconds N   how long (60)\n"
+"  --seed N      what is done at random depends on this (the time)\n"
+"  --workers N   processes that make calls, with two threads each (4)\n"
+"  --patience N  seconds that a program may take, and to be killed (20)\n"
+"  --replay FILE run the program in FILE, as it was printed\n"
+"  --times N     so many times (1)\n"
+"Exit status: 0 when all was well; 1 for anything that must not be, or a call that\n"
+"never succeeded; 2 for wrong usage.\n";
+
+static __u64 parse(const char *text, __u64 least, __u64 most)
+{
+	char *end;
+	__u64 value;
+
+	errno = 0;
+	value = strtoull(text, &end, 0);
+	if (errno || end == text || *end || *text == '-' || value < least || value > most)
+		errx(2, "'%s' is no number from %llu to %llu (see --help)", text, least,
+		     most);
+	return value;
+}
+
+struct options {
+	long seconds;
+	const char *replay;
+	unsigned int times;
+};
+
+static bool parse_options(int argc, char **argv, struct options *options)
+{
+	static const struct option list[] = {
+		{ "seconds", required_argument, NULL, 's' },
+		{ "seed", required_argument, NULL, 'r' },
+		{ "workers", required_argument, NULL, 'w' },
+		{ "patience", required_argument, NULL, 'p' },
+		{ "replay", required_argument, NULL, 'f' },
+		{ "times", required_argument, NULL, 't' },
+		{ "help", no_argument, NULL, 'h' },
+		{ }
+	};
+	int c;
+
+	while ((c = getopt_long(argc, argv, "h", list, NULL)) >= 0) {
+		switch (c) {
+		case 's':
+			options->seconds = parse(optarg, 1, 1000000);
+			break;
+		case 'r':
+			shared->seed = parse(optarg, 0, ~0ULL);
+			break;
+		case 'w':
+			nr_workers = parse(optarg, 1, MAX_WORKERS);
+			break;
+		case 'p':
+			shared->patience = parse(optarg, 1, 3600);
+			break;
+		case 'f':
+			options->replay = optarg;
+			break;
+		case 't':
+			options->times = parse(optarg, 1, 1000000);
+			break;
+		case 'h':
+			fputs(help, stdout);
+			return false;
+		default:
+			exit(2);
+		}
+	}
+	if (optind < argc)
+		errx(2, "unknown argument: %s (see --help)", argv[optind]);
+	return true;
+}
+
+static void read_replay(const char *path, struct program *program)
+{
+	FILE *file = fopen(path, "re");
+	int line;
+
+	if (!file)
+		err(2, "%s", path);
+	line = program_read(file, program);
+	if (line)
+		errx(2, "%s:%d: this is no call as --help shows them", path, line);
+	fclose(file);
+}
+
+static void prepare(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < MAX_WORKERS; i++)
+		shared->worker[i].number = i;
+	/* Workers are nobody; who must not open it has other ways to be kept from it */
+	if (chmod(DEVICE_C, 0666) || chmod(DEVICE_RUST, 0666))
+		err(2, "the devices; the kernel needs CONFIG_SAMPLE_HMM_MIRROR_C and _RUST");
+	/* To tell which program it was */
+	write_file("/proc/sys/kernel/panic_on_oops", "0");
+	corpus_init();
+	make_processes();
+	watch_start();
+	task_size = find_task_size();
+	shared->have_cover = !access("/sys/kernel/debug/kcov", F_OK);
+	if (!shared->have_cover)
+		puts("fuzz: the kernel has no kcov: programs come from the grammar alone");
+}
+
+static void put_back(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(sleepers); i++) {
+		kill(sleepers[i], SIGKILL);
+		waitpid(sleepers[i], NULL, 0);
+	}
+	unlink(setuid_program);
+	if (chmod(DEVICE_C, 0600) || chmod(DEVICE_RUST, 0600))
+		err(2, "chmod");
+}
+
+int main(int argc, char **argv)
+{
+	struct options options = { .seconds = 60, .times = 1 };
+	struct program program;
+	long long begin;
+	bool whole;
+
+	if (argc == 2 && !strcmp(argv[1], "--sleep"))
+		return sleep_as_child();
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
+		      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (shared == MAP_FAILED)
+		err(2, "mmap");
+	shared->seed = time(NULL);
+	shared->patience = 20;
+	if (!parse_options(argc, argv, &options))
+		return 0;
+	if (geteuid())
+		errx(2, "must be run as root");
+	if (options.replay)
+		read_replay(options.replay, &program);
+	else
+		printf("fuzz: %ld s, seed %llu\n", options.seconds, shared->seed);
+	prepare();
+	signal(SIGINT, interrupted);
+	signal(SIGTERM, interrupted);
+
+	begin = now();
+	if (options.replay)
+		run_alone(&program, options.times);
+	else
+		fuzz(begin, begin + 1000 * options.seconds);
+	whole = options.replay || now() - begin >= 1000 * options.seconds;
+	report_calls();
+	report_progress(bad() ? "FAILED" : whole ? "ok" : "interrupted", now() - begin);
+	if (!bad() && whole && options.seconds >= LEAST_SECONDS && !options.replay &&
+	    report_useless())
+		failed(NULL, 0, "%s has never succeeded: the grammar is bad", report_useless());
+	if (bad())
+		show_failure();
+	else if (watch_leaks())
+		failed(NULL, 0, "memory was lost, see above");
+	put_back();
+	return bad() || !whole;
+}

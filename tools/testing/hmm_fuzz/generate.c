@@ -1,0 +1,333 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Making programs up, and making others of them.
+ */
+#include <string.h>
+
+#include "fuzz.h"
+
+#define HUGE		0x200000UL
+#define LONG_TO_LOOK	0x40000000UL
+
+static __u64 make_addr(__u64 *seed)
+{
+	__u64 around[] = {
+		0, PAGE, BUFFER, ARENA, ARENA + ARENA_SIZE, task_size, 1ULL << 47,
+		1ULL << 48, 1ULL << 63, 0xffff800000000000, 0xffffffff81000000, ~0ULL,
+	};
+	__u64 addr;
+
+	if (random_below(seed, 8)) {
+		/* Its beginning, where small parts meet, rather than all of it */
+		addr = ARENA + random_below(seed, one_in(seed, 4) ? ARENA_SIZE / PAGE : 64) * PAGE;
+	} else {
+		addr = around[random_below(seed, ARRAY_SIZE(around))];
+	}
+	switch (random_below(seed, 12)) {
+	case 0:
+		return addr + random_below(seed, PAGE);
+	case 1:
+		return addr - 1;
+	case 2:
+		return addr - PAGE;
+	case 3:
+		return one_in(seed, 8) ? random_next(seed) : addr;
+	}
+	return addr;
+}
+
+static __u64 make_len(__u64 *seed)
+{
+	static const __u64 odd[] = {
+		0, 1, 8, PAGE - 1, PAGE + 1, HUGE, HUGE + PAGE, 513 * PAGE, ARENA_SIZE,
+		1ULL << 30, 1ULL << 31, 1ULL << 32, (1ULL << 32) + PAGE, 1ULL << 47,
+		1ULL << 63, -PAGE, ~0ULL, -(__u64)ARENA,
+	};
+
+	switch (random_below(seed, 8)) {
+	case 0:
+		return odd[random_below(seed, ARRAY_SIZE(odd))];
+	case 1:
+		return random_below(seed, 8 * PAGE);
+	case 2:
+		return random_below(seed, 64) * PAGE;
+	}
+	return (1 + random_below(seed, 8)) * PAGE;
+}
+
+/* A pointer of the caller, which is @good or bad in one way or another */
+static __u64 make_pointer(__u64 *seed, __u64 good)
+{
+	static const __u64 bad[] = { 0, 1ULL << 47, 0xffff888000000000, ~0ULL, ~0ULL - 7 };
+
+	switch (random_below(seed, 16)) {
+	case 0:
+		return bad[random_below(seed, ARRAY_SIZE(bad))];
+	case 1:
+	case 2:
+		/* What is there may be unmapped or read-only, also from its middle on */
+		return ARENA + random_below(seed, 64) * PAGE - 8 * random_below(seed, 5);
+	}
+	return good;
+}
+
+static __u64 make_count(__u64 *seed)
+{
+	static const __u64 odd[] = { 0, 511, 512, 513, 0x7fffffff, 0xffffffff, 0x0aaaaaab };
+
+	return random_below(seed, 4) ? 1 + random_below(seed, 64) :
+				       odd[random_below(seed, ARRAY_SIZE(odd))];
+}
+
+static __u64 make_device(__u64 *seed)
+{
+	switch (random_below(seed, 48)) {
+	case 0:
+		return random_below(seed, SLOT_NR);
+	case 1:
+		return -1;
+	case 2 ... 6:
+		return SLOT_DEVICE + random_below(seed, 4);
+	}
+	return SLOT_DEVICE;
+}
+
+static __u64 make_pidfd(__u64 *seed)
+{
+	/* PIDFD_SELF_THREAD, PIDFD_SELF_THREAD_GROUP, AT_FDCWD */
+	static const int odd[] = { -1, -10000, -10001, -100, 0x7fffffff };
+
+	switch (random_below(seed, 8)) {
+	case 0:
+		return random_below(seed, SLOT_NR);
+	case 1:
+		if (one_in(seed, 2))
+			return SLOT_DEAD + random_below(seed, 4);
+		return odd[random_below(seed, ARRAY_SIZE(odd))];
+	case 2:
+	case 3:
+		return SLOT_CHILD + random_below(seed, 2);
+	}
+	return SLOT_SELF;
+}
+
+static __u64 one_of(const __u64 *values, __u64 *seed)
+{
+	unsigned int nr = 0;
+
+	while (values[nr] != LAST)
+		nr++;
+	return values[random_below(seed, nr)];
+}
+
+static __u64 make_arg(const struct arg *arg, unsigned int thread, __u64 *seed)
+{
+	switch (arg->type) {
+	case ARG_NONE:
+		return 0;
+	case ARG_DEVICE:
+		return make_device(seed);
+	case ARG_CHILD:
+		return SLOT_CHILD + random_below(seed, one_in(seed, 4) ? 4 : 2);
+	case ARG_PIDFD:
+		return make_pidfd(seed);
+	case ARG_ADDR:
+		return make_addr(seed);
+	case ARG_LEN:
+		return make_len(seed);
+	case ARG_BUFFER:
+		return make_pointer(seed, BUFFER);
+	case ARG_POINTER:
+		return make_pointer(seed, ARGUMENT(thread));
+	case ARG_COUNT:
+		return make_count(seed);
+	case ARG_ANY:
+		return one_in(seed, 2) ? ARGUMENT(thread) : make_addr(seed);
+	case ARG_PAGE:
+		return ARENA + random_below(seed, one_in(seed, 8) ? ARENA_SIZE / PAGE : 64) * PAGE;
+	case ARG_PAGES:
+		return one_in(seed, 8) ? HUGE : (1 + random_below(seed, 16)) * PAGE;
+	case ARG_ONE_OF:
+		return one_of(arg->values, seed);
+	}
+	return 0;
+}
+
+/* What takes for ever if it is long: to look for what is there, see hmm_mirror_uapi.h */
+static void bound(struct call *call, __u64 *seed)
+{
+	if (call->id == CALL_MAP && call->arg[3] == HMM_MIRROR_MAP_PRESENT &&
+	    call->arg[2] > LONG_TO_LOOK && call->arg[1] + call->arg[2] <= task_size &&
+	    !one_in(seed, 4096))
+		call->arg[2] = LONG_TO_LOOK;
+}
+
+static enum call_id make_id(__u64 *seed)
+{
+	unsigned int sum = 0, at, id;
+
+	for (id = 0; id < CALL_NR; id++)
+		sum += call_types[id].weight;
+	at = random_below(seed, sum);
+	for (id = 0; at >= call_types[id].weight; id++)
+		at -= call_types[id].weight;
+	return id;
+}
+
+static void make_call(struct call *call, enum call_id id, __u64 *seed)
+{
+	unsigned int i;
+
+	call->id = id;
+	call->thread = random_below(seed, 2);
+	for (i = 0; i < MAX_ARGS; i++)
+		call->arg[i] = make_arg(&call_types[id].arg[i], call->thread, seed);
+	bound(call, seed);
+}
+
+void program_cut(struct program *program, unsigned int first, unsigned int nr)
+{
+	memmove(program->call + first, program->call + first + nr,
+		(program->nr - first - nr) * sizeof(*program->call));
+	program->nr -= nr;
+	if (program->race > first)
+		program->race = program->race > first + nr ? program->race - nr : first;
+}
+
+static struct call *program_insert(struct program *program, unsigned int at)
+{
+	memmove(program->call + at + 1, program->call + at,
+		(program->nr - at) * sizeof(*program->call));
+	program->nr++;
+	if (program->race > at)
+		program->race++;
+	return program->call + at;
+}
+
+static void set_race(struct program *program, __u64 *seed)
+{
+	program->race = random_below(seed, 3) ? program->nr :
+						random_below(seed, program->nr + 1);
+}
+
+/* Most begin with what the others need: a device that is bound, and memory. */
+void generate(struct program *program, __u64 *seed)
+{
+	unsigned int nr = 4 + random_below(seed, MAX_CALLS - 8);
+
+	program->nr = 0;
+	if (random_below(seed, 16)) {
+		struct call *call = program->call;
+
+		*call++ = (struct call){
+			.id = CALL_OPEN, .arg = { SLOT_DEVICE, random_below(seed, 2) },
+		};
+		if (one_in(seed, 8))
+			*call++ = (struct call){
+				.id = CALL_FORK, .arg = { SLOT_CHILD, FORK_STAY },
+			};
+		*call = (struct call){
+			.id = CALL_BIND,
+			.arg = { SLOT_DEVICE, call[-1].id == CALL_FORK ? SLOT_CHILD : SLOT_SELF,
+				 0, ARGUMENT(0) },
+		};
+		/* It is bound only once, and then it does not matter to whom. */
+		if (one_in(seed, 16))
+			call->arg[1] = make_pidfd(seed);
+		program->nr = call + 1 - program->call;
+	}
+	while (program->nr < nr)
+		make_call(&program->call[program->nr++], make_id(seed), seed);
+	set_race(program, seed);
+}
+
+static __u64 near(__u64 value, __u64 *seed)
+{
+	switch (random_below(seed, 6)) {
+	case 0:
+		return value + 1;
+	case 1:
+		return value - 1;
+	case 2:
+		return value + PAGE;
+	case 3:
+		return value - PAGE;
+	case 4:
+		return value ^ (1ULL << random_below(seed, 64));
+	}
+	return value * 2;
+}
+
+static void mutate_arg(struct call *call, __u64 *seed)
+{
+	const struct call_type *type = &call_types[call->id];
+	unsigned int i = random_below(seed, MAX_ARGS);
+	bool vary = false;
+
+	while (type->arg[i].type == ARG_NONE)
+		i = random_below(seed, MAX_ARGS);
+	switch (type->arg[i].type) {
+	case ARG_ADDR:
+	case ARG_LEN:
+	case ARG_BUFFER:
+	case ARG_COUNT:
+		vary = one_in(seed, 2);
+		break;
+	default:
+		break;
+	}
+	call->arg[i] = vary ? near(call->arg[i], seed) :
+			      make_arg(&type->arg[i], call->thread, seed);
+	bound(call, seed);
+}
+
+static void splice(struct program *program, const struct program *other, __u64 *seed)
+{
+	unsigned int from = random_below(seed, other->nr);
+	bool race = program->race < program->nr;
+
+	while (from < other->nr && program->nr < MAX_CALLS)
+		program->call[program->nr++] = other->call[from++];
+	if (!race)
+		program->race = program->nr;
+}
+
+/* The other thread has a place of its own for the argument. */
+static void swap_thread(struct call *call)
+{
+	unsigned int i;
+
+	for (i = 0; i < MAX_ARGS; i++)
+		if (call->arg[i] == ARGUMENT(call->thread))
+			call->arg[i] = ARGUMENT(!call->thread);
+	call->thread = !call->thread;
+}
+
+void mutate(struct program *program, const struct program *other, __u64 *seed)
+{
+	do {
+		unsigned int at = random_below(seed, program->nr);
+
+		switch (random_below(seed, 8)) {
+		case 0 ... 2:
+			mutate_arg(&program->call[at], seed);
+			break;
+		case 3 ... 4:
+			if (program->nr < MAX_CALLS)
+				make_call(program_insert(program, at), make_id(seed), seed);
+			break;
+		case 5:
+			if (program->nr > 1)
+				program_cut(program, at, 1);
+			break;
+		case 6:
+			splice(program, other, seed);
+			break;
+		case 7:
+			if (one_in(seed, 2))
+				swap_thread(&program->call[at]);
+			set_race(program, seed);
+			break;
+		}
+	} while (random_below(seed, 3));
+}
