@@ -237,13 +237,14 @@ static __always_inline u64 hmm_mirror_invalidate(struct hmm_mirror *mirror,
 	}
 
 	hmm_count(&mirror->updates);
-	if (ops->invalidate)
+	if (ops->invalidate) {
 		ops->invalidate(mirror, update);
-	else if (ops->invalidate_start)
+		return 0;
+	}
+	if (ops->invalidate_start)
 		return ops->invalidate_start(mirror, update);
-	else
-		ops->sync_cpu_device_pagetables(mirror, HMM_UPDATE_INVALIDATE,
-						update->start, update->end);
+	ops->sync_cpu_device_pagetables(mirror, HMM_UPDATE_INVALIDATE,
+					update->start, update->end);
 	return 0;
 }
 
