@@ -31,7 +31,7 @@
 
 /* An open file of a device, which several slots may refer to */
 struct file {
-	bool bound;
+	atomic_bool bound;
 	bool self;
 };
 
@@ -47,6 +47,7 @@ static struct {
 	atomic_uint nr_children;
 	bool child;			/* this is a child itself */
 	bool exact;			/* nobody else does anything meanwhile */
+	bool stable;			/* slots stay as they are in a race */
 	atomic_bool new;		/* something new was reached */
 } run;
 
@@ -185,7 +186,8 @@ static int ioctl_call(unsigned int i, __u64 fd, unsigned long command, __u64 poi
 	}
 	if (file && id == CALL_BIND && !outcome.error) {
 		file->self = run.program->call[i].arg[1] == SLOT_SELF && !run.child;
-		file->bound = true;
+		if (atomic_exchange(&file->bound, true) && run.stable)
+			failed(run.program, i, "it was bound a second time");
 	}
 	judge(&outcome);
 	if (id == CALL_READ || id == CALL_WRITE)
@@ -423,6 +425,11 @@ static void execute(const struct program *program)
 	run.exact = true;
 	run.new = false;
 	memset(run.files, 0, sizeof(run.files));
+	run.stable = true;
+	for (i = program->race; i < program->nr; i++)
+		if (program->call[i].id == CALL_OPEN || program->call[i].id == CALL_CLOSE ||
+		    program->call[i].id == CALL_DUP)
+			run.stable = false;
 	make_arena();
 
 	make_calls(0, program->race, -1);

@@ -210,35 +210,51 @@ static void set_race(struct program *program, __u64 *seed)
 						random_below(seed, program->nr + 1);
 }
 
-/* Most begin with what the others need: a device that is bound, and memory. */
+static void add(struct program *program, struct call call)
+{
+	program->call[program->nr++] = call;
+}
+
+/*
+ * Most begin with what the others need: a device that is bound.  In some of these both
+ * threads would like to bind it.
+ */
+static void begin(struct program *program, __u64 *seed)
+{
+	__u64 pidfd = SLOT_SELF;
+
+	add(program, (struct call){
+		.id = CALL_OPEN, .arg = { SLOT_DEVICE, random_below(seed, 2) } });
+	if (one_in(seed, 8)) {
+		add(program, (struct call){ .id = CALL_FORK, .arg = { SLOT_CHILD, FORK_STAY } });
+		pidfd = SLOT_CHILD;
+	}
+	/* It is bound only once, so this is where it matters to whom. */
+	if (one_in(seed, 16))
+		pidfd = make_pidfd(seed);
+	program->race = program->nr;
+	add(program, (struct call){
+		.id = CALL_BIND, .arg = { SLOT_DEVICE, pidfd, 0, ARGUMENT(0) } });
+	if (one_in(seed, 16))
+		add(program, (struct call){
+			.id = CALL_BIND, .thread = 1,
+			.arg = { SLOT_DEVICE, pidfd, 0, ARGUMENT(1) } });
+	else
+		program->race = MAX_CALLS;
+}
+
 void generate(struct program *program, __u64 *seed)
 {
 	unsigned int nr = 4 + random_below(seed, MAX_CALLS - 8);
 
 	program->nr = 0;
-	if (random_below(seed, 16)) {
-		struct call *call = program->call;
-
-		*call++ = (struct call){
-			.id = CALL_OPEN, .arg = { SLOT_DEVICE, random_below(seed, 2) },
-		};
-		if (one_in(seed, 8))
-			*call++ = (struct call){
-				.id = CALL_FORK, .arg = { SLOT_CHILD, FORK_STAY },
-			};
-		*call = (struct call){
-			.id = CALL_BIND,
-			.arg = { SLOT_DEVICE, call[-1].id == CALL_FORK ? SLOT_CHILD : SLOT_SELF,
-				 0, ARGUMENT(0) },
-		};
-		/* It is bound only once, and then it does not matter to whom. */
-		if (one_in(seed, 16))
-			call->arg[1] = make_pidfd(seed);
-		program->nr = call + 1 - program->call;
-	}
+	program->race = MAX_CALLS;
+	if (random_below(seed, 16))
+		begin(program, seed);
 	while (program->nr < nr)
 		make_call(&program->call[program->nr++], make_id(seed), seed);
-	set_race(program, seed);
+	if (program->race == MAX_CALLS)
+		set_race(program, seed);
 }
 
 static __u64 near(__u64 value, __u64 *seed)

@@ -62,8 +62,6 @@ static void judge_bind(const struct outcome *outcome)
 		bad(outcome, "a process that is not ours was bound");
 	if (!outcome->exact || bind->flags)
 		return;
-	if (!outcome->error && outcome->bound)
-		bad(outcome, "it was bound already");
 	if (outcome->error == EBUSY && !outcome->bound)
 		bad(outcome, "EBUSY, but it was not bound");
 	if (outcome->error && outcome->error != ENOMEM && !outcome->bound && pidfd == SLOT_SELF)
