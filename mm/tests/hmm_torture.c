@@ -661,8 +661,8 @@ static void hmt_access(struct hmt_worker *worker, struct hmt_dev *dev, bool writ
 	after = READ_ONCE(victim->published[i]);
 	if (write) {
 		dev->written[i] = dev->last;
-		dev->written_epoch[i] = before / HMM_TORTURE_EPOCH ==
-			after / HMM_TORTURE_EPOCH ? after / HMM_TORTURE_EPOCH : U64_MAX;
+		dev->written_epoch[i] = hmm_torture_is_kept(before, after) ?
+			after / HMM_TORTURE_EPOCH : U64_MAX;
 		hmt_count(HMT_WRITES, 1);
 	} else {
 		hmt_check(dev, i, before, after, page, generation, slot);

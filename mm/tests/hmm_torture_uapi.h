@@ -26,7 +26,8 @@
  *
  * It works the other way round as well.  Each device writes to a slot of its own in
  * each page, and if no epoch began meanwhile, must find there what it has written:
- * else it has written to a page that was not there any more.
+ * else it has written to a page that was not there any more.  Before the first stamp
+ * of an epoch the data is still to be thrown away, so what is written then may go.
  */
 #ifndef _HMM_TORTURE_UAPI_H
 #define _HMM_TORTURE_UAPI_H
@@ -56,6 +57,13 @@ struct hmm_torture_stamp {
 /* Devices should not write, for the page is to be merged with others like it */
 #define HMM_TORTURE_ALIKE	0x100000000ULL
 #define HMM_TORTURE_GENERATION	(HMM_TORTURE_ALIKE - 1)
+
+/* May a device expect to find what it has written between two looks at the table? */
+static inline int hmm_torture_is_kept(__u64 before, __u64 after)
+{
+	return (before & HMM_TORTURE_GENERATION) &&
+	       before / HMM_TORTURE_EPOCH == after / HMM_TORTURE_EPOCH;
+}
 
 /**
  * struct hmm_torture_enlist - argument of HMM_TORTURE_IOC_ENLIST

@@ -99,7 +99,7 @@ static void probe_write(struct probe *probe, unsigned int i)
 	}
 	probe->last = value;
 	probe->written[i] = value;
-	if (before / HMM_TORTURE_EPOCH == after / HMM_TORTURE_EPOCH)
+	if (hmm_torture_is_kept(before, after))
 		probe->epoch[i] = after / HMM_TORTURE_EPOCH;
 	count(FIGURE_WRITE, 1);
 }
