@@ -40,14 +40,6 @@ __u64 task_size;
 static unsigned int nr_workers = 4;
 static unsigned int nr_killed;
 
-long long now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000LL + t.tv_nsec / 1000000;
-}
-
 void failed(const struct program *program, unsigned int call, const char *format, ...)
 {
 	struct failure *failure = &shared->failure;
@@ -218,7 +210,7 @@ static void end_slow(struct worker *worker)
 	kill(-worker->pid, SIGKILL);
 	while (waitpid(worker->pid, NULL, WNOHANG) != worker->pid) {
 		if (now() > end) {
-			write_file("/proc/sysrq-trigger", "w");
+			must_write_file("/proc/sysrq-trigger", "w");
 			failed(program, MAX_CALLS, "it hangs, and cannot be killed");
 			break;
 		}
@@ -448,19 +440,6 @@ static const char help[] =
 "Exit status: 0 when all was well; 1 for anything that must not be, or a call that\n"
 "never succeeded; 2 for wrong usage.\n";
 
-static __u64 parse(const char *text, __u64 least, __u64 most)
-{
-	char *end;
-	__u64 value;
-
-	errno = 0;
-	value = strtoull(text, &end, 0);
-	if (errno || end == text || *end || *text == '-' || value < least || value > most)
-		errx(2, "'%s' is no number from %llu to %llu (see --help)", text, least,
-		     most);
-	return value;
-}
-
 struct options {
 	long seconds;
 	const char *replay;
@@ -484,22 +463,22 @@ static bool parse_options(int argc, char **argv, struct options *options)
 	while ((c = getopt_long(argc, argv, "h", list, NULL)) >= 0) {
 		switch (c) {
 		case 's':
-			options->seconds = parse(optarg, 1, 1000000);
+			options->seconds = parse_number(optarg, 1, 1000000);
 			break;
 		case 'r':
-			shared->seed = parse(optarg, 0, ~0ULL);
+			shared->seed = parse_number(optarg, 0, ~0ULL);
 			break;
 		case 'w':
-			nr_workers = parse(optarg, 1, MAX_WORKERS);
+			nr_workers = parse_number(optarg, 1, MAX_WORKERS);
 			break;
 		case 'p':
-			shared->patience = parse(optarg, 1, 3600);
+			shared->patience = parse_number(optarg, 1, 3600);
 			break;
 		case 'f':
 			options->replay = optarg;
 			break;
 		case 't':
-			options->times = parse(optarg, 1, 1000000);
+			options->times = parse_number(optarg, 1, 1000000);
 			break;
 		case 'h':
 			fputs(help, stdout);
@@ -536,7 +515,7 @@ static void prepare(void)
 	if (chmod(DEVICE_C, 0666) || chmod(DEVICE_RUST, 0666))
 		err(2, "the devices; the kernel needs CONFIG_SAMPLE_HMM_MIRROR_C and _RUST");
 	/* To tell which program it was */
-	write_file("/proc/sys/kernel/panic_on_oops", "0");
+	must_write_file("/proc/sys/kernel/panic_on_oops", "0");
 	corpus_init();
 	make_processes();
 	watch_start();

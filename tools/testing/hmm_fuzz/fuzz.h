@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <sys/types.h>
 
+#include "common.h"
 #include "device.h"
 
 #define PAGE		4096UL
@@ -175,28 +176,10 @@ extern int fixed_fd[SLOT_NR];		/* from FIRST_FIXED on, for every worker */
 extern char setuid_program[];
 extern __u64 task_size;
 
-/* random numbers, the same for the same seed: splitmix64 */
-static inline __u64 random_next(__u64 *state)
-{
-	__u64 z = *state += 0x9e3779b97f4a7c15;
-
-	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
-	z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
-	return z ^ (z >> 31);
-}
-
-static inline unsigned int random_below(__u64 *state, unsigned int below)
-{
-	return random_next(state) % below;
-}
-
 static inline bool one_in(__u64 *state, unsigned int n)
 {
 	return !random_below(state, n);
 }
-
-/* In milliseconds. */
-long long now(void);
 
 /* Something is as it must not be, in call @call of @program; the first one counts. */
 void failed(const struct program *program, unsigned int call, const char *format, ...);
@@ -262,7 +245,8 @@ struct level {
 	long bytes;		/* of the kernel's memory */
 };
 
-void write_file(const char *path, const char *text);
+/* What cannot be written ends the program. */
+void must_write_file(const char *path, const char *text);
 void watch_start(void);
 void watch_join(void);		/* makes the caller one of the watched */
 void watch_level(struct level *level);

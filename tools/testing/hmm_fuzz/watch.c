@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "file.h"
 #include "fuzz.h"
 
 #define COUNTERS	"/sys/kernel/debug/hmm_mirror/counters"
@@ -19,13 +20,12 @@
 
 static int log_fd = -1;
 
-void write_file(const char *path, const char *text)
+void must_write_file(const char *path, const char *text)
 {
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	int ret = write_file(path, text);
 
-	if (fd < 0 || write(fd, text, strlen(text)) < 0)
-		err(2, "%s", path);
-	close(fd);
+	if (ret)
+		errx(2, "%s: %s", path, strerror(-ret));
 }
 
 void watch_start(void)
@@ -34,14 +34,14 @@ void watch_start(void)
 	log_fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	if (log_fd < 0 || lseek(log_fd, 0, SEEK_END) < 0)
 		err(2, "/dev/kmsg");
-	write_file("/sys/fs/cgroup/cgroup.subtree_control", "+memory");
+	must_write_file("/sys/fs/cgroup/cgroup.subtree_control", "+memory");
 	if (mkdir(CGROUP, 0700) && errno != EEXIST)
 		err(2, CGROUP);
 }
 
 void watch_join(void)
 {
-	write_file(CGROUP "/cgroup.procs", "0");
+	must_write_file(CGROUP "/cgroup.procs", "0");
 }
 
 /* The number after @key, or of all lines that begin with it if @count; 0 if there is none. */
@@ -122,7 +122,7 @@ bool watch_leaks(void)
 		return false;
 	/* The first scan sees what is about to be freed, too. */
 	for (i = 0; i < 2; i++) {
-		write_file(KMEMLEAK, "scan");
+		must_write_file(KMEMLEAK, "scan");
 		sleep(6);
 	}
 	file = fopen(KMEMLEAK, "re");

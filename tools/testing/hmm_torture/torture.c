@@ -93,14 +93,6 @@ void failed(enum figure figure, const char *format, ...)
 	fflush(stdout);
 }
 
-long long now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000LL + t.tv_nsec / 1000000;
-}
-
 void pause_ms(long ms)
 {
 	usleep(ms * 1000);
@@ -462,19 +454,6 @@ static const char help[] =
 "Exit status: 0 when all was well; 1 for a stale page, a hang, anything else that\n"
 "must not be, or something that was to be tested and was not; 2 for wrong usage.\n";
 
-static __u64 parse(const char *text, __u64 least, __u64 most)
-{
-	char *end;
-	__u64 value;
-
-	errno = 0;
-	value = strtoull(text, &end, 0);
-	if (errno || end == text || *end || *text == '-' || value < least || value > most)
-		errx(2, "'%s' is no number from %llu to %llu (see --help)", text, least,
-		     most);
-	return value;
-}
-
 struct options {
 	long seconds;
 	unsigned int workers;
@@ -495,16 +474,16 @@ static bool parse_options(int argc, char **argv, struct options *options)
 	while ((c = getopt_long(argc, argv, "h", list, NULL)) >= 0) {
 		switch (c) {
 		case 's':
-			options->seconds = parse(optarg, 1, 1000000);
+			options->seconds = parse_number(optarg, 1, 1000000);
 			break;
 		case 'r':
-			shared->seed = parse(optarg, 0, ~0ULL);
+			shared->seed = parse_number(optarg, 0, ~0ULL);
 			break;
 		case 'w':
-			options->workers = parse(optarg, 1, 16);
+			options->workers = parse_number(optarg, 1, 16);
 			break;
 		case 'p':
-			shared->patience = parse(optarg, 1, 3600);
+			shared->patience = parse_number(optarg, 1, 3600);
 			break;
 		case 'h':
 			fputs(help, stdout);

@@ -12,6 +12,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "common.h"
 #include "file.h"
 #include "hmm_torture_uapi.h"
 
@@ -97,8 +98,6 @@ static inline void count(enum figure figure, long long nr)
 /* Something is as it must not be. */
 void failed(enum figure figure, const char *format, ...);
 
-/* In milliseconds. */
-long long now(void);
 void pause_ms(long ms);
 
 /* Opens a sample device, unless that is to be left alone now, or is not there. */
@@ -109,21 +108,6 @@ static inline void doing(struct part *part, const char *what)
 {
 	part->since = now();
 	part->doing = (uintptr_t)what;
-}
-
-/* Random numbers, the same for the same seed: splitmix64 */
-static inline __u64 random_next(__u64 *state)
-{
-	__u64 z = *state += 0x9e3779b97f4a7c15;
-
-	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
-	z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
-	return z ^ (z >> 31);
-}
-
-static inline unsigned int random_below(__u64 *state, unsigned int below)
-{
-	return random_next(state) % below;
 }
 
 static inline __u64 random_seed(const struct part *part, unsigned int nr)
