@@ -38,7 +38,8 @@ help:
 	@echo '  make mutants             see that the KUnit suites notice small faults'
 	@echo '  make sanitize KIND=KIND  run tests where KASAN or KCSAN watches (kasan, kcsan)'
 	@echo '  make matrix              test it on other kernels and machines'
-	@echo '  make torture SECONDS=N   do all that may break it, all at once (SEED=N)'
+	@echo '  make torture SECONDS=N   do all that may break it, all at once (SEED=N); KIND=plain,'
+	@echo '                           KIND=kasan and KIND=kcsan: in another kernel'
 	@echo '  make fuzz SECONDS=N      call the devices with all that may be wrong (SEED=N)'
 	@echo
 	@echo '  make new-driver NAME=X   write a driver to begin with, in Rust (IN=c: in C), beside'
@@ -71,9 +72,9 @@ sanitize:
 test-c:
 	@harness/test --c
 torture:
-	@harness/torture --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+	@harness/torture --seconds $(SECONDS) $(if $(KIND),--kind $(KIND)) $(if $(SEED),--seed $(SEED))
 fuzz:
-	@harness/fuzz --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+	@harness/fuzz --seconds $(SECONDS) $(if $(KIND),--kind $(KIND)) $(if $(SEED),--seed $(SEED))
 root:
 	@harness/root/build
 kunit:

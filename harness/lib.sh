@@ -41,6 +41,18 @@ configs() {
 	echo "${HMM_CONFIGS-$default}"
 }
 
+# kernel_kind KIND: have another kernel built, and by which compiler: plain, without what
+# finds bugs; debug, which is that of most tests; kasan and kcsan, which watch themselves.
+kernel_kind() {
+	case $1 in
+	plain) export HMM_CONFIGS='x86_64 rust torture' ;;
+	debug) ;;
+	kasan) export HMM_CONFIGS='x86_64 debug rust kunit sanitize kasan' LLVM=1 ;;
+	kcsan) export HMM_CONFIGS='x86_64 debug rust kunit sanitize kcsan' ;;
+	*) die "the kinds of kernels are plain, debug, kasan and kcsan, not '$1' (see --help)" ;;
+	esac
+}
+
 # toolchain: print something that changes when what kernels are built with does.
 toolchain() {
 	if [ "${HOST-}" ]; then
