@@ -724,7 +724,7 @@ static void dead_context(int fd, const char *what)
 static void step_exit(void)
 {
 	pid_t pid;
-	int fd;
+	int fd, ret;
 
 	fresh_arena();
 	fd = device_open(work.device);
@@ -736,10 +736,15 @@ static void step_exit(void)
 		pause();
 		_exit(1);
 	}
-	expect(!device_bind(fd, pid) &&
-	       !device_map(fd, (uintptr_t)work.arena, ARENA_SIZE,
-			   HMM_MIRROR_MAP_WRITE, NULL),
-	       "cannot mirror the child");
+	ret = device_bind(fd, pid);
+	if (!ret) {
+		/* To part so many pages from the parent's may take longer than a fault tries */
+		do {
+			ret = device_map(fd, (uintptr_t)work.arena, ARENA_SIZE,
+					 HMM_MIRROR_MAP_WRITE, NULL);
+		} while (ret == -EBUSY);
+	}
+	expect(!ret, "cannot mirror the child: %s", strerror(-ret));
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
 	dead_context(fd, "exit");

@@ -333,7 +333,7 @@ static void one_life(unsigned int nr)
 	while (pid && now() < end && !shared->stop) {
 		unsigned int i;
 
-		for (i = 0; i < 50; i++)
+		for (i = 0; i < 50 && now() < end; i++)
 			probe_use(&probes[random_below(&seed, ARRAY_SIZE(probes))]);
 		if (!random_below(&seed, 4))
 			verify_all();

@@ -136,11 +136,24 @@ print(len(pictures), last["type"], last["pid"], last["space"], of("maps"), of("c
 ' "$tmp/stream" "$addr"
 }
 
-# What execve() makes of a process is another address space.
+# Until there is a picture of NAME, or nobody who makes one.
+until_pictured() { while kill -0 $viewer && ! grep -q "\"$1\"" "$tmp/exec"; do sleep 0.1; done; }
+
+# What execve() makes of a process is another address space.  Each step waits for the
+# picture before it, however slow the machine is.
 check_exec() {
-	sh -c 'sleep 1; exec sleep 2' &
-	until [ "$(<"/proc/$!/comm")" = sh ]; do sleep 0.1; done
-	view --json $! >"$tmp/exec" && python3 -c '
+	local process viewer
+	mkfifo "$tmp/go"
+	sh -c 'read -r _ <"$0"; exec sleep 1000' "$tmp/go" &
+	process=$!
+	until [ "$(<"/proc/$process/comm")" = sh ]; do sleep 0.1; done
+	view --json $process >"$tmp/exec" &
+	viewer=$!
+	until_pictured sh
+	echo >"$tmp/go"
+	until_pictured sleep
+	kill $process
+	wait $viewer && python3 -c '
 import json, sys
 seen = []
 for line in open(sys.argv[1]):
