@@ -34,9 +34,11 @@
 #include <linux/list.h>
 #include <linux/miscdevice.h>
 #include <linux/mm.h>
+#include <linux/mmdebug.h>
 #include <linux/module.h>
 #include <linux/moduleparam.h>
 #include <linux/mutex.h>
+#include <linux/oom.h>
 #include <linux/prandom.h>
 #include <linux/sched/mm.h>
 #include <linux/seq_file.h>
@@ -602,17 +604,55 @@ static unsigned long hmt_entry(struct hmt_dev *dev, unsigned long i, bool write)
 	return (dev->tlb[i] & need) == need ? dev->tlb[i] : 0;
 }
 
+/*
+ * What does the process itself see there?  If that is another page, the device was
+ * wrong.  If it is the same one, the kernel has lost what the process had in it, and no
+ * mirror is to blame.
+ */
+static void hmt_ask_cpu(struct hmt_dev *dev, unsigned long i, unsigned long entry)
+{
+	struct mm_struct *mm = dev->victim->mm;
+	struct hmm_torture_stamp *stamp;
+	struct page *page;
+
+	pr_alert("stale: by a device %s, that %s the entry\n", dev->two_pass ?
+		 "with two passes" : dev->may_sleep ? "that may sleep" : "that is atomic",
+		 READ_ONCE(dev->table[i]) == entry ? "still has" : "has lost");
+	if (!mmget_not_zero(mm)) {
+		pr_alert("stale: the process has exited meanwhile\n");
+		return;
+	}
+	mmap_read_lock(mm);
+	if (get_user_pages_remote(mm, dev->victim->start + (i << PAGE_SHIFT), 1, 0,
+				  &page, NULL) == 1) {
+		stamp = kmap_local_page(page);
+		pr_alert("stale: the process has %s page there, with stamp %llu of page %lld\n",
+			 page == hmm_pfn_to_page(entry) ? "the same" : "another",
+			 READ_ONCE(stamp->generation), READ_ONCE(stamp->page) - 1);
+		kunmap_local(stamp);
+		dump_page(page, "hmm_torture: stale: what the process has");
+		put_page(page);
+	} else {
+		pr_alert("stale: the process has no page there%s\n",
+			 check_stable_address_space(mm) ? ", as it was reaped" : "");
+	}
+	mmap_read_unlock(mm);
+	mmput(mm);
+}
+
 static void hmt_check(struct hmt_dev *dev, unsigned long i, u64 before, u64 after,
-		      u64 page, u64 generation, u64 slot)
+		      unsigned long entry, u64 page, u64 generation, u64 slot)
 {
 	bool same_epoch = before / HMM_TORTURE_EPOCH == after / HMM_TORTURE_EPOCH;
 	u64 published = before & HMM_TORTURE_GENERATION;
 
 	if ((generation < published && (generation || same_epoch)) ||
-	    (page && page != i + 1))
+	    (page && page != i + 1)) {
 		hmt_wrong(HMT_STALE,
 			  "page %lu: stamp %llu of page %lld, after %llu was published",
 			  i, generation, page - 1, published);
+		hmt_ask_cpu(dev, i, entry);
+	}
 	if (same_epoch && dev->written_epoch[i] == before / HMM_TORTURE_EPOCH &&
 	    dev->written[i] != slot)
 		hmt_wrong(HMT_LOST, "page %lu: %llu was written, %llu is there",
@@ -665,7 +705,7 @@ static void hmt_access(struct hmt_worker *worker, struct hmt_dev *dev, bool writ
 			after / HMM_TORTURE_EPOCH : U64_MAX;
 		hmt_count(HMT_WRITES, 1);
 	} else {
-		hmt_check(dev, i, before, after, page, generation, slot);
+		hmt_check(dev, i, before, after, entry, page, generation, slot);
 		hmt_count(HMT_READS, 1);
 	}
 }
