@@ -137,7 +137,7 @@ print(len(pictures), last["type"], last["pid"], last["space"], of("maps"), of("c
 }
 
 # Until there is a picture of NAME, or nobody who makes one.
-until_pictured() { while kill -0 $viewer && ! grep -q "\"$1\"" "$tmp/exec"; do sleep 0.1; done; }
+until_pictured() { while kill -0 "$viewer" && ! grep -q "\"$1\"" "$tmp/exec"; do sleep 0.1; done; }
 
 # What execve() makes of a process is another address space.  Each step waits for the
 # picture before it, however slow the machine is.
