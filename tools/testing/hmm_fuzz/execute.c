@@ -404,15 +404,19 @@ static void map(__u64 at, size_t pages, int prot, int flags, int fd)
 /* The arena as programs find it; between its parts there are holes. */
 static void make_arena(void)
 {
+	unsigned int i;
+
 	munmap((void *)ARENA, ARENA_SIZE);
 	map(ARENA, 32, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
 	map(ARENA + 32 * PAGE, 8, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1);
 	map(ARENA + 48 * PAGE, FILE_PAGES, PROT_READ | PROT_WRITE, MAP_SHARED, memory_fd);
 	map(ARENA + 56 * PAGE, FILE_PAGES, PROT_READ, MAP_PRIVATE, memory_fd);
-	map(ARENA + ARENA_SIZE / 2, ARENA_SIZE / 2 / PAGE, PROT_READ | PROT_WRITE,
+	map(ARENA_HUGE, ARENA_HUGE_SIZE / PAGE, PROT_READ | PROT_WRITE,
 	    MAP_PRIVATE | MAP_ANONYMOUS, -1);
-	madvise((void *)(ARENA + ARENA_SIZE / 2), ARENA_SIZE / 2, MADV_HUGEPAGE);
-	memset((void *)ARENA, 1, 1);
+	madvise((void *)ARENA_HUGE, ARENA_HUGE_SIZE, MADV_HUGEPAGE);
+	/* So that a page which is gone can be told from the next one in its place */
+	for (i = 0; i < 32; i++)
+		memset((void *)(ARENA + i * PAGE), i + 1, 16);
 }
 
 static void execute(const struct program *program)

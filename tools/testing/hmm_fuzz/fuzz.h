@@ -34,7 +34,10 @@
 
 /* Memory that programs do things to and mirror; nothing of the fuzzer is there. */
 #define ARENA		0x200000000000UL
-#define ARENA_SIZE	(4UL << 20)
+#define ARENA_SIZE	(ARENA_HUGE + ARENA_HUGE_SIZE - ARENA)
+/* The part with huge pages; there are more of it than a device does at once */
+#define ARENA_HUGE	(ARENA + (2UL << 20))
+#define ARENA_HUGE_SIZE	((2UL << 20) + 64 * PAGE)
 /*
  * Where the arguments of ioctls are, and buffers, if they are as they should be.  No flip
  * of a bit leads from the others to the first.

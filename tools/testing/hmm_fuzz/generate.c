@@ -162,6 +162,41 @@ static void bound(struct call *call, __u64 *seed)
 		call->arg[2] = LONG_TO_LOOK;
 }
 
+/* What would hardly come about by chance: much at once, and a look at all of it */
+static void ask_for_much(struct call *call, __u64 *seed)
+{
+	if (call->id == CALL_MAP && one_in(seed, 16)) {
+		call->arg[1] = ARENA_HUGE;
+		call->arg[2] = ARENA_HUGE_SIZE;
+	} else if (call->id == CALL_DUMP && one_in(seed, 4)) {
+		call->arg[1] = 0;
+		call->arg[2] = ~0ULL;
+	}
+}
+
+static __u64 *addr_of(struct call *call)
+{
+	unsigned int i;
+
+	for (i = 0; i < MAX_ARGS; i++) {
+		enum arg_type type = call_types[call->id].arg[i].type;
+
+		if (type == ARG_ADDR || type == ARG_PAGE)
+			return &call->arg[i];
+	}
+	return NULL;
+}
+
+/* Something comes of two calls where they are made about the same address. */
+static void meet(struct call *call, struct call *other, __u64 *seed)
+{
+	const __u64 *from = addr_of(other);
+	__u64 *to = addr_of(call);
+
+	if (from && to && one_in(seed, 2))
+		*to = *from & -PAGE;
+}
+
 static enum call_id make_id(__u64 *seed)
 {
 	unsigned int sum = 0, at, id;
@@ -182,6 +217,7 @@ static void make_call(struct call *call, enum call_id id, __u64 *seed)
 	call->thread = random_below(seed, 2);
 	for (i = 0; i < MAX_ARGS; i++)
 		call->arg[i] = make_arg(&call_types[id].arg[i], call->thread, seed);
+	ask_for_much(call, seed);
 	bound(call, seed);
 }
 
@@ -251,8 +287,14 @@ void generate(struct program *program, __u64 *seed)
 	program->race = MAX_CALLS;
 	if (random_below(seed, 16))
 		begin(program, seed);
-	while (program->nr < nr)
-		make_call(&program->call[program->nr++], make_id(seed), seed);
+	while (program->nr < nr) {
+		struct call *call = &program->call[program->nr];
+
+		make_call(call, make_id(seed), seed);
+		if (program->nr)
+			meet(call, &program->call[random_below(seed, program->nr)], seed);
+		program->nr++;
+	}
 	if (program->race == MAX_CALLS)
 		set_race(program, seed);
 }
