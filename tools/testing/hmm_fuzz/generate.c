@@ -209,7 +209,8 @@ static enum call_id make_id(__u64 *seed)
 	return id;
 }
 
-static void make_call(struct call *call, enum call_id id, __u64 *seed)
+/* @other is a call to meet with, or NULL. */
+static void make_call(struct call *call, struct call *other, enum call_id id, __u64 *seed)
 {
 	unsigned int i;
 
@@ -217,6 +218,8 @@ static void make_call(struct call *call, enum call_id id, __u64 *seed)
 	call->thread = random_below(seed, 2);
 	for (i = 0; i < MAX_ARGS; i++)
 		call->arg[i] = make_arg(&call_types[id].arg[i], call->thread, seed);
+	if (other)
+		meet(call, other, seed);
 	ask_for_much(call, seed);
 	bound(call, seed);
 }
@@ -288,12 +291,10 @@ void generate(struct program *program, __u64 *seed)
 	if (random_below(seed, 16))
 		begin(program, seed);
 	while (program->nr < nr) {
-		struct call *call = &program->call[program->nr];
+		struct call *other = program->nr ?
+			&program->call[random_below(seed, program->nr)] : NULL;
 
-		make_call(call, make_id(seed), seed);
-		if (program->nr)
-			meet(call, &program->call[random_below(seed, program->nr)], seed);
-		program->nr++;
+		make_call(&program->call[program->nr++], other, make_id(seed), seed);
 	}
 	if (program->race == MAX_CALLS)
 		set_race(program, seed);
@@ -372,7 +373,7 @@ void mutate(struct program *program, const struct program *other, __u64 *seed)
 			break;
 		case 3 ... 4:
 			if (program->nr < MAX_CALLS)
-				make_call(program_insert(program, at), make_id(seed), seed);
+				make_call(program_insert(program, at), NULL, make_id(seed), seed);
 			break;
 		case 5:
 			if (program->nr > 1)
