@@ -26,6 +26,7 @@
 #include <linux/lockdep.h>
 #include <linux/mm.h>
 #include <linux/mmu_notifier.h>
+#include <linux/oom.h>
 #include <linux/pid.h>
 #include <linux/ptrace.h>
 #include <linux/rculist.h>
@@ -917,7 +918,8 @@ EXPORT_SYMBOL_GPL(hmm_mirror_range_begin);
  * * -EINTR: a fatal signal is pending
  * * -ESRCH: the address space is dead
  * * -EFAULT: a page was asked for that has no mapping, or may not be read; or,
- *   with a pfn_flags_mask, that only userfaultfd(2) can fill in
+ *   with a pfn_flags_mask, that only userfaultfd(2) can fill in; or the memory
+ *   was reaped, by process_mrelease(2) or the OOM killer
  * * -EPERM: a page was asked for writing that may not be written
  * * -ENOMEM: out of memory
  * * -EINVAL: @range is not in flight
@@ -964,7 +966,13 @@ int hmm_mirror_range_fault(struct hmm_mirror_range *range, unsigned long timeout
 			break;
 		hmm_inject_collision(range);
 		ret = hmm_range_fault(&range->range);
-		if (ret == -EFAULT && !range->range.pfn_flags_mask) {
+		/*
+		 * What was reaped is gone, but MADV_COLLAPSE still puts a huge page
+		 * in its place, which is not to be taken for what was there.
+		 */
+		if (check_stable_address_space(mm)) {
+			ret = -EFAULT;
+		} else if (ret == -EFAULT && !range->range.pfn_flags_mask) {
 			ret = hmm_range_fault_unlocked(range);
 			/* Somebody else took that time, and it got us on */
 			if (ret == -EBUSY)

@@ -1402,6 +1402,33 @@ static void hmm_fault_errors(struct kunit *test)
 	hmm_test_expect_idle(test, dev);
 }
 
+/* As what reaps the memory of a process that was killed sets it first */
+static void hmm_test_set_unstable(struct mm_struct *mm)
+{
+#ifdef NUM_MM_FLAG_BITS
+	mm_flags_set(MMF_UNSTABLE, mm);
+#else
+	set_bit(MMF_UNSTABLE, &mm->flags);
+#endif
+}
+
+/* What is there now, may have come in place of what was reaped */
+static void hmm_fault_reaped(struct kunit *test)
+{
+	struct mm_struct *mm = hmm_test_mm(test);
+	struct hmm_test_dev *dev = hmm_test_mirror(test, mm, &hmm_test_ops);
+	unsigned long addr = hmm_test_map_rw(test, mm);
+
+	KUNIT_ASSERT_EQ(test, 0, hmm_test_write(mm, addr, 1));
+	KUNIT_EXPECT_EQ(test, 0, hmm_test_fault_once(test, dev, addr, 1,
+						     HMM_PFN_REQ_FAULT));
+	hmm_test_set_unstable(mm);
+	KUNIT_EXPECT_EQ(test, -EFAULT, hmm_test_fault_once(test, dev, addr, 1,
+							   HMM_PFN_REQ_FAULT));
+	KUNIT_EXPECT_EQ(test, -EFAULT, hmm_test_fault_once(test, dev, addr, 1, 0));
+	hmm_test_expect_idle(test, dev);
+}
+
 static void hmm_fault_per_page_flags(struct kunit *test)
 {
 	const unsigned long write = HMM_PFN_REQ_FAULT | HMM_PFN_REQ_WRITE;
@@ -2846,6 +2873,7 @@ static struct kunit_case hmm_test_cases[] = {
 	KUNIT_CASE(hmm_fault_write_faults_in),
 	KUNIT_CASE(hmm_snapshot_does_not_fault),
 	KUNIT_CASE(hmm_fault_errors),
+	KUNIT_CASE(hmm_fault_reaped),
 	KUNIT_CASE(hmm_fault_per_page_flags),
 	KUNIT_CASE(hmm_collision_is_precise),
 	KUNIT_CASE(hmm_fault_invalidates_itself),

@@ -127,18 +127,22 @@ static void hmt_count(enum hmt_stat stat, long nr)
 	atomic_long_add(nr, &hmt_stats[stat]);
 }
 
-/* What must not be: count it, and say so, for the first few times */
-static __printf(2, 3) void hmt_wrong(enum hmt_stat stat, const char *format, ...)
+/*
+ * What must not be: count it, and say so, for the first few times.  True if there is
+ * more to say.
+ */
+static __printf(2, 3) bool hmt_wrong(enum hmt_stat stat, const char *format, ...)
 {
 	struct va_format text = { .fmt = format };
 	va_list args;
 
 	if (atomic_long_inc_return(&hmt_stats[stat]) > 10)
-		return;
+		return false;
 	va_start(args, format);
 	text.va = &args;
 	pr_alert("%s: %pV\n", hmt_stat_names[stat], &text);
 	va_end(args);
+	return true;
 }
 
 /* A process that has enlisted: an open file, and as long as a device is on it */
@@ -623,6 +627,8 @@ static void hmt_ask_cpu(struct hmt_dev *dev, unsigned long i, unsigned long entr
 		return;
 	}
 	mmap_read_lock(mm);
+	if (check_stable_address_space(mm))
+		pr_alert("stale: the process was killed, and its memory reaped\n");
 	if (get_user_pages_remote(mm, dev->victim->start + (i << PAGE_SHIFT), 1, 0,
 				  &page, NULL) == 1) {
 		stamp = kmap_local_page(page);
@@ -633,8 +639,7 @@ static void hmt_ask_cpu(struct hmt_dev *dev, unsigned long i, unsigned long entr
 		dump_page(page, "hmm_torture: stale: what the process has");
 		put_page(page);
 	} else {
-		pr_alert("stale: the process has no page there%s\n",
-			 check_stable_address_space(mm) ? ", as it was reaped" : "");
+		pr_alert("stale: the process has no page there\n");
 	}
 	mmap_read_unlock(mm);
 	mmput(mm);
@@ -646,13 +651,12 @@ static void hmt_check(struct hmt_dev *dev, unsigned long i, u64 before, u64 afte
 	bool same_epoch = before / HMM_TORTURE_EPOCH == after / HMM_TORTURE_EPOCH;
 	u64 published = before & HMM_TORTURE_GENERATION;
 
-	if ((generation < published && (generation || same_epoch)) ||
-	    (page && page != i + 1)) {
-		hmt_wrong(HMT_STALE,
-			  "page %lu: stamp %llu of page %lld, after %llu was published",
-			  i, generation, page - 1, published);
+	if (((generation < published && (generation || same_epoch)) ||
+	     (page && page != i + 1)) &&
+	    hmt_wrong(HMT_STALE,
+		      "page %lu: stamp %llu of page %lld, after %llu was published",
+		      i, generation, page - 1, published))
 		hmt_ask_cpu(dev, i, entry);
-	}
 	if (same_epoch && dev->written_epoch[i] == before / HMM_TORTURE_EPOCH &&
 	    dev->written[i] != slot)
 		hmt_wrong(HMT_LOST, "page %lu: %llu was written, %llu is there",

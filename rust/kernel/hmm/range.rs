@@ -241,7 +241,8 @@ impl<'s, T: MirrorOps> MirrorRange<'s, T> {
     ///
     /// # Errors
     ///
-    /// - [`EFAULT`]: a page has no mapping, or may not be read; not for [`Present`].
+    /// - [`EFAULT`]: a page has no mapping, or may not be read; not for [`Present`]. Or the
+    ///   memory was reaped, as the process has been killed.
     /// - [`EPERM`]: a page may not be written; only for [`Write`].
     /// - [`ESRCH`]: the address space is dead.
     /// - [`EBUSY`]: the range was updated again and again for a second.

@@ -19,6 +19,7 @@
 #include <sys/ptrace.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -32,8 +33,14 @@
 #include "proc.h"
 #include "verify.h"
 
+#ifndef SYS_process_madvise
+#define SYS_process_madvise	440
+#endif
 #ifndef SYS_process_mrelease
 #define SYS_process_mrelease	448
+#endif
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE		25
 #endif
 
 #define PAGES			512
@@ -70,6 +77,7 @@ struct victim {
 	pid_t pid;		/* 0 when it is not ours any more */
 	int pidfd;
 	int go;			/* what is written there makes it go on */
+	int ready;		/* it says so there, when it is */
 	char *map;		/* where it has its memory */
 	size_t size;
 	size_t page;
@@ -118,7 +126,11 @@ static void write_pages(char *map, size_t size, size_t page)
 		map[i] = 1;
 }
 
-/* The victim's own: writes its memory, and when it is told to, too much more. */
+/* What the victim can be told */
+#define ALLOW_HUGE_PAGE		'h'	/* where it has its memory */
+#define TAKE_TOO_MUCH		'm'
+
+/* The victim's own: writes its memory, and then does what it is told. */
 static void be_victim(const struct victim *v, bool other_driver, int ready,
 		      int go)
 {
@@ -129,8 +141,12 @@ static void be_victim(const struct victim *v, bool other_driver, int ready,
 	if (other_driver && dup2(open(OTHER_DRIVER, O_RDWR), OTHER_FD) < 0)
 		_exit(1);
 	write_pages(v->map, v->size, v->page);
-	if (write(ready, &byte, 1) != 1 || read(go, &byte, 1) != 1)
-		_exit(2);
+	do {
+		if (byte == ALLOW_HUGE_PAGE)
+			madvise(v->map, v->size, MADV_HUGEPAGE);
+		if (write(ready, &byte, 1) != 1 || read(go, &byte, 1) != 1)
+			_exit(2);
+	} while (byte != TAKE_TOO_MUCH);
 	map = mmap(NULL, more, PROT_READ | PROT_WRITE,
 		   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	write_pages(map, more, v->page);
@@ -154,9 +170,11 @@ FIXTURE_SETUP(mrelease)
 
 	v->page = sysconf(_SC_PAGESIZE);
 	v->size = PAGES * v->page;
-	v->map = mmap(NULL, v->size, PROT_READ | PROT_WRITE,
+	v->map = mmap(NULL, 2 * v->size, PROT_READ | PROT_WRITE,
 		      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	ASSERT_NE(MAP_FAILED, v->map);
+	/* Where a huge page could be */
+	v->map += -(uintptr_t)v->map % v->size;
 	madvise(v->map, v->size, MADV_NOHUGEPAGE);
 	ASSERT_EQ(0, pipe(ready));
 	ASSERT_EQ(0, pipe(go));
@@ -167,8 +185,8 @@ FIXTURE_SETUP(mrelease)
 	close(ready[1]);
 	close(go[0]);
 	v->go = go[1];
-	ASSERT_EQ(1, read(ready[0], &byte, 1));
-	close(ready[0]);
+	v->ready = ready[0];
+	ASSERT_EQ(1, read(v->ready, &byte, 1));
 	v->pidfd = syscall(SYS_pidfd_open, v->pid, 0);
 	ASSERT_LE(0, v->pidfd);
 	ASSERT_EQ(0, ptrace(PTRACE_SEIZE, v->pid, NULL, PTRACE_O_TRACEEXIT));
@@ -408,6 +426,34 @@ TEST_F(mrelease, a_refusal_does_not_hold_up_the_exit)
 	EXPECT_EQ(1, stats.dead);
 }
 
+/*
+ * Whoever may do so can still have a huge page put in place of what was reaped, even
+ * the victim itself, which a signal does not get out of madvise(2).  It is empty.
+ */
+TEST_F(mrelease, nothing_is_read_in_place_of_what_was_reaped)
+{
+	struct victim *v = &self->victim;
+	struct iovec iov = { .iov_base = v->map, .iov_len = v->size };
+	char byte = ALLOW_HUGE_PAGE;
+
+	if (access("/sys/kernel/mm/transparent_hugepage", F_OK))
+		SKIP(return, "no huge pages in this kernel");
+	self->atomic = mirror(v, variant->device);
+	ASSERT_LE(0, self->atomic);
+	ASSERT_EQ(1, write(v->go, &byte, 1));
+	ASSERT_EQ(1, read(v->ready, &byte, 1));
+	ASSERT_TRUE(killed(v));
+	ASSERT_EQ(0, mrelease(v));
+	if (syscall(SYS_process_madvise, v->pidfd, &iov, 1, MADV_COLLAPSE, 0) < 0)
+		SKIP(return, "no huge page: %s", strerror(errno));
+	ASSERT_EQ(PAGES, pages(v));
+
+	EXPECT_EQ(-EFAULT, device_read(self->atomic, (uintptr_t)v->map, &byte, 1,
+				       NULL));
+	EXPECT_EQ(0, entries(self->atomic, v));
+	EXPECT_TRUE(exits(v));
+}
+
 /* The OOM reaper */
 
 /* Where what the kernel says from now on can be read. */
@@ -471,7 +517,7 @@ static void oom(struct __test_metadata *_metadata,
 	ASSERT_LE(0, log);
 	snprintf(cgroup, sizeof(cgroup), CGROUP "/hmm_mirror.%d", getpid());
 	ASSERT_EQ(0, limit(v, cgroup));
-	ASSERT_EQ(1, write(v->go, "", 1));
+	ASSERT_EQ(1, write(v->go, &(char){ TAKE_TOO_MUCH }, 1));
 	EXPECT_TRUE(stops_at_its_end(v));
 	snprintf(said, sizeof(said), text, v->pid);
 	EXPECT_TRUE(is_said(log, said)) {
