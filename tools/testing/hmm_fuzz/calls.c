@@ -80,6 +80,7 @@ static const __u64 fork_hows[] = {
 
 #define ONE_OF(name, values) { name, ARG_ONE_OF, values }
 #define FD		{ "fd", ARG_DEVICE }
+#define SLOT(name)	{ name, ARG_SLOT }
 #define POINTER		{ "arg", ARG_POINTER }
 #define ADDR(name)	{ name, ARG_ADDR }
 #define LEN		{ "len", ARG_LEN }
@@ -88,13 +89,13 @@ static const __u64 fork_hows[] = {
 
 const struct call_type call_types[CALL_NR] = {
 	[CALL_OPEN] = {
-		"open", 4, NULL, { FD, ONE_OF("rust", devices) },
+		"open", 4, NULL, { SLOT("fd"), ONE_OF("rust", devices) },
 	},
-	[CALL_CLOSE] = { "close", 3, NULL, { FD } },
-	[CALL_DUP] = { "dup", 2, NULL, { FD, { "to", ARG_DEVICE } } },
+	[CALL_CLOSE] = { "close", 3, NULL, { SLOT("fd") } },
+	[CALL_DUP] = { "dup", 2, NULL, { FD, SLOT("to") } },
 	[CALL_BIND] = {
 		"bind", 10, " EBADF EACCES EPERM ESRCH EBUSY ENOMEM EINVAL EFAULT ",
-		{ FD, { "pidfd", ARG_PIDFD }, ONE_OF("flags", bind_flags),
+		{ SLOT("fd"), { "pidfd", ARG_PIDFD }, ONE_OF("flags", bind_flags),
 		  POINTER },
 	},
 	[CALL_MAP] = {
@@ -140,7 +141,7 @@ const struct call_type call_types[CALL_NR] = {
 		  PAGE_AT("new_addr") },
 	},
 	[CALL_FORK] = {
-		"fork", 2, NULL, { { "child", ARG_CHILD }, ONE_OF("how", fork_hows) },
+		"fork", 1, NULL, { { "child", ARG_CHILD }, ONE_OF("how", fork_hows) },
 	},
 	[CALL_KILL] = { "kill", 2, NULL, { { "child", ARG_CHILD } } },
 	[CALL_MRELEASE] = { "mrelease", 1, NULL, { { "pidfd", ARG_PIDFD } } },

@@ -407,15 +407,16 @@ static void make_arena(void)
 	unsigned int i;
 
 	munmap((void *)ARENA, ARENA_SIZE);
-	map(ARENA, 32, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
-	map(ARENA + 32 * PAGE, 8, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+	map(ARENA, WRITABLE_PAGES, PROT_READ | PROT_WRITE,
+	    MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1);
+	map(ARENA + WRITABLE_PAGES * PAGE, 8, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1);
 	map(ARENA + 48 * PAGE, FILE_PAGES, PROT_READ | PROT_WRITE, MAP_SHARED, memory_fd);
 	map(ARENA + 56 * PAGE, FILE_PAGES, PROT_READ, MAP_PRIVATE, memory_fd);
 	map(ARENA_HUGE, ARENA_HUGE_SIZE / PAGE, PROT_READ | PROT_WRITE,
 	    MAP_PRIVATE | MAP_ANONYMOUS, -1);
 	madvise((void *)ARENA_HUGE, ARENA_HUGE_SIZE, MADV_HUGEPAGE);
 	/* So that a page which is gone can be told from the next one in its place */
-	for (i = 0; i < 32; i++)
+	for (i = 0; i < WRITABLE_PAGES; i++)
 		memset((void *)(ARENA + i * PAGE), i + 1, 16);
 }
 

@@ -24,7 +24,7 @@
 
 #define PAGE		4096UL
 #define MAX_ARGS	6
-#define MAX_CALLS	24
+#define MAX_CALLS	64
 #define MAX_CHILDREN	4
 #define MAX_WORKERS	16
 #define MAX_CORPUS	4096
@@ -35,6 +35,7 @@
 /* Memory that programs do things to and mirror; nothing of the fuzzer is there. */
 #define ARENA		0x200000000000UL
 #define ARENA_SIZE	(ARENA_HUGE + ARENA_HUGE_SIZE - ARENA)
+#define WRITABLE_PAGES	32	/* the first ones, with data in them */
 /* The part with huge pages; there are more of it than a device does at once */
 #define ARENA_HUGE	(ARENA + (2UL << 20))
 #define ARENA_HUGE_SIZE	((2UL << 20) + 64 * PAGE)
@@ -103,6 +104,7 @@ struct program {
 enum arg_type {
 	ARG_NONE,
 	ARG_DEVICE,		/* slot of a device */
+	ARG_SLOT,		/* ... that is filled, bound or emptied */
 	ARG_CHILD,		/* slot of a child */
 	ARG_PIDFD,
 	ARG_ADDR,		/* in the mirrored process, or not at all */
@@ -118,6 +120,8 @@ enum arg_type {
 
 /* Ends a list of values, and is none itself. */
 #define LAST		0xfedcba9876543210
+/* The first ones are those with which a call can succeed. */
+#define VALID_VALUES	3
 
 struct arg {
 	const char *name;

@@ -111,11 +111,17 @@ static __u64 make_pidfd(__u64 *seed)
 	return SLOT_SELF;
 }
 
-static __u64 one_of(const __u64 *values, __u64 *seed)
+/* A program that loses its bound device has not much to do any more. */
+static __u64 make_slot(__u64 *seed)
+{
+	return one_in(seed, 8) ? make_device(seed) : SLOT_DEVICE + 1 + random_below(seed, 3);
+}
+
+static __u64 one_of(const __u64 *values, unsigned int most, __u64 *seed)
 {
 	unsigned int nr = 0;
 
-	while (values[nr] != LAST)
+	while (nr < most && values[nr] != LAST)
 		nr++;
 	return values[random_below(seed, nr)];
 }
@@ -127,6 +133,8 @@ static __u64 make_arg(const struct arg *arg, unsigned int thread, __u64 *seed)
 		return 0;
 	case ARG_DEVICE:
 		return make_device(seed);
+	case ARG_SLOT:
+		return make_slot(seed);
 	case ARG_CHILD:
 		return SLOT_CHILD + random_below(seed, one_in(seed, 4) ? 4 : 2);
 	case ARG_PIDFD:
@@ -148,9 +156,34 @@ static __u64 make_arg(const struct arg *arg, unsigned int thread, __u64 *seed)
 	case ARG_PAGES:
 		return one_in(seed, 8) ? HUGE : (1 + random_below(seed, 16)) * PAGE;
 	case ARG_ONE_OF:
-		return one_of(arg->values, seed);
+		return one_of(arg->values, ~0U, seed);
 	}
 	return 0;
+}
+
+/* One with which the call can succeed */
+static __u64 make_valid_arg(const struct arg *arg, unsigned int thread, __u64 *seed)
+{
+	switch (arg->type) {
+	case ARG_DEVICE:
+		return SLOT_DEVICE;
+	case ARG_ADDR:
+	case ARG_PAGE:
+		return ARENA + random_below(seed, WRITABLE_PAGES) * PAGE;
+	case ARG_LEN:
+	case ARG_PAGES:
+		return (1 + random_below(seed, 8)) * PAGE;
+	case ARG_BUFFER:
+		return BUFFER;
+	case ARG_POINTER:
+		return ARGUMENT(thread);
+	case ARG_COUNT:
+		return 1 + random_below(seed, 64);
+	case ARG_ONE_OF:
+		return one_of(arg->values, VALID_VALUES, seed);
+	default:
+		return make_arg(arg, thread, seed);
+	}
 }
 
 /* What takes for ever if it is long: to look for what is there, see hmm_mirror_uapi.h */
@@ -165,36 +198,42 @@ static void bound(struct call *call, __u64 *seed)
 /* What would hardly come about by chance: much at once, and a look at all of it */
 static void ask_for_much(struct call *call, __u64 *seed)
 {
-	if (call->id == CALL_MAP && one_in(seed, 16)) {
+	if (call->id == CALL_MAP && one_in(seed, 8)) {
 		call->arg[1] = ARENA_HUGE;
 		call->arg[2] = ARENA_HUGE_SIZE;
-	} else if (call->id == CALL_DUMP && one_in(seed, 4)) {
+	} else if (call->id == CALL_DUMP) {
 		call->arg[1] = 0;
 		call->arg[2] = ~0ULL;
+		if (one_in(seed, 2))
+			call->arg[4] = BUFFER_SIZE / sizeof(struct hmm_mirror_entry);
 	}
 }
 
-static __u64 *addr_of(struct call *call)
+/* The first argument that is of one of two types, or NULL */
+static __u64 *arg_of(struct call *call, enum arg_type type, enum arg_type or)
 {
 	unsigned int i;
 
-	for (i = 0; i < MAX_ARGS; i++) {
-		enum arg_type type = call_types[call->id].arg[i].type;
-
-		if (type == ARG_ADDR || type == ARG_PAGE)
+	for (i = 0; i < MAX_ARGS; i++)
+		if (call_types[call->id].arg[i].type == type ||
+		    call_types[call->id].arg[i].type == or)
 			return &call->arg[i];
-	}
 	return NULL;
 }
 
-/* Something comes of two calls where they are made about the same address. */
+/* Something comes of two calls where they begin, or end, at the same address. */
 static void meet(struct call *call, struct call *other, __u64 *seed)
 {
-	const __u64 *from = addr_of(other);
-	__u64 *to = addr_of(call);
+	const __u64 *from = arg_of(other, ARG_ADDR, ARG_PAGE);
+	const __u64 *from_len = arg_of(other, ARG_LEN, ARG_PAGES);
+	const __u64 *len = arg_of(call, ARG_LEN, ARG_PAGES);
+	__u64 *to = arg_of(call, ARG_ADDR, ARG_PAGE);
 
-	if (from && to && one_in(seed, 2))
-		*to = *from & -PAGE;
+	if (!from || !to || one_in(seed, 2))
+		return;
+	*to = *from & -PAGE;
+	if (from_len && len && one_in(seed, 2))
+		*to += (*from_len - *len) & -PAGE;
 }
 
 static enum call_id make_id(__u64 *seed)
@@ -212,15 +251,18 @@ static enum call_id make_id(__u64 *seed)
 /* @other is a call to meet with, or NULL. */
 static void make_call(struct call *call, struct call *other, enum call_id id, __u64 *seed)
 {
+	bool valid = one_in(seed, 2);
 	unsigned int i;
 
 	call->id = id;
 	call->thread = random_below(seed, 2);
 	for (i = 0; i < MAX_ARGS; i++)
-		call->arg[i] = make_arg(&call_types[id].arg[i], call->thread, seed);
+		call->arg[i] = (valid ? make_valid_arg : make_arg)(&call_types[id].arg[i],
+								   call->thread, seed);
 	if (other)
 		meet(call, other, seed);
-	ask_for_much(call, seed);
+	if (valid && one_in(seed, 2))
+		ask_for_much(call, seed);
 	bound(call, seed);
 }
 
