@@ -1402,6 +1402,69 @@ static void hmm_fault_errors(struct kunit *test)
 	hmm_test_expect_idle(test, dev);
 }
 
+/* A mapping that needs somebody to fill it in, as with userfaultfd(2) */
+static struct {
+	struct page *page;
+	bool filled;
+	unsigned int flags;	/* of the page fault that had it filled in */
+} hmm_test_filler;
+
+static vm_fault_t hmm_test_fill(const struct vm_special_mapping *mapping,
+				struct vm_area_struct *vma, struct vm_fault *vmf)
+{
+	if (hmm_test_filler.filled) {
+		get_page(hmm_test_filler.page);
+		vmf->page = hmm_test_filler.page;
+		return 0;
+	}
+	/* That takes its time, and cannot be done under the mmap lock */
+	if (!(vmf->flags & FAULT_FLAG_ALLOW_RETRY))
+		return VM_FAULT_SIGBUS;
+	hmm_test_filler.filled = true;
+	hmm_test_filler.flags = vmf->flags;
+	mmap_read_unlock(vma->vm_mm);
+	return VM_FAULT_RETRY;
+}
+
+static const struct vm_special_mapping hmm_test_filled_mapping = {
+	.name = "[hmm_kunit]",
+	.fault = hmm_test_fill,
+};
+
+static void hmm_fault_drops_lock(struct kunit *test)
+{
+	const unsigned long read = HMM_PFN_REQ_FAULT;
+	const unsigned long write = HMM_PFN_REQ_FAULT | HMM_PFN_REQ_WRITE;
+	struct mm_struct *mm = hmm_test_mm(test);
+	struct hmm_test_dev *dev = hmm_test_mirror(test, mm, &hmm_test_ops);
+	unsigned long addr = hmm_test_map_rw(test, mm);
+	struct vm_area_struct *vma;
+
+	hmm_test_filler.page = alloc_page(GFP_KERNEL | __GFP_ZERO);
+	KUNIT_ASSERT_NOT_NULL(test, hmm_test_filler.page);
+	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test, hmm_test_put_page,
+							   hmm_test_filler.page));
+	KUNIT_ASSERT_EQ(test, 0, hmm_test_unmap(mm, addr, 2));
+	mmap_write_lock(mm);
+	vma = _install_special_mapping(mm, addr, 2 * PAGE_SIZE, VM_READ | VM_WRITE |
+				       VM_MAYREAD | VM_MAYWRITE,
+				       &hmm_test_filled_mapping);
+	mmap_write_unlock(mm);
+	KUNIT_ASSERT_FALSE(test, IS_ERR(vma));
+
+	hmm_test_filler.filled = false;
+	KUNIT_EXPECT_EQ(test, 0, hmm_test_fault_once(test, dev, addr, 1, read));
+	KUNIT_EXPECT_TRUE(test, hmm_test_filler.filled);
+	KUNIT_EXPECT_EQ(test, 0, hmm_test_filler.flags & FAULT_FLAG_WRITE);
+
+	hmm_test_filler.filled = false;
+	KUNIT_EXPECT_EQ(test, 0, hmm_test_fault_once(test, dev, addr + PAGE_SIZE, 1,
+						     write));
+	KUNIT_EXPECT_TRUE(test, hmm_test_filler.filled);
+	KUNIT_EXPECT_NE(test, 0, hmm_test_filler.flags & FAULT_FLAG_WRITE);
+	hmm_test_expect_idle(test, dev);
+}
+
 /* As what reaps the memory of a process that was killed sets it first */
 static void hmm_test_set_unstable(struct mm_struct *mm)
 {
@@ -1589,7 +1652,8 @@ static void hmm_fault_waits_for_invalidation(struct kunit *test)
 	struct mm_struct *mm = hmm_test_mm(test);
 	struct hmm_test_dev *dev = hmm_test_mirror(test, mm, &hmm_test_ops);
 	unsigned long addr = hmm_test_map_rw(test, mm);
-	struct hmm_test_fault fault = { .timeout = HMM_TEST_PATIENCE };
+	/* It must be woken, long before it looks by itself */
+	struct hmm_test_fault fault = { .timeout = 3 * HMM_TEST_PATIENCE };
 	struct mmu_notifier_range inv, unrelated;
 	struct hmm_test_job *job;
 
@@ -2873,6 +2937,7 @@ static struct kunit_case hmm_test_cases[] = {
 	KUNIT_CASE(hmm_fault_write_faults_in),
 	KUNIT_CASE(hmm_snapshot_does_not_fault),
 	KUNIT_CASE(hmm_fault_errors),
+	KUNIT_CASE(hmm_fault_drops_lock),
 	KUNIT_CASE(hmm_fault_reaped),
 	KUNIT_CASE(hmm_fault_per_page_flags),
 	KUNIT_CASE(hmm_collision_is_precise),
