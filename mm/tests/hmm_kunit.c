@@ -1407,11 +1407,19 @@ static struct {
 	struct page *page;
 	bool filled;
 	unsigned int flags;	/* of the page fault that had it filled in */
+	unsigned long collide;	/* until then, in jiffies, with each fault instead */
 } hmm_test_filler;
 
 static vm_fault_t hmm_test_fill(const struct vm_special_mapping *mapping,
 				struct vm_area_struct *vma, struct vm_fault *vmf)
 {
+	struct mmu_notifier_range inv;
+
+	if (time_before(jiffies, hmm_test_filler.collide)) {
+		hmm_test_start(&inv, vma->vm_mm, vmf->address, 1);
+		hmm_test_end(&inv);
+		return VM_FAULT_NOPAGE;
+	}
 	if (hmm_test_filler.filled) {
 		get_page(hmm_test_filler.page);
 		vmf->page = hmm_test_filler.page;
@@ -1426,20 +1434,18 @@ static vm_fault_t hmm_test_fill(const struct vm_special_mapping *mapping,
 	return VM_FAULT_RETRY;
 }
 
-static const struct vm_special_mapping hmm_test_filled_mapping = {
-	.name = "[hmm_kunit]",
-	.fault = hmm_test_fill,
-};
-
-static void hmm_fault_drops_lock(struct kunit *test)
+/* Returns the address of two such pages */
+static unsigned long hmm_test_map_filler(struct kunit *test, struct mm_struct *mm)
 {
-	const unsigned long read = HMM_PFN_REQ_FAULT;
-	const unsigned long write = HMM_PFN_REQ_FAULT | HMM_PFN_REQ_WRITE;
-	struct mm_struct *mm = hmm_test_mm(test);
-	struct hmm_test_dev *dev = hmm_test_mirror(test, mm, &hmm_test_ops);
-	unsigned long addr = hmm_test_map_rw(test, mm);
+	static const struct vm_special_mapping mapping = {
+		.name = "[hmm_kunit]",
+		.fault = hmm_test_fill,
+	};
+	unsigned long addr = hmm_test_map(test, mm, 2, PROT_READ);
 	struct vm_area_struct *vma;
 
+	memset(&hmm_test_filler, 0, sizeof(hmm_test_filler));
+	hmm_test_filler.collide = jiffies;
 	hmm_test_filler.page = alloc_page(GFP_KERNEL | __GFP_ZERO);
 	KUNIT_ASSERT_NOT_NULL(test, hmm_test_filler.page);
 	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test, hmm_test_put_page,
@@ -1447,12 +1453,20 @@ static void hmm_fault_drops_lock(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, 0, hmm_test_unmap(mm, addr, 2));
 	mmap_write_lock(mm);
 	vma = _install_special_mapping(mm, addr, 2 * PAGE_SIZE, VM_READ | VM_WRITE |
-				       VM_MAYREAD | VM_MAYWRITE,
-				       &hmm_test_filled_mapping);
+				       VM_MAYREAD | VM_MAYWRITE, &mapping);
 	mmap_write_unlock(mm);
 	KUNIT_ASSERT_FALSE(test, IS_ERR(vma));
+	return addr;
+}
 
-	hmm_test_filler.filled = false;
+static void hmm_fault_drops_lock(struct kunit *test)
+{
+	const unsigned long read = HMM_PFN_REQ_FAULT;
+	const unsigned long write = HMM_PFN_REQ_FAULT | HMM_PFN_REQ_WRITE;
+	struct mm_struct *mm = hmm_test_mm(test);
+	struct hmm_test_dev *dev = hmm_test_mirror(test, mm, &hmm_test_ops);
+	unsigned long addr = hmm_test_map_filler(test, mm);
+
 	KUNIT_EXPECT_EQ(test, 0, hmm_test_fault_once(test, dev, addr, 1, read));
 	KUNIT_EXPECT_TRUE(test, hmm_test_filler.filled);
 	KUNIT_EXPECT_EQ(test, 0, hmm_test_filler.flags & FAULT_FLAG_WRITE);
@@ -1463,6 +1477,27 @@ static void hmm_fault_drops_lock(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, hmm_test_filler.filled);
 	KUNIT_EXPECT_NE(test, 0, hmm_test_filler.flags & FAULT_FLAG_WRITE);
 	hmm_test_expect_idle(test, dev);
+}
+
+/* Nothing to wait for, and yet it never succeeds */
+static void hmm_fault_collides_for_ever(struct kunit *test)
+{
+	struct mm_struct *mm = hmm_test_mm(test);
+	struct hmm_test_dev *dev = hmm_test_mirror(test, mm, &hmm_test_ops);
+	unsigned long addr = hmm_test_map_filler(test, mm);
+	unsigned long timeout = msecs_to_jiffies(HMM_TEST_DELAY_MS);
+	struct hmm_mirror_range *range;
+	unsigned long start, took;
+
+	range = hmm_test_begin(test, dev, addr, 1, HMM_PFN_REQ_FAULT);
+	start = jiffies;
+	hmm_test_filler.collide = start + HMM_TEST_PATIENCE;
+	KUNIT_EXPECT_EQ(test, -EBUSY, hmm_mirror_range_fault(range, timeout));
+	took = jiffies - start;
+	KUNIT_EXPECT_GE(test, took, timeout);
+	KUNIT_EXPECT_LT(test, took, HMM_TEST_PATIENCE);
+	KUNIT_EXPECT_FALSE(test, hmm_test_valid(dev, range));
+	KUNIT_EXPECT_GT(test, dev->calls, 1);
 }
 
 /* As what reaps the memory of a process that was killed sets it first */
@@ -2938,6 +2973,7 @@ static struct kunit_case hmm_test_cases[] = {
 	KUNIT_CASE(hmm_snapshot_does_not_fault),
 	KUNIT_CASE(hmm_fault_errors),
 	KUNIT_CASE(hmm_fault_drops_lock),
+	KUNIT_CASE(hmm_fault_collides_for_ever),
 	KUNIT_CASE(hmm_fault_reaped),
 	KUNIT_CASE(hmm_fault_per_page_flags),
 	KUNIT_CASE(hmm_collision_is_precise),
