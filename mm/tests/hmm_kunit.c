@@ -1810,6 +1810,27 @@ static void hmm_fault_killed(struct kunit *test)
 }
 
 /* Killed while somebody else has the mmap lock for long */
+static void hmm_fault_killed_colliding(struct kunit *test)
+{
+	struct mm_struct *mm = hmm_test_mm(test);
+	struct hmm_test_dev *dev = hmm_test_mirror(test, mm, &hmm_test_ops);
+	unsigned long addr = hmm_test_map_filler(test, mm);
+	struct hmm_test_fault fault = {
+		.range = hmm_test_begin(test, dev, addr, 1, HMM_PFN_REQ_FAULT),
+		.timeout = 3 * HMM_TEST_PATIENCE,
+		.killable = true,
+	};
+	struct hmm_test_job *job;
+
+	hmm_test_filler.collide = jiffies + fault.timeout;
+	job = hmm_test_job(test, hmm_test_fault_job, &fault);
+	msleep(HMM_TEST_DELAY_MS);
+	KUNIT_EXPECT_FALSE(test, completion_done(&job->done));
+	send_sig(SIGKILL, job->task, 1);
+	hmm_test_finish(test, job);
+	KUNIT_EXPECT_EQ(test, job->ret, -EINTR);
+}
+
 static void hmm_fault_killed_at_lock(struct kunit *test)
 {
 	struct mm_struct *mm = hmm_test_mm(test);
@@ -1843,7 +1864,7 @@ static void hmm_unrelated_does_not_wait(struct kunit *test)
 	struct hmm_test_dev *dev = hmm_test_mirror(test, mm, &hmm_test_ops);
 	unsigned long addr = hmm_test_map_rw(test, mm);
 	struct hmm_mirror_range *range;
-	struct mmu_notifier_range below, above;
+	struct mmu_notifier_range below, above, own;
 
 	hmm_test_start(&below, mm, addr, 2);
 	hmm_test_start(&above, mm, addr + 3 * PAGE_SIZE, 5);
@@ -1853,6 +1874,12 @@ static void hmm_unrelated_does_not_wait(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, hmm_test_valid(dev, range));
 	KUNIT_EXPECT_EQ(test, 0, hmm_mirror_range_fault(range, 0));
 	KUNIT_EXPECT_TRUE(test, hmm_test_valid(dev, range));
+
+	/* Nor does it when it is armed again, after an invalidation of its own */
+	hmm_test_start(&own, mm, addr + 2 * PAGE_SIZE, 1);
+	hmm_test_end(&own);
+	KUNIT_EXPECT_FALSE(test, hmm_test_valid(dev, range));
+	KUNIT_EXPECT_EQ(test, 0, hmm_mirror_range_fault(range, 0));
 	hmm_test_end(&below);
 	hmm_test_end(&above);
 	KUNIT_EXPECT_TRUE(test, hmm_test_valid(dev, range));
@@ -2983,6 +3010,7 @@ static struct kunit_case hmm_test_cases[] = {
 	KUNIT_CASE(hmm_fault_waits_when_restarted),
 	KUNIT_CASE(hmm_fault_times_out),
 	KUNIT_CASE(hmm_fault_killed),
+	KUNIT_CASE(hmm_fault_killed_colliding),
 	KUNIT_CASE(hmm_fault_killed_at_lock),
 	KUNIT_CASE(hmm_unrelated_does_not_wait),
 	KUNIT_CASE(hmm_nested_invalidations),
