@@ -29,6 +29,7 @@
 #define NOBODY		65534
 #define ROUND_MS	5000
 #define PROGRESS_MS	5000
+#define MINIMIZE_MS	60000
 #define LEAST_SECONDS	20	/* for every call to have succeeded */
 #define LEFT_BYTES	(256L << 10)	/* of the kernel's memory, that caches may keep */
 
@@ -343,7 +344,7 @@ static void check_level(struct level *base, unsigned int round)
 		return;
 	}
 	failed(NULL, 0, "a round has left behind %ld mirrors, %ld users, %ld bytes",
-	       level.mirrors, level.users, level.bytes - base->bytes);
+	       level.mirrors, level.users, round ? level.bytes - base->bytes : 0);
 	if (level.mirrors || level.users)
 		find_leak();
 }
@@ -380,13 +381,14 @@ static void fuzz(long long begin, long long end)
 	}
 }
 
-/* Without what it does not need to fail, as far as that can be told */
+/* Without what it does not need to fail, as far as that can be told in time */
 static void minimize(void)
 {
 	struct failure found = shared->failure;
+	long long end = now() + MINIMIZE_MS;
 	unsigned int i;
 
-	for (i = found.program.nr; i-- && found.program.nr > 1;) {
+	for (i = found.program.nr; i-- && found.program.nr > 1 && now() < end;) {
 		struct program less = found.program;
 
 		program_cut(&less, i, 1);
