@@ -21,6 +21,9 @@ OURS = re.compile(r"\bhmm_(?!range_fault|vma_|pte|pfn|pud|pmd)\w|hmm_mirror|kern
 # Timestamps, and the thread that printed, with KCSAN
 PREFIX = re.compile(r"^\[ *\d+\.\d+\](\[ *[TC]\d+\])? ?")
 
+# Functions of a stack that count as those that made an access
+TOP = 5
+
 RULE = re.compile(r"^=+$")
 
 
@@ -72,9 +75,16 @@ def known(kind, path):
 
 
 def is_ours(report):
-    """Whether our code is in the title or on a stack.  Tasks may be called anything."""
-    return any(OURS.search(line) for line in report[:1] +
-               [line for line in report if line.startswith(" ")])
+    """
+    Whether our code is in the title or near the top of a stack: at its bottom our fault
+    path may have called anything.  Tasks may be called anything, too.
+    """
+    depth = 0
+    for line in report:
+        depth = depth + 1 if line.startswith(" ") else 0
+        if (line is report[0] or 1 <= depth <= TOP) and OURS.search(line):
+            return True
+    return False
 
 
 def main():
