@@ -44,6 +44,8 @@ static const __u64 commands[] = {
 	LAST,
 };
 
+static const __u64 times[] = { 32, 16, 8, LAST };
+
 static const __u64 protections[] = {
 	PROT_READ | PROT_WRITE, PROT_READ | PROT_WRITE, PROT_READ, PROT_NONE, PROT_WRITE,
 	PROT_EXEC, PROT_READ | PROT_EXEC,
@@ -120,6 +122,10 @@ const struct call_type call_types[CALL_NR] = {
 	[CALL_IOCTL] = {
 		"ioctl", 2, " ENOTTY ",
 		{ FD, ONE_OF("command", commands), { "arg", ARG_ANY } },
+	},
+	/* The thread's last ioctl, which is changed a little each time; most are bad. */
+	[CALL_AGAIN] = {
+		"again", 20, NULL, { ONE_OF("times", times), { "seed", ARG_SEED } },
 	},
 	[CALL_MMAP] = {
 		"mmap", 5, NULL,

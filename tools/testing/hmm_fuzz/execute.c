@@ -159,17 +159,18 @@ static void compare(const struct outcome *outcome)
 	failed(outcome->program, outcome->call, "the device and the process see different data");
 }
 
-static int ioctl_call(unsigned int i, __u64 fd, unsigned long command, __u64 pointer,
-		      const union argument *argument, unsigned int thread)
+static int ioctl_call(const struct program *program, unsigned int i, __u64 fd,
+		      unsigned long command, __u64 pointer, const union argument *argument,
+		      unsigned int thread)
 {
 	struct file *file = file_of(fd);
 	struct outcome outcome = {
-		.program = run.program, .call = i, .exact = run.exact, .device = file,
+		.program = program, .call = i, .exact = run.exact, .device = file,
 		.bound = file && file->bound, .self = file && file->self,
 		.seen = pointer == ARGUMENT(thread), .before = *argument,
 	};
 	unsigned char *good = (unsigned char *)ARGUMENT(thread);
-	enum call_id id = run.program->call[i].id;
+	enum call_id id = program->call[i].id;
 	size_t size = _IOC_SIZE(command);
 
 	if (outcome.seen) {
@@ -182,12 +183,12 @@ static int ioctl_call(unsigned int i, __u64 fd, unsigned long command, __u64 poi
 	if (outcome.seen) {
 		memcpy(&outcome.after, good, size);
 		if (!is_canary(good + size, CANARIES))
-			failed(run.program, i, "the kernel has written beyond the argument");
+			failed(program, i, "the kernel has written beyond the argument");
 	}
 	if (file && id == CALL_BIND && !outcome.error) {
-		file->self = run.program->call[i].arg[1] == SLOT_SELF && !run.child;
+		file->self = program->call[i].arg[1] == SLOT_SELF && !run.child;
 		if (atomic_exchange(&file->bound, true) && run.stable)
-			failed(run.program, i, "it was bound a second time");
+			failed(program, i, "it was bound a second time");
 	}
 	judge(&outcome);
 	if (id == CALL_READ || id == CALL_WRITE)
@@ -195,7 +196,8 @@ static int ioctl_call(unsigned int i, __u64 fd, unsigned long command, __u64 poi
 	return -outcome.error;
 }
 
-static int call_dump(unsigned int i, const __u64 *arg, unsigned int thread)
+static int call_dump(const struct program *program, unsigned int i, const __u64 *arg,
+		     unsigned int thread)
 {
 	union argument argument = { .dump = {
 		.start = arg[1], .end = arg[2], .entries = arg[3], .capacity = arg[4],
@@ -205,10 +207,11 @@ static int call_dump(unsigned int i, const __u64 *arg, unsigned int thread)
 	/* judge() looks there for what should not have been written */
 	if (arg[3] == BUFFER)
 		memset((void *)BUFFER, CANARY, 514 * sizeof(struct hmm_mirror_entry));
-	return ioctl_call(i, arg[0], HMM_MIRROR_IOC_DUMP, arg[5], &argument, thread);
+	return ioctl_call(program, i, arg[0], HMM_MIRROR_IOC_DUMP, arg[5], &argument, thread);
 }
 
-static int call_rw(unsigned int i, const __u64 *arg, unsigned int thread, unsigned long command)
+static int call_rw(const struct program *program, unsigned int i, const __u64 *arg,
+		   unsigned int thread, unsigned long command)
 {
 	union argument argument = { .rw = {
 		.addr = arg[1], .buf = arg[2], .len = arg[3], .done = ~0ULL,
@@ -216,7 +219,7 @@ static int call_rw(unsigned int i, const __u64 *arg, unsigned int thread, unsign
 
 	/* Other data each time */
 	++*(__u64 *)BUFFER;
-	return ioctl_call(i, arg[0], command, arg[4], &argument, thread);
+	return ioctl_call(program, i, arg[0], command, arg[4], &argument, thread);
 }
 
 /* What is not in the arena is none of the program's business. */
@@ -295,9 +298,11 @@ static int call_kill(const __u64 *arg)
 	return syscall(SYS_pidfd_send_signal, run.slot[arg[0]].fd, SIGKILL, NULL, 0) ? -errno : 0;
 }
 
-static int make_call(unsigned int i, unsigned int thread)
+static int call_again(const struct program *program, unsigned int i);
+
+static int make_call(const struct program *program, unsigned int i, unsigned int thread)
 {
-	const struct call *call = &run.program->call[i];
+	const struct call *call = &program->call[i];
 	const __u64 *arg = call->arg;
 
 	switch ((enum call_id)call->id) {
@@ -308,23 +313,25 @@ static int make_call(unsigned int i, unsigned int thread)
 	case CALL_DUP:
 		return call_dup(arg);
 	case CALL_BIND:
-		return ioctl_call(i, arg[0], HMM_MIRROR_IOC_BIND, arg[3], &(union argument){
+		return ioctl_call(program, i, arg[0], HMM_MIRROR_IOC_BIND, arg[3], &(union argument){
 			.bind = { .pidfd = fd_of(arg[1]), .flags = arg[2] } }, thread);
 	case CALL_MAP:
-		return ioctl_call(i, arg[0], HMM_MIRROR_IOC_MAP, arg[5], &(union argument){
+		return ioctl_call(program, i, arg[0], HMM_MIRROR_IOC_MAP, arg[5], &(union argument){
 			.map = { .addr = arg[1], .len = arg[2], .flags = arg[3],
 				 .reserved = arg[4], .pages = ~0ULL } }, thread);
 	case CALL_READ:
-		return call_rw(i, arg, thread, HMM_MIRROR_IOC_READ);
+		return call_rw(program, i, arg, thread, HMM_MIRROR_IOC_READ);
 	case CALL_WRITE:
-		return call_rw(i, arg, thread, HMM_MIRROR_IOC_WRITE);
+		return call_rw(program, i, arg, thread, HMM_MIRROR_IOC_WRITE);
 	case CALL_DUMP:
-		return call_dump(i, arg, thread);
+		return call_dump(program, i, arg, thread);
 	case CALL_STATS:
-		return ioctl_call(i, arg[0], HMM_MIRROR_IOC_STATS, arg[1],
+		return ioctl_call(program, i, arg[0], HMM_MIRROR_IOC_STATS, arg[1],
 				  &(union argument){ }, thread);
 	case CALL_IOCTL:
-		return ioctl_call(i, arg[0], arg[1], arg[2], &(union argument){ }, ~0U);
+		return ioctl_call(program, i, arg[0], arg[1], arg[2], &(union argument){ }, ~0U);
+	case CALL_AGAIN:
+		return call_again(program, i);
 	case CALL_MMAP:
 		return call_mmap(arg);
 	case CALL_MUNMAP:
@@ -351,11 +358,37 @@ static int make_call(unsigned int i, unsigned int thread)
 	return -EINVAL;
 }
 
+static void make_and_count(const struct program *program, unsigned int i, unsigned int thread)
+{
+	int error = -make_call(program, i, thread);
+
+	shared->result[program->call[i].id][error < MAX_ERRNO ? error : 0]++;
+}
+
+/* One of those that fails stands in the program in place of this. */
+static int call_again(const struct program *program, unsigned int i)
+{
+	const struct call *again = &program->call[i], *last = again;
+	struct program changed = *program;
+	__u64 times = again->arg[0], seed = again->arg[1];
+
+	do {
+		if (last-- == program->call)
+			return -ENOENT;
+	} while (last->id < CALL_BIND || last->id > CALL_IOCTL ||
+		 (i >= program->race && last->thread != again->thread));
+	while (times--) {
+		changed.call[i] = *last;
+		mutate_call(&changed.call[i], &seed);
+		make_and_count(&changed, i, last->thread);
+	}
+	return 0;
+}
+
 /* Those of @thread only, or all if that is negative. */
 static void make_calls(unsigned int from, unsigned int to, int thread)
 {
 	unsigned int me = thread > 0, i;
-	int error;
 
 	for (i = from; i < to; i++) {
 		const struct call *call = &run.program->call[i];
@@ -364,10 +397,9 @@ static void make_calls(unsigned int from, unsigned int to, int thread)
 			continue;
 		cover_begin(covers[me]);
 		/* What was made for the other thread has its argument there. */
-		error = -make_call(i, thread < 0 ? call->thread : me);
+		make_and_count(run.program, i, thread < 0 ? call->thread : me);
 		if (cover_end(covers[me]))
 			run.new = true;
-		shared->result[call->id][error < MAX_ERRNO ? error : 0]++;
 	}
 }
 

@@ -74,6 +74,7 @@ enum call_id {
 	CALL_DUMP,
 	CALL_STATS,
 	CALL_IOCTL,
+	CALL_AGAIN,
 	CALL_MMAP,
 	CALL_MUNMAP,
 	CALL_MPROTECT,
@@ -113,6 +114,7 @@ enum arg_type {
 	ARG_POINTER,		/* to the argument of an ioctl */
 	ARG_COUNT,
 	ARG_ANY,
+	ARG_SEED,
 	ARG_PAGE,		/* in the arena */
 	ARG_PAGES,		/* length of a part of the arena */
 	ARG_ONE_OF,		/* @values */
@@ -194,6 +196,8 @@ void failed(const struct program *program, unsigned int call, const char *format
 /* generate.c */
 void generate(struct program *program, __u64 *seed);
 void mutate(struct program *program, const struct program *other, __u64 *seed);
+/* Changes an argument. */
+void mutate_call(struct call *call, __u64 *seed);
 /* Takes out @nr calls from @first on. */
 void program_cut(struct program *program, unsigned int first, unsigned int nr);
 

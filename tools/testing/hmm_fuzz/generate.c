@@ -151,6 +151,8 @@ static __u64 make_arg(const struct arg *arg, unsigned int thread, __u64 *seed)
 		return make_count(seed);
 	case ARG_ANY:
 		return one_in(seed, 2) ? ARGUMENT(thread) : make_addr(seed);
+	case ARG_SEED:
+		return random_next(seed);
 	case ARG_PAGE:
 		return ARENA + random_below(seed, one_in(seed, 8) ? ARENA_SIZE / PAGE : 64) * PAGE;
 	case ARG_PAGES:
@@ -359,7 +361,7 @@ static __u64 near(__u64 value, __u64 *seed)
 	return value * 2;
 }
 
-static void mutate_arg(struct call *call, __u64 *seed)
+void mutate_call(struct call *call, __u64 *seed)
 {
 	const struct call_type *type = &call_types[call->id];
 	unsigned int i = random_below(seed, MAX_ARGS);
@@ -411,7 +413,7 @@ void mutate(struct program *program, const struct program *other, __u64 *seed)
 
 		switch (random_below(seed, 8)) {
 		case 0 ... 2:
-			mutate_arg(&program->call[at], seed);
+			mutate_call(&program->call[at], seed);
 			break;
 		case 3 ... 4:
 			if (program->nr < MAX_CALLS)
