@@ -304,6 +304,7 @@ static int make_call(const struct program *program, unsigned int i, unsigned int
 {
 	const struct call *call = &program->call[i];
 	const __u64 *arg = call->arg;
+	union argument argument = { };
 
 	switch ((enum call_id)call->id) {
 	case CALL_OPEN:
@@ -313,12 +314,17 @@ static int make_call(const struct program *program, unsigned int i, unsigned int
 	case CALL_DUP:
 		return call_dup(arg);
 	case CALL_BIND:
-		return ioctl_call(program, i, arg[0], HMM_MIRROR_IOC_BIND, arg[3], &(union argument){
-			.bind = { .pidfd = fd_of(arg[1]), .flags = arg[2] } }, thread);
+		argument.bind.pidfd = fd_of(arg[1]);
+		argument.bind.flags = arg[2];
+		return ioctl_call(program, i, arg[0], HMM_MIRROR_IOC_BIND, arg[3], &argument,
+				  thread);
 	case CALL_MAP:
-		return ioctl_call(program, i, arg[0], HMM_MIRROR_IOC_MAP, arg[5], &(union argument){
-			.map = { .addr = arg[1], .len = arg[2], .flags = arg[3],
-				 .reserved = arg[4], .pages = ~0ULL } }, thread);
+		argument.map = (struct hmm_mirror_map){
+			.addr = arg[1], .len = arg[2], .flags = arg[3], .reserved = arg[4],
+			.pages = ~0ULL,
+		};
+		return ioctl_call(program, i, arg[0], HMM_MIRROR_IOC_MAP, arg[5], &argument,
+				  thread);
 	case CALL_READ:
 		return call_rw(program, i, arg, thread, HMM_MIRROR_IOC_READ);
 	case CALL_WRITE:
@@ -326,10 +332,10 @@ static int make_call(const struct program *program, unsigned int i, unsigned int
 	case CALL_DUMP:
 		return call_dump(program, i, arg, thread);
 	case CALL_STATS:
-		return ioctl_call(program, i, arg[0], HMM_MIRROR_IOC_STATS, arg[1],
-				  &(union argument){ }, thread);
+		return ioctl_call(program, i, arg[0], HMM_MIRROR_IOC_STATS, arg[1], &argument,
+				  thread);
 	case CALL_IOCTL:
-		return ioctl_call(program, i, arg[0], arg[1], arg[2], &(union argument){ }, ~0U);
+		return ioctl_call(program, i, arg[0], arg[1], arg[2], &argument, ~0U);
 	case CALL_AGAIN:
 		return call_again(program, i);
 	case CALL_MMAP:
