@@ -44,7 +44,7 @@ static const __u64 commands[] = {
 	LAST,
 };
 
-static const __u64 times[] = { 32, 16, 8, LAST };
+static const __u64 times[] = { 256, 64, 16, LAST };
 
 static const __u64 protections[] = {
 	PROT_READ | PROT_WRITE, PROT_READ | PROT_WRITE, PROT_READ, PROT_NONE, PROT_WRITE,
@@ -125,7 +125,7 @@ const struct call_type call_types[CALL_NR] = {
 	},
 	/* The thread's last ioctl, which is changed a little each time; most are bad. */
 	[CALL_AGAIN] = {
-		"again", 20, NULL, { ONE_OF("times", times), { "seed", ARG_SEED } },
+		"again", 40, NULL, { ONE_OF("times", times), { "seed", ARG_SEED } },
 	},
 	[CALL_MMAP] = {
 		"mmap", 5, NULL,
