@@ -981,6 +981,8 @@ int hmm_mirror_range_fault(struct hmm_mirror_range *range, unsigned long timeout
 		mmap_read_unlock(mm);
 		if (fatal_signal_pending(current))
 			ret = -EINTR;
+		/* Collisions must not hold up a CPU that nothing preempts */
+		cond_resched();
 	} while (ret == -EBUSY && !range->range.pfn_flags_mask &&
 		 time_before(jiffies, deadline));
 	hmm_inject_collision(range);
