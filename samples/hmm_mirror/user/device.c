@@ -131,3 +131,15 @@ int device_stats(int fd, struct hmm_mirror_stats *stats)
 {
 	return device_ioctl(fd, HMM_MIRROR_IOC_STATS, stats);
 }
+
+void stats_add(struct hmm_mirror_stats *total, const struct hmm_mirror_stats *stats)
+{
+	total->pages += stats->pages;
+	total->read_bytes += stats->read_bytes;
+	total->written_bytes += stats->written_bytes;
+	total->faults += stats->faults;
+	total->retries += stats->retries;
+	total->invalidations += stats->invalidations;
+	total->invalidated += stats->invalidated;
+	total->accesses += stats->accesses;
+}

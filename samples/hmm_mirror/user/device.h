@@ -61,4 +61,7 @@ static inline __u64 stats_mirrored(const struct hmm_mirror_stats *stats)
 	return stats->pages + stats->invalidated;
 }
 
+/* Adds up what can be, over address spaces. */
+void stats_add(struct hmm_mirror_stats *total, const struct hmm_mirror_stats *stats);
+
 #endif /* HMM_MIRROR_DEVICE_H */

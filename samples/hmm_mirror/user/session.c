@@ -65,7 +65,6 @@ static struct {
 	/* Totals. */
 	struct hmm_mirror_stats stats;
 	struct verify verify;
-	__u64 mirrored;			/* pages */
 	__u64 address_spaces;
 	__u64 verifications;
 	__u64 data_checks;
@@ -104,18 +103,6 @@ static bool pictures(void)
 	return session.options->view || session.record;
 }
 
-static void stats_add(const struct hmm_mirror_stats *stats)
-{
-	session.mirrored += stats_mirrored(stats);
-	session.stats.read_bytes += stats->read_bytes;
-	session.stats.written_bytes += stats->written_bytes;
-	session.stats.faults += stats->faults;
-	session.stats.retries += stats->retries;
-	session.stats.invalidations += stats->invalidations;
-	session.stats.invalidated += stats->invalidated;
-	session.stats.accesses += stats->accesses;
-}
-
 /* The address space is dead, or we let go of it: take stock. */
 static void target_end(struct target *target)
 {
@@ -125,7 +112,7 @@ static void target_end(struct target *target)
 		return;
 	target->ended = true;
 	if (!device_stats(target->fd, &stats)) {
-		stats_add(&stats);
+		stats_add(&session.stats, &stats);
 		if (stats.dead && stats.pages) {
 			session.verify.stale += stats.pages;
 			warnx("stale: pid %d has gone, and the device still has %llu of its pages",
@@ -584,7 +571,7 @@ static int session_json(char **argv)
 	fprintf(out, "],\n  \"exit_status\": %d,\n  \"seconds\": %.3f",
 		exit_status(), now());
 	FIELD("address_spaces", session.address_spaces);
-	FIELD("pages_mirrored", session.mirrored);
+	FIELD("pages_mirrored", stats_mirrored(&session.stats));
 	FIELD("device_accesses", session.stats.accesses);
 	FIELD("read_bytes", session.stats.read_bytes);
 	FIELD("written_bytes", session.stats.written_bytes);
@@ -612,7 +599,7 @@ static void session_summary(char **argv)
 		warnx("%s: exit status %d, %.1f s, %llu address spaces",
 		      argv[0], exit_status(), now(), session.address_spaces);
 	warnx("%llu pages mirrored, %llu device accesses, %llu bytes read, %llu bytes written",
-	      session.mirrored, stats->accesses,
+	      stats_mirrored(stats), stats->accesses,
 	      stats->read_bytes, stats->written_bytes);
 	warnx("%llu device page faults, %llu retries, %llu invalidations took out %llu pages",
 	      stats->faults, stats->retries,

@@ -370,7 +370,7 @@ static int view_loop(const struct view_options *options, struct view *view, int 
 static int view_end(const struct view_options *options, const struct view *view, int error)
 {
 	const struct sample *sample = &view->watch.sample;
-	const struct hmm_mirror_stats *stats = &sample->stats;
+	struct hmm_mirror_stats stats;
 
 	if (error == -ESRCH && options->json)
 		error = stream_end(stdout, sample) ?: error;
@@ -383,12 +383,14 @@ static int view_end(const struct view_options *options, const struct view *view,
 			warnx("process %d has ended too early", sample->pid);
 		return error ? EXIT_FAILED : 0;
 	}
-	warnx("process %d (%s) %s after %.1f s", sample->pid, sample->name,
-	      error == -ESRCH ? "has ended" : "goes on", watch_time(&view->watch));
+	stats = watch_total(&view->watch);
+	warnx("process %d (%s) %s after %.1f s, %u address spaces", sample->pid, sample->name,
+	      error == -ESRCH ? "has ended" : "goes on", watch_time(&view->watch),
+	      sample->space);
 	warnx("%llu pages mirrored, %llu device page faults, %llu retries",
-	      stats_mirrored(stats), stats->faults, stats->retries);
-	warnx("%llu invalidations took out %llu pages", stats->invalidations,
-	      stats->invalidated);
+	      stats_mirrored(&stats), stats.faults, stats.retries);
+	warnx("%llu invalidations took out %llu pages", stats.invalidations,
+	      stats.invalidated);
 	return 0;
 }
 

@@ -61,11 +61,22 @@ static struct times ring_times(const struct ring *ring)
 	};
 }
 
+struct hmm_mirror_stats watch_total(const struct watch *watch)
+{
+	struct hmm_mirror_stats total = watch->gone, stats;
+
+	if (!device_stats(watch->fd, &stats))
+		stats_add(&total, &stats);
+	return total;
+}
+
 /* Begins with a new address space. */
 static void space_begin(struct watch *watch, int fd)
 {
-	if (watch->fd >= 0)
+	if (watch->fd >= 0) {
+		watch->gone = watch_total(watch);
 		close(watch->fd);
+	}
 	watch->fd = fd;
 	watch->sample.space++;
 	watch->table.nr = 0;

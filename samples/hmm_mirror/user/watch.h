@@ -45,6 +45,7 @@ struct watch {
 	struct rates rates;
 	struct hmm_mirror_stats rated;	/* when @rates were made */
 	double rated_at;
+	struct hmm_mirror_stats gone;	/* of the address spaces before this one */
 	__u64 turns;		/* that the device has had */
 	__u64 cursor;		/* where it goes on to mirror */
 };
@@ -55,6 +56,9 @@ void watch_end(struct watch *watch);
 
 /* Seconds since the beginning. */
 double watch_time(const struct watch *watch);
+
+/* The counters of all address spaces that the process has had. */
+struct hmm_mirror_stats watch_total(const struct watch *watch);
 
 /*
  * Takes a picture: sets @watch->sample. Returns 0; -EAGAIN when there is none

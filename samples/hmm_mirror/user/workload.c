@@ -795,7 +795,7 @@ static void run_step(size_t i)
 	usleep(work.pause_ms * 1000);
 }
 
-static void stats_add(int fd)
+static void work_add(int fd)
 {
 	struct hmm_mirror_stats stats;
 
@@ -826,7 +826,7 @@ static int results(const char *json)
 {
 	bool ok = !work.failures && !work.verify.stale;
 
-	stats_add(work.fd);
+	work_add(work.fd);
 	if (json && json_write(json)) {
 		printf("workload: cannot write %s: %s\n", json, strerror(errno));
 		ok = false;
@@ -869,7 +869,7 @@ static void after_exec(const char *state)
 	work.failures = failures;
 	prctl(PR_SET_NAME, "exec");
 	dead_context(work.fd, "exec");
-	stats_add(work.fd);
+	work_add(work.fd);
 	close(work.fd);
 	work.fd = bind_self();
 	fresh_arena();
@@ -936,6 +936,6 @@ int main(int argc, char **argv)
 		run_step(i);
 	work.quiet = true;
 	pthread_join(thread, NULL);
-	stats_add(work.noise_fd);
+	work_add(work.noise_fd);
 	exec_again(argv);
 }

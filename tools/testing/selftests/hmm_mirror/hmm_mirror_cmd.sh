@@ -136,8 +136,12 @@ print(len(pictures), last["type"], last["pid"], last["space"], of("maps"), of("c
 ' "$tmp/stream" "$addr"
 }
 
-# Until there is a picture of NAME, or nobody who makes one.
-until_pictured() { while kill -0 "$viewer" && ! grep -q "\"$1\"" "$tmp/exec"; do sleep 0.1; done; }
+# Until there is a picture of NAME with pages in the device, or nobody who makes one.
+until_pictured() {
+	while kill -0 "$viewer" && ! grep -q "\"$1\".*\"pages\": [1-9]" "$tmp/exec"; do
+		sleep 0.1
+	done
+}
 
 # What execve() makes of a process is another address space.  Each step waits for the
 # picture before it, however slow the machine is.
@@ -147,22 +151,28 @@ check_exec() {
 	sh -c 'read -r _ <"$0"; exec sleep 1000' "$tmp/go" &
 	process=$!
 	until [ "$(<"/proc/$process/comm")" = sh ]; do sleep 0.1; done
-	view --json $process >"$tmp/exec" &
+	view --json $process >"$tmp/exec" 2>"$tmp/total" &
 	viewer=$!
 	until_pictured sh
 	echo >"$tmp/go"
 	until_pictured sleep
 	kill $process
 	wait $viewer && python3 -c '
-import json, sys
-seen = []
+import json, re, sys
+seen, pages = [], {}
 for line in open(sys.argv[1]):
     line = json.loads(line)
     what = (line["type"], line["space"], line.get("name"))
     if what not in seen:
         seen.append(what)
         print(*what)
-' "$tmp/exec" | paste -sd,
+    if stats := line.get("stats"):
+        pages[line["space"]] = stats["pages"] + stats["invalidated"]
+total = open(sys.argv[2]).read()
+mirrored = int(re.search("(\d+) pages mirrored", total)[1])
+added = "2 address spaces" in total and mirrored >= sum(pages.values())
+print("added up" if added else f"{pages} pages are not {total}")
+' "$tmp/exec" "$tmp/total" | paste -sd,
 }
 
 # One that ends while we look, in each way to look.
@@ -195,7 +205,7 @@ check 1 'no permission to open' "view without permission" \
 check 0 ' pages ' "view as lines" view --count 4 $victim
 check 0 '[stack]' "view of one page" view --once $victim
 check 0 "4 picture $victim 1 [''] ['W'] ['W'] True True" "view as JSON" check_stream
-check 0 'picture 1 sh,end 1 None,picture 2 sleep,end 2 None' \
+check 0 'picture 1 sh,end 1 None,picture 2 sleep,end 2 None,added up' \
 	"view follows execve" check_exec
 check 1 'No space left' "view has nowhere to write to" \
 	sh -c "hmm-mirror --device $DEVICE view --json $victim >/dev/full"
