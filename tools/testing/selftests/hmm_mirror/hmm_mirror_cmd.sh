@@ -169,7 +169,7 @@ for line in open(sys.argv[1]):
     if stats := line.get("stats"):
         pages[line["space"]] = stats["pages"] + stats["invalidated"]
 total = open(sys.argv[2]).read()
-mirrored = int(re.search("(\d+) pages mirrored", total)[1])
+mirrored = int(re.search("([0-9]+) pages mirrored", total)[1])
 added = "2 address spaces" in total and mirrored >= sum(pages.values())
 print("added up" if added else f"{pages} pages are not {total}")
 ' "$tmp/exec" "$tmp/total" | paste -sd,
