@@ -33,6 +33,7 @@
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/task.h>
+#include <linux/secretmem.h>
 #include <linux/seq_file.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
@@ -765,6 +766,7 @@ static int hmm_range_fault_unlocked(const struct hmm_mirror_range *range)
 {
 	struct mm_struct *mm = range->notifier.mm;
 	unsigned int flags = FAULT_FLAG_REMOTE;
+	struct vm_area_struct *vma;
 	bool unlocked = false;
 	unsigned long addr;
 	int ret;
@@ -774,8 +776,12 @@ static int hmm_range_fault_unlocked(const struct hmm_mirror_range *range)
 
 	for (addr = range->range.start; addr < range->range.end;
 	     addr += PAGE_SIZE) {
-		/* The next one would complain of what lies just below a stack */
-		if (!vma_lookup(mm, addr))
+		/* fixup_user_fault() would complain of what lies just below a stack */
+		vma = vma_lookup(mm, addr);
+		if (!vma)
+			break;
+		/* hmm_range_fault() refuses it: leave no page where there was none */
+		if (vma_is_secretmem(vma))
 			break;
 		ret = fixup_user_fault(mm, addr, flags, &unlocked);
 		if (ret)
