@@ -51,6 +51,11 @@ __rust_helper bool rust_helper_is_device_private_page(const struct page *page)
 	return is_device_private_page(page);
 }
 
+__rust_helper bool rust_helper_module_is_coming(struct module *module)
+{
+	return module_is_coming(module);
+}
+
 __rust_helper bool rust_helper_try_module_get(struct module *module)
 {
 	return try_module_get(module);

@@ -459,8 +459,17 @@ struct ModuleRef(&'static ThisModule);
 
 impl ModuleRef {
     fn new(module: &'static ThisModule) -> Result<Self> {
+        let module_ptr = module.as_ptr();
+
+        // A module whose initialisation fails is freed whatever its reference count, so a reference
+        // holds nothing before that is over. `strong_try_module_get()` refuses for the same reason.
+        //
         // SAFETY: The module's own code runs, so it is there, or null if it is built in.
-        if unsafe { bindings::try_module_get(module.as_ptr()) } {
+        if !module_ptr.is_null() && unsafe { bindings::module_is_coming(module_ptr) } {
+            return Err(EBUSY);
+        }
+        // SAFETY: As above.
+        if unsafe { bindings::try_module_get(module_ptr) } {
             Ok(Self(module))
         } else {
             Err(ENODEV)
@@ -578,6 +587,8 @@ impl<T: MirrorOps> Mirror<T> {
     ///
     /// - [`ENOMEM`]: out of memory.
     /// - [`EINTR`]: a signal came.
+    /// - [`EBUSY`]: the driver's module is still being initialised, which may fail, and would free
+    ///   the callbacks then.
     /// - [`ENODEV`]: the driver's module is being unloaded.
     pub fn new<'a>(
         mm: &'a MmWithUser,

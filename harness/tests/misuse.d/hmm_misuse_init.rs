@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A module that registers a mirror in its initialisation, and then fails.
+//!
+//! What lies in a static is not dropped then, so a mirror there would call into freed memory. See
+//! ../misuse.
+
+#![forbid(unsafe_code)]
+
+use kernel::{
+    hmm::{new_mirror, Mirror, MirrorOps, Update},
+    prelude::*,
+    sync::{lock::spinlock::SpinLockBackend, SetOnce},
+};
+
+module! {
+    type: Driver,
+    name: "hmm_misuse_init",
+    authors: ["The HMM mirroring project"],
+    description: "Misuse of the Rust binding of HMM mirroring while a module is initialised",
+    license: "GPL",
+}
+
+struct Device;
+
+#[vtable]
+impl MirrorOps for Device {
+    type PageTable = ();
+    type Lock = SpinLockBackend;
+
+    fn invalidate(&self, _table: &mut (), _update: &Update<'_>) {}
+}
+
+static MIRROR: SetOnce<Pin<KBox<Mirror<Device>>>> = SetOnce::new();
+
+struct Driver;
+
+impl kernel::Module for Driver {
+    fn init(_module: &'static ThisModule) -> Result<Self> {
+        let task = current!();
+        let mm = task.mm().ok_or(ESRCH)?;
+
+        MIRROR.populate(KBox::pin_init(new_mirror!(mm, Device, ()), GFP_KERNEL)?);
+        Err(ENODEV)
+    }
+}
