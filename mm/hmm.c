@@ -181,12 +181,12 @@ static bool hmm_active_overlaps(struct hmm *hmm, unsigned long start,
 static void hmm_range_collide(struct hmm_mirror_range *range)
 {
 	/*
-	 * Pairs with the READ_ONCE() in hmm_mirror_range_valid() and in
-	 * hmm_range_fault(), neither of which takes the registry's lock.
-	 * Model: mark.
+	 * Pairs with the READ_ONCE() in hmm_range_is_armed() and in
+	 * hmm_range_fault(), neither of which takes the registry's lock.  However
+	 * often this happens, the two differ by one, so nothing can wrap around to
+	 * where they are equal again.  Model: mark.
 	 */
-	WRITE_ONCE(range->notifier.invalidate_seq,
-		   range->notifier.invalidate_seq + 1);
+	WRITE_ONCE(range->notifier.invalidate_seq, range->range.notifier_seq + 1);
 }
 
 /*
@@ -459,7 +459,7 @@ static void hmm_release(struct mmu_notifier *notifier, struct mm_struct *mm)
 VISIBLE_IF_KUNIT void *hmm_mirror_alloc(size_t size)
 {
 	KUNIT_STATIC_STUB_REDIRECT(hmm_mirror_alloc, size);
-	return kzalloc(size, GFP_KERNEL);
+	return kzalloc(size, GFP_KERNEL_ACCOUNT);
 }
 
 static struct mmu_notifier *hmm_alloc_notifier(struct mm_struct *mm)
@@ -547,43 +547,17 @@ static bool hmm_ops_are_whole(const struct hmm_mirror_ops *ops)
 	       ops->sync_cpu_device_pagetables;
 }
 
-static bool hmm_has_mirror(struct hmm *hmm, const struct hmm_mirror *mirror)
-{
-	const struct hmm_mirror *other;
-	bool found = false;
-
-	spin_lock(&hmm->lock);
-	hlist_for_each_entry(other, &hmm->mirrors, list)
-		found |= other == mirror;
-	spin_unlock(&hmm->lock);
-	return found;
-}
-
-/* On another mm: to know that takes a look at every mirror there is, to debug */
-static bool hmm_is_registered(struct hmm *hmm, const struct hmm_mirror *mirror)
-{
-	struct hmm *other;
-	bool found = false;
-
-	if (!IS_ENABLED(CONFIG_DEBUG_VM))
-		return hmm_has_mirror(hmm, mirror);
-
-	spin_lock_bh(&hmm_all_lock);
-	list_for_each_entry(other, &hmm_all, list)
-		found |= hmm_has_mirror(other, mirror);
-	spin_unlock_bh(&hmm_all_lock);
-	return found;
-}
-
 /**
  * hmm_mirror_register() - start to mirror an address space
- * @mirror: mirror to register, with &hmm_mirror.ops set
+ * @mirror: mirror to register, zeroed before its first use, and with
+ *	&hmm_mirror.ops set
  * @mm: the address space; the caller keeps its mm_users above 0, as current->mm
  *	or get_task_mm() do
  *
  * From here on the mirror's callback is called for every change of the CPU page
  * table, even before this function returns.  Any number of mirrors may be
- * registered on one mm.
+ * registered on one mm.  When this fails, @mirror is as it was before, and is not
+ * to be unregistered.
  *
  * Context: process context; the caller holds the mmap lock of @mm for write.
  * May sleep.
@@ -593,8 +567,8 @@ static bool hmm_is_registered(struct hmm *hmm, const struct hmm_mirror *mirror)
  * * -EINVAL: @mirror, @mm or the ops are %NULL, there is no callback, or only one
  *   of the two passes of it, or these and a callback of one pass
  * * -ESRCH: the address space is dead, nobody uses it any more
- * * -EEXIST: @mirror is registered already (a bug of the driver, warned of; on
- *   another mm it is only noticed with CONFIG_DEBUG_VM)
+ * * -EEXIST: @mirror is registered already, or was not zeroed (a bug of the
+ *   driver, warned of)
  * * -ENOMEM: out of memory
  * * -EINTR: a signal came while all locks of the mm were being taken, which is
  *   done for the first mirror of an mm
@@ -603,10 +577,12 @@ int hmm_mirror_register(struct hmm_mirror *mirror, struct mm_struct *mm)
 {
 	struct mmu_notifier *notifier, *veto = NULL;
 	struct hmm *hmm;
-	int ret;
 
 	if (!mm || !mirror || !mirror->ops || !hmm_ops_are_whole(mirror->ops))
 		return -EINVAL;
+
+	if (WARN_ON_ONCE(mirror->hmm))
+		return -EEXIST;
 
 	/* For the veto, see there, and for the core.  Model: mmap-locked */
 	mmap_assert_write_locked(mm);
@@ -619,21 +595,17 @@ int hmm_mirror_register(struct hmm_mirror *mirror, struct mm_struct *mm)
 		return PTR_ERR(notifier);
 	hmm = container_of(notifier, struct hmm, notifier);
 
-	if (WARN_ON_ONCE(hmm_is_registered(hmm, mirror))) {
-		ret = -EEXIST;
-		goto put_notifier;
-	}
-
 	if (!hmm_mirror_is_atomic(mirror)) {
 		veto = mmu_notifier_get_locked(&hmm_veto_ops, mm);
 		if (IS_ERR(veto)) {
-			ret = PTR_ERR(veto);
-			goto put_notifier;
+			mmu_notifier_put(notifier);
+			return PTR_ERR(veto);
 		}
 	}
 
 	mirror->hmm = hmm;
 	mirror->veto = veto;
+	mirror->nr_ranges = 0;
 	atomic_long_set(&mirror->updates, 0);
 	atomic_long_set(&mirror->vetoes, 0);
 	atomic_long_set(&mirror->faults, 0);
@@ -646,16 +618,13 @@ int hmm_mirror_register(struct hmm_mirror *mirror, struct mm_struct *mm)
 	spin_unlock(&hmm->lock);
 	trace_hmm_register(mirror, mm);
 	return 0;
-
-put_notifier:
-	mmu_notifier_put(notifier);
-	return ret;
 }
 EXPORT_SYMBOL_GPL(hmm_mirror_register);
 
 /*
  * A range that is still in flight when its mirror goes is a bug of the driver.
- * Take it off the list, so that nothing worse comes of it.
+ * Take it out of the tree, so that nothing is left there that points to a mirror
+ * which has gone.
  */
 static void hmm_drop_ranges(struct hmm *hmm, const struct hmm_mirror *mirror)
 {
@@ -669,11 +638,11 @@ static void hmm_drop_ranges(struct hmm *hmm, const struct hmm_mirror *mirror)
 				 notifier.interval_tree.rb);
 
 		next = rb_next(rb);
-		if (WARN_ON_ONCE(range->mirror == mirror)) {
+		if (range->mirror == mirror) {
 			hmm_range_collide(range);
 			interval_tree_remove(&range->notifier.interval_tree,
 					     &hmm->ranges);
-			range->hmm = NULL;
+			WRITE_ONCE(range->hmm, NULL);
 		}
 	}
 }
@@ -696,6 +665,7 @@ static void hmm_drop_ranges(struct hmm *hmm, const struct hmm_mirror *mirror)
 void hmm_mirror_unregister(struct hmm_mirror *mirror)
 {
 	struct hmm *hmm = mirror->hmm;
+	bool in_flight;
 
 	if (WARN_ON_ONCE(!hmm))
 		return;
@@ -707,8 +677,12 @@ void hmm_mirror_unregister(struct hmm_mirror *mirror)
 	/* Model: unlist-lock, unlist */
 	spin_lock(&hmm->lock);
 	hlist_del_rcu(&mirror->list);
-	hmm_drop_ranges(hmm, mirror);
+	in_flight = mirror->nr_ranges;
+	if (in_flight)
+		hmm_drop_ranges(hmm, mirror);
 	spin_unlock(&hmm->lock);
+	WARN_ONCE(in_flight, "%ps unregisters a mirror with ranges in flight\n",
+		  __builtin_return_address(0));
 
 	/* Callbacks run in the notifier core's SRCU read side.  Model: grace */
 	mmu_notifier_synchronize();
@@ -718,38 +692,49 @@ void hmm_mirror_unregister(struct hmm_mirror *mirror)
 	/* Last, as the references keep what is used above.  Model: put-veto, put-hmm */
 	if (mirror->veto)
 		mmu_notifier_put(mirror->veto);
-	mmu_notifier_put(&hmm->notifier);
+	/* Whoever has a range in flight may be about to take its lock, to end it */
+	if (!in_flight)
+		mmu_notifier_put(&hmm->notifier);
 }
 EXPORT_SYMBOL_GPL(hmm_mirror_unregister);
 
-static bool hmm_range_try_arm(struct hmm_mirror_range *range)
+/* Has no invalidation hit the range since it was armed? */
+static bool hmm_range_is_armed(const struct hmm_mirror_range *range)
 {
-	struct hmm *hmm = range->hmm;
+	/* Pairs with the WRITE_ONCE() in hmm_range_collide().  Model: fault-valid */
+	return READ_ONCE(range->notifier.invalidate_seq) ==
+	       range->range.notifier_seq;
+}
+
+static bool hmm_range_try_arm(struct hmm *hmm, struct hmm_mirror_range *range)
+{
 	bool idle;
 
 	/* Nothing can start between the look and the note.  Model: arm-lock */
 	spin_lock(&hmm->lock);
 	idle = !hmm_active_overlaps(hmm, range->range.start, range->range.end);
-	if (idle)
+	/* Never again once its mirror was unregistered, see hmm_drop_ranges() */
+	if (idle && range->hmm)
 		range->range.notifier_seq = range->notifier.invalidate_seq;
 	spin_unlock(&hmm->lock);
 
 	return idle;
 }
 
-/* Make a range valid that has collided, once nothing that overlaps it goes on */
-static int hmm_range_arm(struct hmm_mirror_range *range, unsigned long deadline)
+/* Arm a range that has collided, once nothing that overlaps it goes on */
+static int hmm_range_arm(struct hmm *hmm, struct hmm_mirror_range *range,
+			 unsigned long deadline)
 {
 	long left;
 
-	if (hmm_range_try_arm(range))
+	if (hmm_range_try_arm(hmm, range))
 		return 0;
 
 	hmm_count(&range->mirror->waits);
 	trace_hmm_wait(range);
 	/* Looks again once it is on the queue.  Model: queue, wait */
-	left = wait_event_killable_timeout(range->hmm->wq,
-					   hmm_range_try_arm(range),
+	left = wait_event_killable_timeout(hmm->wq,
+					   hmm_range_try_arm(hmm, range),
 					   max_t(long, deadline - jiffies, 0));
 	if (left < 0)
 		return -EINTR;
@@ -799,19 +784,25 @@ static DECLARE_FAULT_ATTR(hmm_fail_mirror);
 
 /*
  * Called between the steps of a fault: invalidate its range, as any task might just
- * then.  The mirrors are told, too, so nobody can tell it from a collision that
- * comes by itself.
+ * then, with the mmap lock held, as the notifier core requires.  The mirrors are
+ * told, too, so nobody can tell it from a collision that comes by itself.
  */
-static void hmm_inject_collision(const struct hmm_mirror_range *range)
+static void hmm_inject_collision(const struct hmm_mirror_range *range,
+				 bool mmap_locked)
 {
+	struct mm_struct *mm = range->notifier.mm;
 	struct mmu_notifier_range update;
 
 	if (!should_fail(&hmm_fail_mirror, 1))
 		return;
-	mmu_notifier_range_init(&update, MMU_NOTIFY_CLEAR, 0, range->notifier.mm,
+	if (!mmap_locked)
+		mmap_read_lock(mm);
+	mmu_notifier_range_init(&update, MMU_NOTIFY_CLEAR, 0, mm,
 				range->range.start, range->range.end);
 	mmu_notifier_invalidate_range_start(&update);
 	mmu_notifier_invalidate_range_end(&update);
+	if (!mmap_locked)
+		mmap_read_unlock(mm);
 }
 
 static int __init hmm_fail_mirror_init(void)
@@ -823,7 +814,8 @@ late_initcall(hmm_fail_mirror_init);
 
 #else
 
-static inline void hmm_inject_collision(const struct hmm_mirror_range *range)
+static inline void hmm_inject_collision(const struct hmm_mirror_range *range,
+					bool mmap_locked)
 {
 }
 
@@ -866,6 +858,7 @@ int hmm_mirror_range_begin(struct hmm_mirror_range *range,
 		return -EINVAL;
 
 	range->mirror = mirror;
+	range->read = false;
 	range->notifier.mm = hmm->notifier.mm;
 	range->range.notifier = &range->notifier;
 
@@ -878,10 +871,11 @@ int hmm_mirror_range_begin(struct hmm_mirror_range *range,
 		range->notifier.interval_tree.last = range->range.end - 1;
 		interval_tree_insert(&range->notifier.interval_tree,
 				     &hmm->ranges);
+		mirror->nr_ranges++;
 		range->hmm = hmm;
 		/*
-		 * Not valid before it is armed.  Where nothing is going on that
-		 * can be done at once, and saves taking the lock again.
+		 * Where nothing is going on it can be armed at once, which saves
+		 * taking the lock again.
 		 */
 		range->range.notifier_seq = range->notifier.invalidate_seq;
 		if (hmm_active_overlaps(hmm, range->range.start,
@@ -934,10 +928,17 @@ int hmm_mirror_range_fault(struct hmm_mirror_range *range, unsigned long timeout
 {
 	unsigned long deadline;
 	struct mm_struct *mm;
+	struct hmm *hmm;
 	int ret;
 
-	if (!range || WARN_ON_ONCE(!range->hmm))
+	if (!range)
 		return -EINVAL;
+	hmm = READ_ONCE(range->hmm);
+	if (WARN_ON_ONCE(!hmm))
+		return -EINVAL;
+
+	/* Whatever is in the pfn array is not what the CPU page table says now */
+	range->read = false;
 
 	if (!timeout)
 		timeout = msecs_to_jiffies(HMM_RANGE_DEFAULT_TIMEOUT);
@@ -960,17 +961,17 @@ int hmm_mirror_range_fault(struct hmm_mirror_range *range, unsigned long timeout
 	}
 
 	do {
-		hmm_inject_collision(range);
-		if (!hmm_mirror_range_valid(range)) {
-			ret = hmm_range_arm(range, deadline);
+		hmm_inject_collision(range, false);
+		if (!hmm_range_is_armed(range)) {
+			ret = hmm_range_arm(hmm, range, deadline);
 			if (ret)
 				break;
 		}
-		hmm_inject_collision(range);
+		hmm_inject_collision(range, false);
 		ret = mmap_read_lock_killable(mm);
 		if (ret)
 			break;
-		hmm_inject_collision(range);
+		hmm_inject_collision(range, true);
 		ret = hmm_range_fault(&range->range);
 		/*
 		 * What was reaped is gone, but MADV_COLLAPSE still puts a huge page
@@ -991,7 +992,8 @@ int hmm_mirror_range_fault(struct hmm_mirror_range *range, unsigned long timeout
 		cond_resched();
 	} while (ret == -EBUSY && !range->range.pfn_flags_mask &&
 		 time_before(jiffies, deadline));
-	hmm_inject_collision(range);
+	range->read = !ret;
+	hmm_inject_collision(range, false);
 
 	/* Not mmput(): who knows which locks exit_mmap() would meet here */
 	mmput_async(mm);
@@ -1012,16 +1014,25 @@ EXPORT_SYMBOL_GPL(hmm_mirror_range_fault);
  */
 void hmm_mirror_range_end(struct hmm_mirror_range *range)
 {
-	struct hmm *hmm = range->hmm;
+	struct hmm *hmm = READ_ONCE(range->hmm);
+	bool in_flight;
 
 	if (WARN_ON_ONCE(!hmm))
 		return;
 
+	range->read = false;
 	/* Model: leave-lock */
 	spin_lock(&hmm->lock);
-	interval_tree_remove(&range->notifier.interval_tree, &hmm->ranges);
+	/* Unless the mirror was unregistered just now, see hmm_drop_ranges() */
+	in_flight = range->hmm;
+	if (in_flight) {
+		interval_tree_remove(&range->notifier.interval_tree,
+				     &hmm->ranges);
+		range->mirror->nr_ranges--;
+		range->hmm = NULL;
+	}
 	spin_unlock(&hmm->lock);
-	range->hmm = NULL;
+	WARN_ON_ONCE(!in_flight);
 }
 EXPORT_SYMBOL_GPL(hmm_mirror_range_end);
 

@@ -205,6 +205,7 @@ struct hmm_mirror_ops {
  *	hmm_mirror_unregister()
  * @veto: private to the registry: refuses what must not sleep, for a mirror that
  *	may
+ * @nr_ranges: private to the registry: its ranges in flight
  * @updates: private to the registry: callbacks, counted for debugfs
  * @vetoes: private to the registry: non-blockable updates that had to fail for it
  * @faults: private to the registry: calls of hmm_mirror_range_fault()
@@ -212,13 +213,15 @@ struct hmm_mirror_ops {
  * @waits: private to the registry: faults that had to wait for an update
  *
  * Embedded in the driver's own structure, which must stay where it is until
- * hmm_mirror_unregister() has returned.  Only @ops needs to be initialised.
+ * hmm_mirror_unregister() has returned.  Zeroed before it is registered for the first
+ * time, but for @ops.
  */
 struct hmm_mirror {
 	struct hlist_node list;		/* first, as that makes the list shorter to walk */
 	const struct hmm_mirror_ops *ops;
 	struct hmm *hmm;
 	struct mmu_notifier *veto;
+	unsigned int nr_ranges;		/* protected by the registry's lock */
 	atomic_long_t updates;
 	atomic_long_t vetoes;
 	atomic_long_t faults;
@@ -242,6 +245,7 @@ struct hmm_mirror_range {
 	/* private: */
 	struct hmm_mirror *mirror;
 	struct hmm *hmm;		/* NULL when not in flight */
+	bool read;			/* the last fault has succeeded */
 	/*
 	 * Never inserted in the notifier core's interval tree, but in that of the
 	 * mm's ranges in flight.  It tells hmm_range_fault() the mm, and its
@@ -262,7 +266,7 @@ void hmm_mirror_range_end(struct hmm_mirror_range *range);
 
 /**
  * hmm_mirror_range_valid() - may what the fault read be given to the device?
- * @range: range in flight, after hmm_mirror_range_fault() returned 0
+ * @range: range that hmm_mirror_range_begin() has put in flight
  *
  * Context: the caller holds the lock that the mirror's callback takes, and
  * writes the device's entries before it drops it.  Does not sleep.
@@ -270,14 +274,17 @@ void hmm_mirror_range_end(struct hmm_mirror_range *range);
  * A range may be kept in flight after that, for as long as the driver likes:
  * this then says whether the device's entries for it are still what they were.
  *
- * Return: true if no invalidation has hit [start, end) since the CPU page table
- * was read; false if one has, and hmm_mirror_range_fault() must be called again.
+ * Return: true if the last hmm_mirror_range_fault() succeeded and no invalidation
+ * has hit [start, end) since it read the CPU page table.  Otherwise false, and
+ * hmm_mirror_range_fault() must be called (again): before the first fault, while
+ * one is being made, after one that failed, whatever its error, and after
+ * hmm_mirror_range_end().
  */
 static inline bool hmm_mirror_range_valid(const struct hmm_mirror_range *range)
 {
 	/* Pairs with the WRITE_ONCE() in hmm_range_collide().  Model: valid */
-	return READ_ONCE(range->notifier.invalidate_seq) ==
-	       range->range.notifier_seq;
+	return range->read && READ_ONCE(range->notifier.invalidate_seq) ==
+				      range->range.notifier_seq;
 }
 
 struct mm_struct *hmm_mirror_get_mm(int pidfd);

@@ -43,6 +43,7 @@ struct mn_test {
 	bool dead;			/* mm was given up */
 	struct mmu_notifier veto;
 	bool vetoes;
+	bool fails;			/* also where it may block, which is wrong */
 	struct mmu_notifier pair;
 	int starts;			/* those of @pair that had no end yet */
 	unsigned int calls;		/* of @pair's start */
@@ -82,6 +83,8 @@ static int mn_veto_start(struct mmu_notifier *notifier,
 {
 	struct mn_test *t = container_of(notifier, struct mn_test, veto);
 
+	if (t->fails)
+		return -EAGAIN;
 	return t->vetoes && !mmu_notifier_range_blockable(range) ? -EAGAIN : 0;
 }
 
@@ -407,6 +410,31 @@ static void mn_list_refuses_then_exit(struct kunit *test)
 	mn_expect_finishes(test);
 }
 
+/*
+ * What may block goes on whatever a notifier says, and ends: once in the tree, and
+ * once for each notifier of the list.
+ */
+static void mn_list_fails_blockable(struct kunit *test)
+{
+#ifdef kunit_warning_suppress
+	struct mn_test *t = test->priv;
+	struct mmu_notifier_range range;
+
+	t->fails = true;
+	kunit_warning_suppress(test) {
+		mn_start(t, &range);
+		KUNIT_EXPECT_SUPPRESSED_WARNING_COUNT(test, 1);
+	}
+	t->fails = false;
+	KUNIT_EXPECT_EQ(test, t->interval.calls, 1);
+	KUNIT_EXPECT_EQ(test, t->starts, 1);
+	mn_end(&range);
+	mn_expect_idle(test, &t->interval);
+#else
+	kunit_skip(test, "a WARNING would taint this kernel");
+#endif
+}
+
 static int mn_test_init(struct kunit *test)
 {
 	struct mn_test *t = kzalloc(sizeof(*t), GFP_KERNEL);
@@ -474,6 +502,7 @@ static struct kunit_case mn_test_cases[] = {
 	KUNIT_CASE(mn_list_refuses_sequence),
 	KUNIT_CASE(mn_list_refuses_nested),
 	KUNIT_CASE(mn_list_refuses_then_exit),
+	KUNIT_CASE(mn_list_fails_blockable),
 	{}
 };
 
