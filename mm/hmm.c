@@ -455,6 +455,11 @@ static void hmm_release(struct mmu_notifier *notifier, struct mm_struct *mm)
 	}
 }
 
+/*
+ * Attaching to the notifier core: how the registry comes to hear of the
+ * invalidations of an mm, and how a struct hmm comes and goes.
+ */
+
 /* The tests make this fail; for them alone it is not static */
 VISIBLE_IF_KUNIT void *hmm_mirror_alloc(size_t size)
 {
@@ -537,6 +542,39 @@ static const struct mmu_notifier_ops hmm_veto_ops = {
 	.invalidate_range_start	= hmm_veto_start,
 };
 
+/*
+ * Gets the struct hmm of @mm, and has it subscribed as @mirror needs it.  Each mirror
+ * has a reference of its own, which it gives back by hmm_detach().
+ */
+static struct hmm *hmm_attach(struct hmm_mirror *mirror, struct mm_struct *mm)
+{
+	struct mmu_notifier *notifier, *veto = NULL;
+
+	/* Model: get-hmm, get-veto */
+	notifier = mmu_notifier_get_locked(&hmm_notifier_ops, mm);
+	if (IS_ERR(notifier))
+		return ERR_CAST(notifier);
+
+	if (!hmm_mirror_is_atomic(mirror)) {
+		veto = mmu_notifier_get_locked(&hmm_veto_ops, mm);
+		if (IS_ERR(veto)) {
+			mmu_notifier_put(notifier);
+			return ERR_CAST(veto);
+		}
+	}
+	mirror->veto = veto;
+	return container_of(notifier, struct hmm, notifier);
+}
+
+/* @hmm may be freed after this */
+static void hmm_detach(struct hmm *hmm, struct hmm_mirror *mirror)
+{
+	/* Model: put-veto, put-hmm */
+	if (mirror->veto)
+		mmu_notifier_put(mirror->veto);
+	mmu_notifier_put(&hmm->notifier);
+}
+
 static bool hmm_ops_are_whole(const struct hmm_mirror_ops *ops)
 {
 	if (!ops->invalidate_start != !ops->invalidate_finish)
@@ -575,7 +613,6 @@ static bool hmm_ops_are_whole(const struct hmm_mirror_ops *ops)
  */
 int hmm_mirror_register(struct hmm_mirror *mirror, struct mm_struct *mm)
 {
-	struct mmu_notifier *notifier, *veto = NULL;
 	struct hmm *hmm;
 
 	if (!mm || !mirror || !mirror->ops || !hmm_ops_are_whole(mirror->ops))
@@ -589,22 +626,11 @@ int hmm_mirror_register(struct hmm_mirror *mirror, struct mm_struct *mm)
 	if (!atomic_read(&mm->mm_users))
 		return -ESRCH;
 
-	/* Model: get-hmm, get-veto */
-	notifier = mmu_notifier_get_locked(&hmm_notifier_ops, mm);
-	if (IS_ERR(notifier))
-		return PTR_ERR(notifier);
-	hmm = container_of(notifier, struct hmm, notifier);
-
-	if (!hmm_mirror_is_atomic(mirror)) {
-		veto = mmu_notifier_get_locked(&hmm_veto_ops, mm);
-		if (IS_ERR(veto)) {
-			mmu_notifier_put(notifier);
-			return PTR_ERR(veto);
-		}
-	}
+	hmm = hmm_attach(mirror, mm);
+	if (IS_ERR(hmm))
+		return PTR_ERR(hmm);
 
 	mirror->hmm = hmm;
-	mirror->veto = veto;
 	mirror->nr_ranges = 0;
 	atomic_long_set(&mirror->updates, 0);
 	atomic_long_set(&mirror->vetoes, 0);
@@ -689,12 +715,12 @@ void hmm_mirror_unregister(struct hmm_mirror *mirror)
 
 	trace_hmm_unregister(mirror, hmm->notifier.mm);
 	mirror->hmm = NULL;
-	/* Last, as the references keep what is used above.  Model: put-veto, put-hmm */
-	if (mirror->veto)
-		mmu_notifier_put(mirror->veto);
-	/* Whoever has a range in flight may be about to take its lock, to end it */
+	/*
+	 * Last, as the reference keeps what is used above.  Whoever has a range in
+	 * flight may be about to take the lock, to end it: then nothing is freed.
+	 */
 	if (!in_flight)
-		mmu_notifier_put(&hmm->notifier);
+		hmm_detach(hmm, mirror);
 }
 EXPORT_SYMBOL_GPL(hmm_mirror_unregister);
 
