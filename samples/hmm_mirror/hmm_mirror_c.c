@@ -34,7 +34,7 @@
 
 #define FAULT_PAGES	512	/* faulted in at once */
 #define FAULT_TRIES	100	/* when updates come in between */
-#define SPARE_TABLES	(2 * (LEVELS - 1))
+#define CLEAR_TABLES	64	/* gone through with the lock held */
 
 static bool may_sleep;
 module_param(may_sleep, bool, 0644);
@@ -42,15 +42,18 @@ MODULE_PARM_DESC(may_sleep, "Register the mirrors that are bound from now on as 
 
 /*
  * A table.  On the last level a slot is an entry: the hmm_pfn that the fault has
- * read, which has HMM_PFN_VALID set, or 0.  Above it is a table, or NULL.
+ * read, which has HMM_PFN_VALID set, or 0.  Above it is a table, or NULL, and how
+ * many slots of that are used.  So a table of the last level, of which there may be
+ * very many, is no larger than the CPU's.
  */
 struct table {
-	unsigned int used;
 	union {
 		unsigned long entry[SLOTS];
 		struct table *table[SLOTS];
 	};
+	u16 used[];	/* of the tables in the slots; not on the last level */
 };
+static_assert(sizeof(struct table) == SLOTS * sizeof(unsigned long));
 
 /* An open file */
 struct context {
@@ -60,18 +63,27 @@ struct context {
 	unsigned long end_address;	/* of the address space, exclusive */
 	spinlock_t lock;		/* callback and commit; protects the rest */
 	struct table *root;
+	u16 root_used;
 	struct hmm_mirror_stats stats;
 };
 
-/* Tables are allocated before @lock is taken, which reclaim may need. */
+/*
+ * Tables are allocated before @lock is taken, which reclaim may need: what two
+ * addresses lack on each level, at most.
+ */
 struct spare {
-	unsigned int nr;
-	struct table *table[SPARE_TABLES];
+	struct {
+		unsigned int nr;
+		struct table *table[2];
+	} level[LEVELS - 1];
 };
 
-static struct table *table_alloc(void)
+static struct table *table_alloc(int level)
 {
-	return kzalloc(sizeof(struct table), GFP_KERNEL_ACCOUNT);
+	struct table *table;
+
+	return kzalloc(struct_size(table, used, level ? SLOTS : 0),
+		       GFP_KERNEL_ACCOUNT);
 }
 
 static unsigned long *entry_slot(struct table *table, unsigned long addr)
@@ -79,10 +91,14 @@ static unsigned long *entry_slot(struct table *table, unsigned long addr)
 	return &table->entry[(addr >> PAGE_SHIFT) % SLOTS];
 }
 
-static struct table **table_slot(struct table *table, unsigned long addr,
-				 int level)
+static unsigned int table_index(unsigned long addr, int level)
 {
-	return &table->table[(addr >> SLOT_SHIFT(level)) % SLOTS];
+	return (addr >> SLOT_SHIFT(level)) % SLOTS;
+}
+
+static struct table *table_get(struct table *table, unsigned long addr, int level)
+{
+	return table->table[table_index(addr, level)];
 }
 
 static unsigned long entry_get(struct context *ctx, unsigned long addr)
@@ -95,7 +111,7 @@ static unsigned long entry_get(struct context *ctx, unsigned long addr)
 	if (addr >= ADDR_END)
 		return 0;
 	for (level = LEVELS - 1; level && table; level--)
-		table = *table_slot(table, addr, level);
+		table = table_get(table, addr, level);
 	return table ? *entry_slot(table, addr) : 0;
 }
 
@@ -104,6 +120,7 @@ static int entry_set(struct context *ctx, unsigned long addr,
 		     unsigned long entry, struct spare *spare)
 {
 	struct table *table = ctx->root;
+	u16 *used = &ctx->root_used;
 	int level;
 
 	lockdep_assert_held(&ctx->lock);
@@ -111,66 +128,99 @@ static int entry_set(struct context *ctx, unsigned long addr,
 	if (addr >= ADDR_END)
 		return -EINVAL;
 	for (level = LEVELS - 1; level; level--) {
-		struct table **slot = table_slot(table, addr, level);
+		unsigned int i = table_index(addr, level);
 
-		if (!*slot) {
-			if (!spare->nr)
+		if (!table->table[i]) {
+			typeof(*spare->level) *below = &spare->level[level - 1];
+
+			if (!below->nr)
 				return -EAGAIN;
-			*slot = spare->table[--spare->nr];
-			table->used++;
+			table->table[i] = below->table[--below->nr];
+			++*used;
 			ctx->stats.tables++;
 		}
-		table = *slot;
+		used = &table->used[i];
+		table = table->table[i];
 	}
 	if (!*entry_slot(table, addr)) {
-		table->used++;
+		++*used;
 		ctx->stats.pages++;
 	}
 	*entry_slot(table, addr) = entry;
 	return 0;
 }
 
-/* Takes out what maps [start, end) below @table, and frees emptied tables. */
-static void entries_clear(struct context *ctx, struct table *table, int level,
-			  unsigned long start, unsigned long end)
+/*
+ * Takes out what maps [start, end) in @table, of which *@used slots are used, and
+ * frees tables below it that become empty.  Stops when it has gone through *@tables
+ * tables of the last level.  Returns the address to go on at.
+ */
+static unsigned long entries_clear(struct context *ctx, struct table *table,
+				   u16 *used, int level, unsigned long start,
+				   unsigned long end, unsigned int *tables)
 {
 	unsigned long addr, next;
 
-	for (addr = start; addr < end && table->used; addr = next) {
+	for (addr = start; addr < end && *used; addr = next) {
+		unsigned int i = table_index(addr, level);
+
 		next = min(((addr >> SLOT_SHIFT(level)) + 1) << SLOT_SHIFT(level),
 			   end);
 		if (!level) {
-			unsigned long *slot = entry_slot(table, addr);
-
-			if (*slot) {
-				*slot = 0;
-				table->used--;
+			if (table->entry[i]) {
+				table->entry[i] = 0;
+				--*used;
 				ctx->stats.pages--;
 				ctx->stats.invalidated++;
 			}
-		} else {
-			struct table **slot = table_slot(table, addr, level);
+		} else if (table->table[i]) {
+			unsigned long at;
 
-			if (!*slot)
-				continue;
-			entries_clear(ctx, *slot, level - 1, addr, next);
-			if (!(*slot)->used) {
-				kfree(*slot);
-				*slot = NULL;
-				table->used--;
+			if (!*tables)
+				return addr;
+			*tables -= level == 1;
+			at = entries_clear(ctx, table->table[i], &table->used[i],
+					   level - 1, addr, next, tables);
+			if (!table->used[i]) {
+				kfree(table->table[i]);
+				table->table[i] = NULL;
+				--*used;
 				ctx->stats.tables--;
+			} else if (at != next) {
+				return at;
 			}
 		}
 	}
+	return end;
 }
 
-static unsigned int missing_at(struct context *ctx, unsigned long addr)
+/*
+ * Takes out what maps [start, end).  Others get the lock every now and then: what
+ * is still there meanwhile may be used until this returns, and nothing new is put
+ * in, as each fault in flight has collided.
+ */
+static void context_clear(struct context *ctx, unsigned long start,
+			  unsigned long end)
+{
+	end = min(end, ADDR_END);
+	while (start < end) {
+		unsigned int tables = CLEAR_TABLES;
+
+		spin_lock(&ctx->lock);
+		start = entries_clear(ctx, ctx->root, &ctx->root_used, LEVELS - 1,
+				      start, end, &tables);
+		spin_unlock(&ctx->lock);
+	}
+}
+
+/* How many tables are missing to map @addr: those of the levels below this one */
+static int missing_at(struct context *ctx, unsigned long addr)
 {
 	struct table *table = ctx->root;
 	int level;
 
 	for (level = LEVELS - 1; level; level--) {
-		table = *table_slot(table, addr, level);
+		table = table_get(table, addr, level);
 		if (!table)
 			return level;
 	}
@@ -179,28 +229,35 @@ static unsigned int missing_at(struct context *ctx, unsigned long addr)
 
 static void spare_free(struct spare *spare)
 {
-	while (spare->nr)
-		kfree(spare->table[--spare->nr]);
+	int level;
+
+	for (level = 0; level < LEVELS - 1; level++)
+		while (spare->level[level].nr)
+			kfree(spare->level[level].table[--spare->level[level].nr]);
 }
 
 /* Allocate what the page table lacks to map up to FAULT_PAGES pages. */
 static int spare_alloc(struct context *ctx, unsigned long start,
 		       unsigned long end, struct spare *spare)
 {
-	unsigned int missing;
+	int first, last = 0, level;
 
 	spin_lock(&ctx->lock);
-	missing = missing_at(ctx, start);
+	first = missing_at(ctx, start);
 	if (start >> SLOT_SHIFT(1) != (end - 1) >> SLOT_SHIFT(1))
-		missing += missing_at(ctx, end - 1);
+		last = missing_at(ctx, end - 1);
 	spin_unlock(&ctx->lock);
 
-	while (spare->nr < missing) {
-		struct table *table = table_alloc();
+	for (level = 0; level < max(first, last); level++) {
+		typeof(*spare->level) *here = &spare->level[level];
+		unsigned int missing = (level < first) + (level < last);
 
-		if (!table)
-			return -ENOMEM;
-		spare->table[spare->nr++] = table;
+		while (here->nr < missing) {
+			here->table[here->nr] = table_alloc(level);
+			if (!here->table[here->nr])
+				return -ENOMEM;
+			here->nr++;
+		}
 	}
 	return 0;
 }
@@ -212,8 +269,8 @@ static void context_sync(struct hmm_mirror *mirror, enum hmm_update_type type,
 
 	spin_lock(&ctx->lock);
 	ctx->stats.invalidations++;
-	entries_clear(ctx, ctx->root, LEVELS - 1, start, min(end, ADDR_END));
 	spin_unlock(&ctx->lock);
+	context_clear(ctx, start, end);
 }
 
 /* As for a device that is waited for: this is what rules atomic callbacks out */
@@ -320,7 +377,7 @@ static int context_bind(struct context *ctx, const struct hmm_mirror_bind *arg)
 	if (IS_ERR(mm))
 		return PTR_ERR(mm);
 
-	root = table_alloc();
+	root = table_alloc(LEVELS - 1);
 	ret = root ? mmap_write_lock_killable(mm) : -ENOMEM;
 	if (!ret) {
 		/* The callback may come before it is registered for good */
@@ -503,10 +560,10 @@ static unsigned long dump_table(struct table *table, int level,
 					 HMM_MIRROR_ENTRY_WRITE : 0,
 				.order = hmm_pfn_to_map_order(entry),
 			};
-		} else if (*table_slot(table, addr, level)) {
+		} else if (table_get(table, addr, level)) {
 			unsigned long at;
 
-			at = dump_table(*table_slot(table, addr, level),
+			at = dump_table(table_get(table, addr, level),
 					level - 1, addr, next, dump);
 			if (at != next)
 				return at;
@@ -563,9 +620,7 @@ static int context_release(struct inode *inode, struct file *file)
 	struct context *ctx = file->private_data;
 
 	if (ctx->bound) {
-		spin_lock(&ctx->lock);
-		entries_clear(ctx, ctx->root, LEVELS - 1, 0, ADDR_END);
-		spin_unlock(&ctx->lock);
+		context_clear(ctx, 0, ADDR_END);
 		hmm_mirror_unregister(&ctx->mirror);
 		kfree(ctx->root);
 	}

@@ -24,8 +24,9 @@
  *  - unknown flags and non-zero reserved fields are EINVAL, an unknown ioctl
  *    number is ENOTTY, an unreadable argument is EFAULT;
  *  - every call but BIND fails with ENXIO before BIND has succeeded;
- *  - the memory of the device's page table, which has no more tables than the
- *    CPU's, is charged to the memory cgroup of who makes it grow;
+ *  - the device's page table, which has one table of the last level for each 2 MiB
+ *    in which pages are mapped (for pages of 4 KiB), is charged to the memory cgroup
+ *    of who makes it grow;
  *  - MAP, READ and WRITE may also fail with EINTR (a fatal signal is pending),
  *    ENOMEM, or EBUSY (the range was invalidated again and again: try again).
  *
