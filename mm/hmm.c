@@ -56,10 +56,23 @@
 /*
  * Held around callbacks, and by what waits for them.  The map of the notifier core
  * does not tell lockdep of locks that a callback takes: what is acquired under its
- * SRCU read side, as callbacks are, only depends on that.
+ * SRCU read side, as callbacks are, only depends on that.  So say once, without it,
+ * that callbacks come inside of invalidations.  Then lockdep tells who takes the mmap
+ * lock in a callback, or has memory allocated under a lock that a callback takes,
+ * which may wait for reclaim, and so for an invalidation.
  */
 static struct lockdep_map hmm_callback_map =
 	STATIC_LOCKDEP_MAP_INIT("hmm_callback", &hmm_callback_map);
+
+static int __init hmm_lockdep_init(void)
+{
+	lock_map_acquire(&__mmu_notifier_invalidate_range_start_map);
+	lock_map_acquire(&hmm_callback_map);
+	lock_map_release(&hmm_callback_map);
+	lock_map_release(&__mmu_notifier_invalidate_range_start_map);
+	return 0;
+}
+core_initcall(hmm_lockdep_init);
 #endif
 
 struct hmm_span {
@@ -448,11 +461,13 @@ static void hmm_release(struct mmu_notifier *notifier, struct mm_struct *mm)
 
 	hmm_invalidate(hmm, &update);
 
+	lock_map_acquire(&hmm_callback_map);
 	hmm_for_each_mirror(mirror, hmm) {
 		trace_hmm_release(mirror, mm);
 		if (mirror->ops->release)
 			mirror->ops->release(mirror);
 	}
+	lock_map_release(&hmm_callback_map);
 }
 
 /*
