@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #
-# The front door of the harness; the work is done by the scripts in harness/,
-# each of which has --help.
+# The front door of the harness; the work is done by the scripts in the folders of
+# harness/, each of which has --help.
 
 # A tree of one's own to work on, instead of the one that is fetched; or another
 # series to fetch.
@@ -63,41 +63,47 @@ help:
 	@echo 'use another kernel of Debian than 7.3; run and selftests take'
 	@echo 'TIMEOUT=SECONDS. HOST=1 builds kernels with the tools of this host, where make'
 	@echo 'rustavailable passes, and not in a build root. make turns every failure into its own'
-	@echo 'status 2; harness/run COMMAND has that of the command.'
+	@echo 'status 2; harness/guest/run COMMAND has that of the command.'
 
-bench compile-fail coverage demo docs hmm-tests intree kernel lint llvm matrix model mutants selftests source test:
-	@harness/$@
-sanitize:
-	@harness/sanitize $(KIND)
+test:
+	@harness/test
 test-c:
 	@harness/test --c
+source kernel clean:
+	@harness/build/$@
+demo:
+	@harness/guest/$@
+compile-fail docs hmm-tests intree lint llvm matrix model mutants selftests:
+	@harness/check/$@
+bench coverage:
+	@harness/measure/$@
+sanitize:
+	@harness/check/sanitize $(KIND)
 torture:
-	@harness/torture --seconds $(SECONDS) $(if $(KIND),--kind $(KIND)) $(if $(SEED),--seed $(SEED))
+	@harness/check/torture --seconds $(SECONDS) $(if $(KIND),--kind $(KIND)) $(if $(SEED),--seed $(SEED))
 fuzz:
-	@harness/fuzz --seconds $(SECONDS) $(if $(KIND),--kind $(KIND)) $(if $(SEED),--seed $(SEED))
+	@harness/check/fuzz --seconds $(SECONDS) $(if $(KIND),--kind $(KIND)) $(if $(SEED),--seed $(SEED))
 root:
-	@harness/root/build
+	@harness/build/root
 kunit:
-	@harness/kunit $(ARCH)
+	@harness/check/kunit $(ARCH)
 run:
-	@harness/run --timeout $(TIMEOUT) -- bash -c "$${HMM_CMD:?say what to run: make run CMD=...}"
+	@harness/guest/run --timeout $(TIMEOUT) -- bash -c "$${HMM_CMD:?say what to run: make run CMD=...}"
 shell:
-	@harness/run --tty
+	@harness/guest/run --tty
 new-driver:
-	@harness/new-driver $(if $(IN),--in $(IN)) \
+	@harness/ship/new-driver $(if $(IN),--in $(IN)) \
 		"$${NAME:?say what it is called: make new-driver NAME=my_gpu}" $${DIR:+"$$DIR"}
 try-driver:
-	@harness/try-driver "$${DIR:?say where it is: make try-driver DIR=DIR}"
+	@harness/ship/try-driver "$${DIR:?say where it is: make try-driver DIR=DIR}"
 series:
-	@harness/series $(if $(CHECK),--check)
+	@harness/ship/series $(if $(CHECK),--check)
 integrate:
-	@harness/integrate "$${LINUX:?say which kernel tree: make integrate LINUX=DIR}"
+	@harness/ship/integrate "$${LINUX:?say which kernel tree: make integrate LINUX=DIR}"
 remove:
-	@harness/integrate --remove "$${LINUX:?say which kernel tree: make remove LINUX=DIR}"
-clean:
-	@harness/clean
+	@harness/ship/integrate --remove "$${LINUX:?say which kernel tree: make remove LINUX=DIR}"
 distclean:
-	@harness/clean --all
+	@harness/build/clean --all
 
 .PHONY: help bench clean compile-fail coverage demo distclean docs fuzz hmm-tests integrate intree \
 	kernel kunit lint llvm matrix model mutants new-driver remove root run sanitize selftests series shell \

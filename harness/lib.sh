@@ -6,6 +6,12 @@
 
 set -euo pipefail
 
+say() { printf '==> %s\n' "$*" >&2; }
+die() { printf '%s: %s\n' "${0##*/}" "$*" >&2; exit 1; }
+
+unset CDPATH # with it, cd may print where it goes
+export HOME=${HOME-~}
+
 # The checkout, and what is made from it and shown to the user.
 repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 # shellcheck disable=SC2034 # used by the scripts that source this
@@ -18,6 +24,13 @@ out=$repo/build
 # What is costly to make lies outside the checkout, so that it outlives
 # `git clean` and serves every checkout.
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/hmm-mirror
+
+# The kernel's build takes no blank and no colon, and QEMU's options no comma.
+for path in "$repo" "$cache"; do
+	[[ $path != *[[:space:]:,]* ]] ||
+		die "kernels cannot be built in '$path': its name must have no blank, colon or comma"
+done
+unset path
 
 # What belongs to this checkout alone: its private kernel tree and build
 # directories.  With HMM_STOCK=1 these are of the kernel as it was fetched; they lie
@@ -34,7 +47,7 @@ machine=(-cpu max -smp 2 -m 2560M -nodefaults -no-user-config -display none -no-
 # shellcheck disable=SC2016,SC2034 # the dollar sign is for the kernel
 cmdline='console=ttyS0 panic=-1 quiet loglevel=7 no_timer_check numa=fake=2 memmap=512M$0x80000000'
 
-# configs TREE: print the fragments in harness/configs that its kernel is made of.
+# configs TREE: print the fragments in harness/build/configs that its kernel is made of.
 configs() {
 	local default='x86_64 debug'
 	[ ! -f "$1/rust/kernel/hmm.rs" ] || default+=' rust kunit' # else it is too old
@@ -58,7 +71,7 @@ toolchain() {
 	if [ "${HOST-}" ]; then
 		{ cc --version; rustc --version; bindgen --version; } 2>&1 || true
 	else
-		basename "$("$repo/harness/root/build")"
+		basename "$("$repo/harness/build/root")"
 	fi
 }
 
@@ -70,19 +83,21 @@ build_dir() {
 	echo "$work/$1-$(printf %s "$2${configs#x86_64 debug rust kunit}" | sha256sum | cut -c1-8)"
 }
 
-# our_files PATHSPEC...: print the files of the checkout, committed or not yet.
+# our_files PATHSPEC...: print the files of the checkout, committed or not yet, each with
+# a zero byte after it: whoever has a checkout may have put anything there.
 our_files() {
-	git -C "$repo" -c safe.directory="$repo" ls-files -co --exclude-standard -- "$@" |
-		while read -r file; do [ ! -f "$repo/$file" ] || echo "$file"; done
+	local file
+	git -C "$repo" -c safe.directory="$repo" ls-files -zco --exclude-standard -- "$@" |
+		while IFS= read -rd '' file; do [ ! -f "$repo/$file" ] || printf '%s\0' "$file"; done
 }
 
 # copy_checkout DIR: lest somebody edit it meanwhile.
 copy_checkout() {
 	mkdir "$1"
-	(cd "$repo" && our_files . | xargs cp -p --parents -t "$1")
+	(cd "$repo" && our_files . | xargs -0 cp -p --parents -t "$1")
 }
 
-# anchored TABLE: print the kernel's files that a table like harness/anchors moves or edits.
+# anchored TABLE: print the kernel's files that a table like harness/ship/anchors moves or edits.
 anchored() { sed -nE 's/^(move|edit) ([^ ]*).*/\2/p' "$1" | sort -u; }
 
 # lint_make TREE ARG...: run make in the build directory that all checks of compiled
@@ -91,8 +106,8 @@ lint_make() {
 	local tree=$1 build
 	shift
 	build=$(build_dir lint "$tree")
-	"$repo/harness/configure" "$tree" "$build" x86_64 lint &&
-		"$repo/harness/root/enter" --bind "$tree" \
+	"$repo/harness/build/configure" "$tree" "$build" x86_64 lint &&
+		"$repo/harness/build/enter" --bind "$tree" \
 			make -s -C "$tree" O="$build" ARCH=x86_64 -j"$(nproc)" CLIPPY=1 "$@"
 }
 
@@ -111,9 +126,6 @@ of_ours() {
 sparse='sparse -D__typeof_unqual__=__typeof__'
 without_noise_of_sparse() { grep -v ': error: bad constant expression$' || true; }
 
-say() { printf '==> %s\n' "$*" >&2; }
-die() { printf '%s: %s\n' "${0##*/}" "$*" >&2; exit 1; }
-
 # tap_case TEXT COMMAND...: one case of TAP, with what COMMAND has to say.
 cases=0 failures=0
 tap_case() {
@@ -128,6 +140,9 @@ tap_case() {
 	fi
 	[ ! "$said" ] || while IFS= read -r text; do echo "# $text"; done <<<"$said"
 }
+
+# needs_value OPTION [VALUE]...: for an option that takes one.
+needs_value() { [ $# -gt 1 ] || die "$1 needs a value (see --help)"; }
 
 # usage: print the comment block at the top of the calling script.
 usage() { sed -n '3,/^[^#]/{/^#/!d;s/^# \{0,1\}//;p}' "$0"; }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Compile cases of misuse, and judge how they fail; see harness/compile-fail.
+"""Compile cases of misuse, and judge how they fail; see harness/check/compile-fail.
 
 Arguments: a directory in which a kernel was built, an object in there that was
 compiled from Rust, whose command is used for the cases, and the cases.

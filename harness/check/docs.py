@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Check the links of the pages that harness/docs has built.
+"""Check the links of the pages that harness/check/docs has built.
 
 docs.py TREE HTML
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 #
-# Usage: awk -v dir=DIR -f code-blocks.awk FILE.rst...
+# Usage: awk -v dir=DIR -f lint.code-blocks.awk FILE.rst...
 #
 # Write the code blocks in C to the files in DIR that their captions name, those of
 # one caption one after the other.

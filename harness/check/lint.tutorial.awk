@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 #
-# Usage: awk -v dir=DIR -f tutorial.awk Documentation/rust/hmm_mirror.rst
+# Usage: awk -v dir=DIR -f lint.tutorial.awk Documentation/rust/hmm_mirror.rst
 #
 # Write the driver as it is after each step of the tutorial: DIR/step1.rs and so
 # on.  A step shows what is new; an item (a function, say) that was there before

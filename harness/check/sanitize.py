@@ -13,7 +13,7 @@ import pathlib
 import re
 import sys
 
-HERE = pathlib.Path(__file__).parent
+HARNESS = pathlib.Path(__file__).parents[1]
 
 # Code of this project, in the name of a function or a file
 OURS = re.compile(r"\bhmm_(?!range_fault|vma_|pte|pfn|pud|pmd)\w|hmm_mirror|kernel3hmm|mm/hmm\.c")
@@ -28,8 +28,8 @@ RULE = re.compile(r"^=+$")
 
 
 def patterns():
-    """What harness/splats looks for."""
-    text = (HERE / "splats").read_text()
+    """What harness/guest/splats looks for."""
+    text = (HARNESS / "guest/splats").read_text()
     block = re.search(r"patterns=\(\n(.*?)\n\)", text, re.S)[1]
     return re.compile("|".join(re.findall(r"'([^']*)'", block)))
 

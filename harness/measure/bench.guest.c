@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The only program of the guest that harness/bench boots, after the kernel has
+ * The only program of the guest that harness/measure/bench boots, after the kernel has
  * measured itself: how long system calls of a process take that a device mirrors,
  * by the sample driver; and of one that the kernel's own test_hmm mirrors, by an
  * interval notifier on all of it.  The lines that it prints are described in

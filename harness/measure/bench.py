@@ -40,7 +40,7 @@ TARGETS = {
     ("proc_exit", "interval-whole"): (1.0, 1.0),
 }
 
-FIGURES = pathlib.Path(__file__).with_name("bench.figures")
+FIGURES = pathlib.Path(__file__).with_name("bench.expected")
 
 LINE = re.compile(r"(row|curve)=(\S+)(?: n=(\d+))? peer=(\S+) "
                   r"ours=(\S+) theirs=(\S+) unit=(\S+)")
@@ -124,7 +124,7 @@ def counted(rows):
 def gate(rows):
     """TAP: one case for each figure that is kept."""
     if not FIGURES.exists():
-        sys.exit("bench: no figures are kept yet: harness/bench --renew")
+        sys.exit("bench: no figures are kept yet: harness/measure/bench --renew")
     lines = FIGURES.read_text().splitlines()
     kept = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
     now = counted(rows)
@@ -139,13 +139,13 @@ def gate(rows):
         failed |= not good
         print(f"{'ok' if good else 'not ok'} {i} {name}: {is_} instructions, {was} kept")
     if failed:
-        print("# If that is meant: harness/bench --renew")
+        print("# If that is meant: harness/measure/bench --renew")
     return failed
 
 
 def renew(rows):
     """Keep these."""
-    text = "# SPDX-License-Identifier: GPL-2.0\n# Instructions, by harness/bench --renew\n"
+    text = "# SPDX-License-Identifier: GPL-2.0\n# Instructions, by harness/measure/bench --renew\n"
     for name, figure in sorted(counted(rows).items()):
         text += f"{name} {figure}\n"
     FIGURES.write_text(text)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Judge the coverage of mm/hmm.c; see harness/coverage.
+"""Judge the coverage of mm/hmm.c; see harness/measure/coverage.
 
 Arguments: what gcov --json-format says, in the directory that the kernel was
 built in, and the file of reasons. That has blocks of lines "FUNCTION: SOURCE" with

@@ -4,7 +4,7 @@
 #
 # awk -f integrate.awk file=NAME table=old OLD table=new NEW table= TREE/NAME
 #
-# OLD and NEW are in the format of harness/anchors.  First the edits of OLD are
+# OLD and NEW are in the format of harness/ship/anchors.  First the edits of OLD are
 # undone, wherever they are found; then those of NEW are made.  With an empty NEW
 # the file is thus as it was before integration.
 #
@@ -97,7 +97,7 @@ function exchange(b, old, n, new, m,    at, i) {
 
 function put_in(b) {
 	if (where[b] == "replace" && find(b, to, to_size[b]))
-		fail("this is there, but was not put there by harness/integrate: " to[b, 1])
+		fail("this is there, but was not put there by harness/ship/integrate: " to[b, 1])
 	else if (!exchange(b, from, from_size[b], to, to_size[b]))
 		fail("the anchor is " (times ? "there " times " times" : "not there") ": " from[b, 1] \
 			(from_size[b] > 1 ? " (and what is to follow it)" : ""))

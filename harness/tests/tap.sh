@@ -5,6 +5,12 @@
 
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 
+case ${1-} in
+'') ;;
+-h | --help) usage; exit ;;
+*) die "unknown argument: $1 (see --help)" ;;
+esac
+
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 
