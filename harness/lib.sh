@@ -97,7 +97,8 @@ copy_checkout() {
 	(cd "$repo" && our_files . | xargs -0 cp -p --parents -t "$1")
 }
 
-# anchored TABLE: print the kernel's files that a table like harness/ship/anchors moves or edits.
+# anchored TABLE: print the kernel's files that a table like harness/ship/anchors moves
+# or edits.
 anchored() { sed -nE 's/^(move|edit) ([^ ]*).*/\2/p' "$1" | sort -u; }
 
 # lint_make TREE ARG...: run make in the build directory that all checks of compiled

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-# The curves of harness/measure/bench, one picture each: gnuplot -c bench.gnuplot DIR ENGINE
+# The curves of harness/measure/bench, one picture each: gnuplot -c bench.gnuplot DIR
+# ENGINE
 
 dir = ARG1
 engine = ARG2
