@@ -121,6 +121,15 @@ def counted(rows):
             if r["engine"] == "icount" and r["name"].startswith(COUNTED)}
 
 
+WITH = "# with "
+
+
+def built_with(rows):
+    """What the instructions depend on besides our code, as FIGURES says it."""
+    row = next(r for r in rows if r["engine"] == "icount")
+    return f"{WITH}Linux {row['kernel']}, {row['compiler']}"
+
+
 def gate(rows):
     """TAP: one case for each figure that is kept."""
     if not FIGURES.exists():
@@ -139,13 +148,17 @@ def gate(rows):
         failed |= not good
         print(f"{'ok' if good else 'not ok'} {i} {name}: {is_} instructions, {was} kept")
     if failed:
-        print("# If that is meant: harness/measure/bench --renew")
+        kept_with = next((line for line in lines if line.startswith(WITH)), "")
+        print(f"# Kept{kept_with.removeprefix('#')}")
+        print(f"# Now{built_with(rows).removeprefix('#')}")
+        print("# If it is meant, or comes of another kernel or compiler: harness/measure/bench --renew")
     return failed
 
 
 def renew(rows):
     """Keep these."""
-    text = "# SPDX-License-Identifier: GPL-2.0\n# Instructions, by harness/measure/bench --renew\n"
+    text = ("# SPDX-License-Identifier: GPL-2.0\n# Instructions, by harness/measure/bench --renew\n"
+            f"{built_with(rows)}\n")
     for name, figure in sorted(counted(rows).items()):
         text += f"{name} {figure}\n"
     FIGURES.write_text(text)
