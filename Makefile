@@ -60,8 +60,8 @@ help:
 	@echo
 	@echo 'What is needed is made on the way. All but integrate and remove take'
 	@echo 'LINUX=DIR too, to use an integrated tree of your own, or KERNEL=SERIES, to'
-	@echo 'use another kernel of Debian than 7.3; run and selftests take'
-	@echo 'TIMEOUT=SECONDS. HOST=1 builds kernels with the tools of this host, where make'
+	@echo 'use another kernel of Debian than 7.3; run takes TIMEOUT=SECONDS, 600 unless it is'
+	@echo 'given. HOST=1 builds kernels with the tools of this host, where make'
 	@echo 'rustavailable passes, and not in a build root. make turns every failure into its own'
 	@echo 'status 2; harness/guest/run COMMAND has that of the command.'
 
@@ -69,7 +69,7 @@ test:
 	@harness/test
 test-c:
 	@harness/test --c
-source kernel clean:
+root source kernel clean:
 	@harness/build/$@
 demo:
 	@harness/guest/$@
@@ -83,8 +83,6 @@ torture:
 	@harness/check/torture --seconds $(SECONDS) $(if $(KIND),--kind $(KIND)) $(if $(SEED),--seed $(SEED))
 fuzz:
 	@harness/check/fuzz --seconds $(SECONDS) $(if $(KIND),--kind $(KIND)) $(if $(SEED),--seed $(SEED))
-root:
-	@harness/build/root
 kunit:
 	@harness/check/kunit $(ARCH)
 run:

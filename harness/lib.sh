@@ -142,6 +142,15 @@ tap_case() {
 	[ ! "$said" ] || while IFS= read -r text; do echo "# $text"; done <<<"$said"
 }
 
+# no_arguments [ARGUMENT]...: for a script that takes none, but --help.
+no_arguments() {
+	case ${1-} in
+	'') ;;
+	-h | --help) usage; exit ;;
+	*) die "unknown argument: $1 (see --help)" ;;
+	esac
+}
+
 # needs_value OPTION [VALUE]...: for an option that takes one.
 needs_value() { [ $# -gt 1 ] || die "$1 needs a value (see --help)"; }
 

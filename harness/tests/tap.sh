@@ -5,11 +5,7 @@
 
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 
-case ${1-} in
-'') ;;
--h | --help) usage; exit ;;
-*) die "unknown argument: $1 (see --help)" ;;
-esac
+no_arguments "$@"
 
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
