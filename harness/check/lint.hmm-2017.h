@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * What a driver of 2017 knows of HMM mirroring.  harness/check/lint builds the one in
- * mm/tests with this in place of <linux/hmm.h>: its guard keeps that one out.
+ * mm/tests/hmm with this in place of <linux/hmm.h>: its guard keeps that one out.
  */
 #ifndef _LINUX_HMM_H
 #define _LINUX_HMM_H

@@ -4,7 +4,7 @@
  * measured itself: how long system calls of a process take that a device mirrors,
  * by the sample driver; and of one that the kernel's own test_hmm mirrors, by an
  * interval notifier on all of it.  The lines that it prints are described in
- * mm/tests/hmm_bench.c.
+ * mm/tests/hmm/bench.h.
  */
 #define _GNU_SOURCE
 #define __SANE_USERSPACE_TYPES__

@@ -2,7 +2,7 @@
 """bench.py show|gate|renew DIR ENGINE...: what is in DIR/ENGINE.log, as a table and
 as files in DIR; or against, or instead of, the figures that are kept.
 
-The lines that are looked for are described in mm/tests/hmm_bench.c.
+The lines that are looked for are described in mm/tests/hmm/bench.h.
 """
 
 import hashlib

@@ -2,7 +2,7 @@
 /*
  * Torture test of HMM mirroring.  These run beside each other, until the time is over:
  *
- *  - the module hmm_torture, with devices of its own, see mm/tests/hmm_torture.c;
+ *  - the module hmm_torture, with devices of its own, see mm/tests/hmm/torture.h;
  *  - keepers, each with a victim and the two sample devices, see keeper.c;
  *  - what is done to the machine, see machine.c;
  *  - real programs, see programs.c.

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! The device of `hmm_bench.c` as a driver in Rust has it, to see what the binding costs.
+//! The device of `bench_binding.c` as a driver in Rust has it, to see what the binding costs.
 //!
-//! The border to the C side, which is in `hmm_bench.h`, is what a driver has not.
+//! The border to the C side, which is in `bench.h`, is what a driver has not.
 
 use kernel::{
     bindings,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note */
 /*
- * What a process and /dev/hmm_torture agree upon, see hmm_torture.c.
+ * What a process and /dev/hmm_torture agree upon, see torture.h.
  *
  * Each open file is a victim: a process that lets its memory be mirrored by the
  * devices of the torture test.  The memory is an arena of up to HMM_TORTURE_PAGES

@@ -1,0 +1,356 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The rows of the benchmark: invalidations, device page faults, and devices that flush.
+ */
+#include <kunit/resource.h>
+#include <linux/delay.h>
+#include <linux/kthread.h>
+#include <linux/ktime.h>
+#include <linux/mm.h>
+#include <linux/sched.h>
+
+#include "bench.h"
+
+void hmm_bench_inval(struct kunit *test, const char *what, const char *peer,
+		     struct hmm_bench_dev *ours, struct hmm_bench_dev *theirs,
+		     unsigned long n, bool atomic)
+{
+	struct hmm_bench_side sides[] = {
+		{ .dev = ours, .op = hmm_bench_invalidate },
+		{ .dev = theirs, .op = hmm_bench_invalidate },
+	};
+
+	hmm_bench_measure(sides, ARRAY_SIZE(sides), n, atomic);
+	hmm_bench_row(test, what, peer, &sides[0], &sides[1], "ns");
+}
+
+void hmm_bench_inval_one(struct kunit *test)
+{
+	hmm_bench_inval(test, "row=inval_one", "interval-whole",
+			hmm_bench_ours(test, &hmm_bench_sleeping, 1),
+			hmm_bench_whole(test, &hmm_bench_interval_sleeping_ops, 1),
+			1000, false);
+}
+
+void hmm_bench_inval_one_atomic(struct kunit *test)
+{
+	hmm_bench_inval(test, "row=inval_one_atomic", "interval-whole",
+			hmm_bench_ours(test, &hmm_bench_atomic, 1),
+			hmm_bench_whole(test, &hmm_bench_interval_atomic_ops, 1),
+			1000, true);
+}
+
+void hmm_bench_inval_floor(struct kunit *test)
+{
+	hmm_bench_inval(test, "row=inval_floor", "bare",
+			hmm_bench_ours(test, &hmm_bench_empty, 1),
+			hmm_bench_bare(test, 1), 1000, true);
+}
+
+void hmm_bench_inval_floor_atomic(struct kunit *test)
+{
+	hmm_bench_inval(test, "row=inval_floor_atomic", "bare",
+			hmm_bench_ours(test, &hmm_bench_empty_atomic, 1),
+			hmm_bench_bare(test, 1), 1000, true);
+}
+
+/* A device that has mapped 10 000 pages, each on its own */
+void hmm_bench_inval_10k(struct kunit *test)
+{
+	struct hmm_bench_dev *ours = hmm_bench_ours(test, &hmm_bench_sleeping, 10000);
+	struct hmm_bench_dev *theirs = hmm_bench_intervals(test, 10000);
+
+	ours->at = ours->base + 5000 * PAGE_SIZE;
+	ours->at_end = ours->at + PAGE_SIZE;
+	theirs->at = ours->at;
+	theirs->at_end = ours->at_end;
+	hmm_bench_inval(test, "row=inval_hit1_10k", "interval-each", ours, theirs,
+			1000, false);
+
+	ours->at = ours->base + 10001 * PAGE_SIZE;
+	ours->at_end = ours->at + PAGE_SIZE;
+	theirs->at = ours->at;
+	theirs->at_end = ours->at_end;
+	hmm_bench_inval(test, "row=inval_miss_10k", "interval-each", ours, theirs,
+			1000, false);
+
+	ours->at = ours->base;
+	ours->at_end = ours->at + 10000 * PAGE_SIZE;
+	theirs->at = ours->at;
+	theirs->at_end = ours->at_end;
+	hmm_bench_inval(test, "row=inval_all_10k", "interval-each", ours, theirs,
+			HMM_BENCH_FEW, false);
+}
+
+void hmm_bench_mirrors_slope(struct kunit *test)
+{
+	struct hmm_bench_side sides[] = {
+		{ hmm_bench_many(test, 1, &hmm_bench_empty), hmm_bench_invalidate },
+		{ hmm_bench_many(test, 65, &hmm_bench_empty), hmm_bench_invalidate },
+		{ hmm_bench_bare(test, 1), hmm_bench_invalidate },
+		{ hmm_bench_bare(test, 65), hmm_bench_invalidate },
+	};
+
+	hmm_bench_measure(sides, ARRAY_SIZE(sides), 1000, true);
+	hmm_bench_print(test, "row=mirrors_slope", "bare",
+			hmm_bench_slope(&sides[1], &sides[0], 64),
+			hmm_bench_slope(&sides[3], &sides[2], 64), "ns");
+}
+
+void hmm_bench_do_map(struct kunit *test, const char *what, unsigned long pages,
+		      unsigned long n, bool huge)
+{
+	struct hmm_bench_side sides[] = {
+		{ hmm_bench_ours(test, &hmm_bench_sleeping, pages),
+		  hmm_bench_map },
+		{ hmm_bench_dev(test, pages), hmm_bench_interval_map },
+	};
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(sides); i++)
+		hmm_bench_memory(test, sides[i].dev, huge);
+	hmm_bench_measure(sides, ARRAY_SIZE(sides), n, false);
+	for (i = 0; huge && i < ARRAY_SIZE(sides); i++)
+		KUNIT_EXPECT_EQ(test, hmm_pfn_to_map_order(sides[i].dev->pfns[0]),
+				PMD_SHIFT - PAGE_SHIFT);
+	hmm_bench_row(test, what, "interval-transient", &sides[0], &sides[1],
+		      "ns");
+}
+
+void hmm_bench_map_rows(struct kunit *test)
+{
+	hmm_bench_do_map(test, "row=map_1", 1, 1000, false);
+	hmm_bench_do_map(test, "row=map_16", 16, 500, false);
+	hmm_bench_do_map(test, "row=map_512", 512, 50, false);
+}
+
+void hmm_bench_map_thp(struct kunit *test)
+{
+	if (!IS_ENABLED(CONFIG_TRANSPARENT_HUGEPAGE))
+		kunit_skip(test, "no huge pages in this kernel");
+	hmm_bench_do_map(test, "row=map_thp", PMD_SIZE / PAGE_SIZE, 50, true);
+}
+
+KUNIT_DEFINE_ACTION_WRAPPER(hmm_bench_range_end, hmm_mirror_range_end,
+			    struct hmm_mirror_range *);
+KUNIT_DEFINE_ACTION_WRAPPER(hmm_bench_interval_remove,
+			    mmu_interval_notifier_remove,
+			    struct mmu_interval_notifier *);
+
+/* A range, and a notifier, that are kept from fault to fault */
+static void hmm_bench_keep(struct kunit *test, struct hmm_bench_dev *ours,
+			   struct hmm_bench_dev *theirs)
+{
+	hmm_bench_memory(test, ours, false);
+	KUNIT_ASSERT_EQ(test, 0,
+			hmm_mirror_range_begin(&ours->range, &ours->mirror));
+	KUNIT_ASSERT_EQ(test, 0,
+			kunit_add_action_or_reset(test, hmm_bench_range_end,
+						  &ours->range));
+
+	hmm_bench_memory(test, theirs, false);
+	KUNIT_ASSERT_EQ(test, 0, hmm_bench_interval_insert(theirs));
+	KUNIT_ASSERT_EQ(test, 0,
+			kunit_add_action_or_reset(test, hmm_bench_interval_remove,
+						  &theirs->interval.notifier));
+}
+
+/* A notifier for faults anywhere */
+static void hmm_bench_whole_mm(struct kunit *test, struct hmm_bench_dev *dev)
+{
+	dev->interval.dev = dev;
+	KUNIT_ASSERT_EQ(test, 0,
+			mmu_interval_notifier_insert(&dev->interval.notifier,
+						     dev->mm, 0,
+						     ULONG_MAX & PAGE_MASK,
+						     &hmm_bench_interval_sleeping_ops));
+	KUNIT_ASSERT_EQ(test, 0,
+			kunit_add_action_or_reset(test, hmm_bench_interval_remove,
+						  &dev->interval.notifier));
+}
+
+void hmm_bench_map_1_persistent(struct kunit *test)
+{
+	struct hmm_bench_side sides[] = {
+		{ hmm_bench_ours(test, &hmm_bench_sleeping, 1), hmm_bench_map_kept },
+		{ hmm_bench_dev(test, 1), hmm_bench_interval_map_kept },
+	};
+
+	hmm_bench_keep(test, sides[0].dev, sides[1].dev);
+	hmm_bench_measure(sides, ARRAY_SIZE(sides), 1000, false);
+	hmm_bench_row(test, "row=map_1_persistent", "interval-kept", &sides[0],
+		      &sides[1], "ns");
+}
+
+/*
+ * Faults beside unrelated invalidations, which take hold_us each and come at such a
+ * distance, in a thread that runs whenever it can.
+ */
+
+static int hmm_bench_storm(void *data)
+{
+	struct hmm_bench_dev *dev = data;
+	struct mmu_notifier_range range;
+
+	hmm_bench_range(&range, dev);
+	while (!kthread_should_stop()) {
+		mmu_notifier_invalidate_range_start(&range);
+		usleep_range(dev->hold_us, dev->hold_us + 1);
+		mmu_notifier_invalidate_range_end(&range);
+		usleep_range(dev->hold_us, dev->hold_us + 1);
+	}
+	return 0;
+}
+
+KUNIT_DEFINE_ACTION_WRAPPER(hmm_bench_stop, kthread_stop, struct task_struct *);
+
+static struct task_struct *hmm_bench_start_storm(struct kunit *test,
+						 struct hmm_bench_dev *dev,
+						 unsigned int hold_us)
+{
+	struct task_struct *task;
+
+	dev->at = hmm_bench_end(dev) + PAGE_SIZE;
+	dev->at_end = dev->at + PAGE_SIZE;
+	dev->hold_us = hold_us;
+	task = kthread_run(hmm_bench_storm, dev, "hmm_bench");
+	KUNIT_ASSERT_FALSE(test, IS_ERR(task));
+	sched_set_fifo(task);
+	KUNIT_ASSERT_EQ(test, 0,
+			kunit_add_action_or_reset(test, hmm_bench_stop, task));
+	return task;
+}
+
+/* @faults of them, which sleep only when they wait for an invalidation */
+static unsigned long hmm_bench_storm_waits(struct kunit *test,
+					   struct hmm_bench_side *side,
+					   unsigned long faults)
+{
+	struct task_struct *task = hmm_bench_start_storm(test, side->dev, 5);
+	unsigned long slept = current->nvcsw;
+
+	side->op(side->dev, faults);
+	slept = current->nvcsw - slept;
+	kunit_release_action(test, hmm_bench_stop, task);
+	return slept;
+}
+
+void hmm_bench_false_retries(struct kunit *test)
+{
+	struct hmm_bench_side sides[] = {
+		{ hmm_bench_ours(test, &hmm_bench_sleeping, 1), hmm_bench_map },
+		{ hmm_bench_dev(test, 1), hmm_bench_interval_map_kept },
+	};
+	unsigned long waits[ARRAY_SIZE(sides)];
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(sides); i++)
+		hmm_bench_memory(test, sides[i].dev, false);
+	hmm_bench_whole_mm(test, sides[1].dev);
+	for (i = 0; i < ARRAY_SIZE(sides); i++)
+		waits[i] = hmm_bench_storm_waits(test, &sides[i], 100000);
+
+	hmm_bench_count(test, "row=false_retries", "interval-whole",
+			sides[0].dev->retries, sides[1].dev->retries,
+			"per-100k-faults");
+	hmm_bench_count(test, "row=false_waits", "interval-whole", waits[0],
+			waits[1], "per-100k-faults");
+	KUNIT_EXPECT_EQ(test, sides[0].dev->errors, 0);
+	KUNIT_EXPECT_EQ(test, sides[1].dev->errors, 0);
+}
+
+/* The worst of the faults of half a second, while invalidations take 2 ms */
+static u64 hmm_bench_worst(struct kunit *test, struct hmm_bench_side *side)
+{
+	unsigned long until = jiffies + HZ / 2;
+	struct task_struct *task;
+	u64 t, worst = 0;
+
+	task = hmm_bench_start_storm(test, side->dev, 2000);
+	do {
+		t = ktime_get_ns();
+		side->op(side->dev, 1);
+		worst = max(worst, ktime_get_ns() - t);
+		usleep_range(100, 200);
+	} while (time_before(jiffies, until));
+	kunit_release_action(test, hmm_bench_stop, task);
+	return worst;
+}
+
+void hmm_bench_fault_wait_tail(struct kunit *test)
+{
+	struct hmm_bench_side sides[] = {
+		{ hmm_bench_ours(test, &hmm_bench_sleeping, 1), hmm_bench_map },
+		{ hmm_bench_dev(test, 1), hmm_bench_interval_map_kept },
+	};
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(sides); i++) {
+		hmm_bench_memory(test, sides[i].dev, false);
+		if (i)
+			hmm_bench_whole_mm(test, sides[i].dev);
+		sides[i].op(sides[i].dev, HMM_BENCH_FEW);	/* warm up */
+	}
+	hmm_bench_count(test, "row=fault_wait_tail", "interval-whole",
+			hmm_bench_worst(test, &sides[0]),
+			hmm_bench_worst(test, &sides[1]), "wait-ns");
+}
+
+/* What stays when 10 000 pages have been faulted, one by one, and are mapped */
+void hmm_bench_memory_10k(struct kunit *test)
+{
+	hmm_bench_count(test, "row=memory_10k", "interval-each", 0,
+			10000 * sizeof(struct mmu_interval_notifier), "bytes");
+}
+
+/* Devices that need time to flush */
+
+static void hmm_bench_wait_until(u64 time)
+{
+	while (ktime_get_ns() < time)
+		cpu_relax();
+}
+
+static void hmm_bench_mirror_flush(struct hmm_mirror *mirror,
+				   const struct hmm_update *update)
+{
+	hmm_bench_wait_until(ktime_get_ns() + HMM_BENCH_FLUSH_NS);
+}
+
+static u64 hmm_bench_mirror_flush_start(struct hmm_mirror *mirror,
+					const struct hmm_update *update)
+{
+	return ktime_get_ns() + HMM_BENCH_FLUSH_NS;
+}
+
+static void hmm_bench_mirror_flush_finish(struct hmm_mirror *mirror,
+					  const struct hmm_update *update,
+					  u64 fence)
+{
+	hmm_bench_wait_until(fence);
+}
+
+static const struct hmm_mirror_ops hmm_bench_one_pass = {
+	.invalidate = hmm_bench_mirror_flush,
+	.flags = HMM_MIRROR_ATOMIC,
+};
+
+static const struct hmm_mirror_ops hmm_bench_two_pass = {
+	.invalidate_start = hmm_bench_mirror_flush_start,
+	.invalidate_finish = hmm_bench_mirror_flush_finish,
+	.flags = HMM_MIRROR_ATOMIC,
+};
+
+void hmm_bench_two_pass_8(struct kunit *test)
+{
+	struct hmm_bench_side sides[] = {
+		{ hmm_bench_many(test, 8, &hmm_bench_two_pass),
+		  hmm_bench_invalidate },
+		{ hmm_bench_many(test, 8, &hmm_bench_one_pass),
+		  hmm_bench_invalidate },
+	};
+
+	hmm_bench_measure(sides, ARRAY_SIZE(sides), HMM_BENCH_FEW, true);
+	hmm_bench_row(test, "row=two_pass_8", "one-pass", &sides[0], &sides[1],
+		      "wait-ns");
+}

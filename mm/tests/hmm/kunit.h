@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * KUnit tests of HMM mirroring.
+ *
+ * Address spaces, page faults, munmap() and madvise() are real: the tests make
+ * mm_structs of their own, and their threads use them as kthreads may.  Where a
+ * test needs an invalidation that stays open, is nested, or must not block, it
+ * makes one by mmu_notifier_invalidate_range_start() itself.
+ *
+ * A failed assertion ends the thread of the test where it is.  What has to be
+ * undone is a deferred action therefore, in the order that a driver would follow:
+ * helper threads, ranges, mirrors, address spaces.
+ */
+#ifndef _MM_HMM_KUNIT_H
+#define _MM_HMM_KUNIT_H
+
+#include <kunit/test.h>
+#include <linux/completion.h>
+#include <linux/hmm.h>
+#include <linux/mm_types.h>
+#include <linux/mmu_notifier.h>
+#include <linux/spinlock.h>
+
+struct task_struct;
+
+/* Upper bound of what should be over at once; a test that hangs ends here */
+#define HMM_TEST_PATIENCE	(10 * HZ)
+/* How long a callback is held up, or what should be waiting is watched */
+#define HMM_TEST_DELAY_MS	50
+
+/* Where there is nothing to map: for invalidations that a test makes itself */
+#define HMM_TEST_BASE		(16 * PAGE_SIZE * 16)
+
+#define HMM_TEST_PAGES		8
+
+/* A WARN_ON_ONCE() without GENERIC_BUG is used up even while it is suppressed */
+#ifdef kunit_warning_suppress
+#define HMM_TEST_WARNS(test, statement)					\
+do {									\
+	struct kunit *__test = (test);					\
+									\
+	kunit_warning_suppress(__test) {				\
+		statement;						\
+		if (IS_ENABLED(CONFIG_GENERIC_BUG))			\
+			KUNIT_EXPECT_SUPPRESSED_WARNING_COUNT(__test, 1); \
+	}								\
+} while (0)
+#else
+#define HMM_TEST_WARNS(test, statement)					\
+do {									\
+	kunit_skip(test, "a WARNING would taint this kernel");		\
+	statement;							\
+} while (0)
+#endif
+
+/* Address spaces */
+
+void hmm_test_mmput(void *mm);
+struct mm_struct *hmm_test_mm(struct kunit *test);
+void hmm_test_kill(struct kunit *test, struct mm_struct *mm);
+unsigned long hmm_test_do_map(struct mm_struct *mm, unsigned long addr,
+			      unsigned long pages, unsigned long prot);
+unsigned long hmm_test_map(struct kunit *test, struct mm_struct *mm,
+			   unsigned long pages, unsigned long prot);
+unsigned long hmm_test_map_rw(struct kunit *test, struct mm_struct *mm);
+int hmm_test_unmap(struct mm_struct *mm, unsigned long addr,
+		   unsigned long pages);
+int hmm_test_discard(struct mm_struct *mm, unsigned long addr,
+		     unsigned long pages);
+int hmm_test_write(struct mm_struct *mm, unsigned long addr, u32 value);
+int hmm_test_read(struct mm_struct *mm, unsigned long addr, u32 *value);
+u32 hmm_test_peek(struct page *page);
+void hmm_test_poke(struct page *page, u32 value);
+void hmm_test_put_page(void *page);
+struct page *hmm_test_page(struct kunit *test, struct mm_struct *mm,
+			   unsigned long addr);
+bool hmm_test_mapped(struct page *page);
+bool hmm_test_mm_count_falls_to(struct mm_struct *mm, int count);
+
+/* Helper threads */
+
+struct hmm_test_job {
+	int (*fn)(void *arg);
+	void *arg;
+	int ret;
+	struct completion done;
+	struct task_struct *task;
+};
+
+struct hmm_test_job *hmm_test_job(struct kunit *test, int (*fn)(void *),
+				  void *arg);
+void hmm_test_finish(struct kunit *test, struct hmm_test_job *job);
+
+/* Fake devices */
+
+struct hmm_test_dev {
+	struct hmm_mirror mirror;
+	spinlock_t lock;		/* the "driver's lock" */
+
+	unsigned int calls;		/* callbacks begun, and ended */
+	unsigned int done;
+	unsigned int syncs;		/* of these, by the 2017 callback */
+	unsigned int released;
+	struct task_struct *releaser;
+	struct hmm_update last;
+
+	bool gone;			/* unregistered, so there must be no call */
+	unsigned int late;
+
+	unsigned int delay_ms;		/* hold callbacks up for that long */
+	struct completion entered;
+
+	struct page *watch;		/* must still be mapped in a callback */
+	unsigned int unmapped;
+
+	struct hmm_mirror_range *range;	/* must be stale in a callback */
+	unsigned int fresh;
+
+	bool probe;			/* begin a range in the callback */
+	unsigned int probes_valid;
+
+	struct hmm_test_dev *peer;	/* must be invalidated before release */
+	unsigned int early;
+};
+
+extern const struct hmm_mirror_ops hmm_test_ops;
+extern const struct hmm_mirror_ops hmm_test_atomic_ops;
+extern const struct hmm_mirror_ops hmm_test_2017_ops;
+void hmm_test_invalidate(struct hmm_mirror *mirror,
+			 const struct hmm_update *update);
+void hmm_test_sync(struct hmm_mirror *mirror, enum hmm_update_type type,
+		   unsigned long start, unsigned long end);
+void hmm_test_release(struct hmm_mirror *mirror);
+struct hmm_test_dev *hmm_test_dev(struct kunit *test,
+				  const struct hmm_mirror_ops *ops);
+int hmm_test_try_register(struct hmm_test_dev *dev, struct mm_struct *mm);
+void hmm_test_do_unregister(void *data);
+void hmm_test_register(struct kunit *test, struct hmm_test_dev *dev,
+		       struct mm_struct *mm);
+void hmm_test_unregister(struct kunit *test, struct hmm_test_dev *dev);
+struct hmm_test_dev *hmm_test_mirror(struct kunit *test, struct mm_struct *mm,
+				     const struct hmm_mirror_ops *ops);
+bool hmm_test_busy(struct hmm_test_dev *dev, unsigned long start,
+		   unsigned long end);
+void hmm_test_expect_idle(struct kunit *test, struct hmm_test_dev *dev);
+
+/* Device page faults */
+
+struct hmm_mirror_range *hmm_test_range(struct kunit *test, unsigned long addr,
+					unsigned long pages,
+					unsigned long flags);
+struct hmm_mirror_range *hmm_test_begin(struct kunit *test,
+					struct hmm_test_dev *dev,
+					unsigned long addr, unsigned long pages,
+					unsigned long flags);
+bool hmm_test_valid(struct hmm_test_dev *dev, struct hmm_mirror_range *range);
+
+struct hmm_test_fault {
+	struct hmm_mirror_range *range;
+	unsigned long timeout;
+	bool killable;
+};
+
+int hmm_test_fault_job(void *data);
+
+/* Invalidations made by the test */
+
+void hmm_test_start(struct mmu_notifier_range *inv, struct mm_struct *mm,
+		    unsigned long addr, unsigned long pages);
+int hmm_test_start_nonblock(struct mmu_notifier_range *inv,
+			    struct mm_struct *mm, unsigned long addr,
+			    unsigned long pages);
+void hmm_test_end(struct mmu_notifier_range *inv);
+void hmm_test_unmap_one(struct kunit *test, struct mm_struct *mm);
+
+/* The cases */
+
+void hmm_register_bad_arguments(struct kunit *test);
+void hmm_register_dead_mm(struct kunit *test);
+void hmm_register_twice(struct kunit *test);
+void hmm_register_on_two_mms(struct kunit *test);
+void hmm_register_interrupted(struct kunit *test);
+void hmm_register_out_of_memory(struct kunit *test);
+void hmm_unregister_twice(struct kunit *test);
+void hmm_one_hmm_per_mm(struct kunit *test);
+void hmm_several_mirrors(struct kunit *test);
+void hmm_unregister_waits_for_callback(struct kunit *test);
+void hmm_invalidate_while_unregistering(struct kunit *test);
+void hmm_unregister_with_range(struct kunit *test);
+void hmm_invalidate_preferred(struct kunit *test);
+void hmm_update_contents(struct kunit *test);
+void hmm_called_before_page_goes(struct kunit *test);
+void hmm_update_covers_change(struct kunit *test);
+void hmm_exit_invalidates_then_releases(struct kunit *test);
+void hmm_unregister_after_exit(struct kunit *test);
+void hmm_unregister_during_exit(struct kunit *test);
+void hmm_fault_after_exit(struct kunit *test);
+void hmm_fault_outlives_process(struct kunit *test);
+void hmm_begin_bad_arguments(struct kunit *test);
+void hmm_begin_twice(struct kunit *test);
+void hmm_end_without_begin(struct kunit *test);
+void hmm_fault_without_begin(struct kunit *test);
+void hmm_fault_reads_right_pages(struct kunit *test);
+void hmm_fault_write_faults_in(struct kunit *test);
+void hmm_snapshot_does_not_fault(struct kunit *test);
+void hmm_fault_errors(struct kunit *test);
+void hmm_fault_drops_lock(struct kunit *test);
+void hmm_fault_collides_for_ever(struct kunit *test);
+void hmm_fault_reaped(struct kunit *test);
+void hmm_fault_per_page_flags(struct kunit *test);
+void hmm_collision_is_precise(struct kunit *test);
+void hmm_fault_invalidates_itself(struct kunit *test);
+void hmm_marked_before_callback(struct kunit *test);
+void hmm_fault_waits_for_invalidation(struct kunit *test);
+void hmm_fault_waits_when_restarted(struct kunit *test);
+void hmm_fault_times_out(struct kunit *test);
+void hmm_fault_killed(struct kunit *test);
+void hmm_fault_killed_colliding(struct kunit *test);
+void hmm_fault_killed_at_lock(struct kunit *test);
+void hmm_unrelated_does_not_wait(struct kunit *test);
+void hmm_nested_invalidations(struct kunit *test);
+void hmm_many_invalidations_at_once(struct kunit *test);
+void hmm_many_invalidations_of_one_range(struct kunit *test);
+void hmm_persistent_range(struct kunit *test);
+void hmm_overlapping_ranges(struct kunit *test);
+void hmm_range_begun_again(struct kunit *test);
+void hmm_late_mirror_waits(struct kunit *test);
+void hmm_nonblock_veto(struct kunit *test);
+void hmm_nonblock_atomic_mirror(struct kunit *test);
+void hmm_nonblock_mixed_mirrors(struct kunit *test);
+void hmm_two_pass_order(struct kunit *test);
+void hmm_two_pass_side_by_side(struct kunit *test);
+void hmm_two_pass_many(struct kunit *test);
+void hmm_two_pass_list_changes(struct kunit *test);
+void hmm_two_pass_exit(struct kunit *test);
+void hmm_two_pass_nonblock(struct kunit *test);
+void hmm_tracepoints(struct kunit *test);
+void hmm_stress(struct kunit *test);
+
+#endif /* _MM_HMM_KUNIT_H */

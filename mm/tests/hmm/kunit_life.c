@@ -1,0 +1,403 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Mirrors that come and go, alone and beside others, and the end of the process.
+ */
+#include <kunit/resource.h>
+#include <kunit/static_stub.h>
+#include <linux/delay.h>
+#include <linux/jiffies.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/signal.h>
+#include <linux/slab.h>
+
+#include "kunit.h"
+
+/* mm_take_all_locks() gives up on a signal, for the first mirror of either kind */
+void hmm_register_interrupted(struct kunit *test)
+{
+	struct mm_struct *mm = hmm_test_mm(test);
+	struct hmm_test_dev *dev = hmm_test_dev(test, &hmm_test_ops);
+	struct hmm_test_dev *atomic;
+	int count, ret;
+
+	hmm_test_map_rw(test, mm);
+	count = atomic_read(&mm->mm_count);
+	allow_signal(SIGUSR1);
+	send_sig(SIGUSR1, current, 1);
+	ret = hmm_test_try_register(dev, mm);
+	flush_signals(current);
+	KUNIT_EXPECT_EQ(test, -EINTR, ret);
+	KUNIT_EXPECT_TRUE(test, hmm_test_mm_count_falls_to(mm, count));
+
+	/* Now with the mirror's half done, and the other half missing */
+	atomic = hmm_test_mirror(test, mm, &hmm_test_atomic_ops);
+	count = atomic_read(&mm->mm_count);
+	send_sig(SIGUSR1, current, 1);
+	ret = hmm_test_try_register(dev, mm);
+	flush_signals(current);
+	disallow_signal(SIGUSR1);
+	KUNIT_EXPECT_EQ(test, -EINTR, ret);
+	KUNIT_EXPECT_TRUE(test, hmm_test_mm_count_falls_to(mm, count));
+	KUNIT_EXPECT_EQ(test, dev->calls, 0);
+
+	hmm_test_unregister(test, atomic);
+	KUNIT_EXPECT_TRUE(test, hmm_test_mm_count_falls_to(mm, count - 1));
+
+	/* And it can be tried again */
+	hmm_test_register(test, dev, mm);
+}
+
+static int hmm_test_allocs_left;
+
+static void *hmm_test_alloc(size_t size)
+{
+	return hmm_test_allocs_left-- > 0 ? kzalloc(size, GFP_KERNEL) : NULL;
+}
+
+void hmm_register_out_of_memory(struct kunit *test)
+{
+	struct mm_struct *mm = hmm_test_mm(test);
+	int count = atomic_read(&mm->mm_count);
+	struct hmm_test_dev *dev = hmm_test_dev(test, &hmm_test_ops);
+	int allowed;
+
+	/* A mirror that may sleep takes two allocations; the second may fail too */
+	kunit_activate_static_stub(test, hmm_mirror_alloc, hmm_test_alloc);
+	for (allowed = 0; allowed < 2; allowed++) {
+		hmm_test_allocs_left = allowed;
+		KUNIT_EXPECT_EQ(test, -ENOMEM, hmm_test_try_register(dev, mm));
+		KUNIT_EXPECT_TRUE(test, hmm_test_mm_count_falls_to(mm, count));
+	}
+	hmm_test_allocs_left = 2;
+	hmm_test_register(test, dev, mm);
+	kunit_deactivate_static_stub(test, hmm_mirror_alloc);
+
+	hmm_test_unmap_one(test, mm);
+	KUNIT_EXPECT_EQ(test, dev->calls, 1);
+}
+
+/* One registry for an mm, which is gone when the last mirror is */
+void hmm_one_hmm_per_mm(struct kunit *test)
+{
+	struct mm_struct *mm = hmm_test_mm(test);
+	struct mm_struct *other_mm = hmm_test_mm(test);
+	int count = atomic_read(&mm->mm_count);
+	struct hmm_test_dev *a = hmm_test_mirror(test, mm, &hmm_test_ops);
+	int with_mirror = atomic_read(&mm->mm_count);
+	struct hmm_test_dev *b = hmm_test_mirror(test, mm, &hmm_test_ops);
+	struct hmm_test_dev *other = hmm_test_mirror(test, other_mm,
+						     &hmm_test_ops);
+
+	KUNIT_EXPECT_PTR_EQ(test, a->mirror.hmm, b->mirror.hmm);
+	KUNIT_EXPECT_PTR_NE(test, a->mirror.hmm, other->mirror.hmm);
+	KUNIT_EXPECT_GT(test, with_mirror, count);
+	KUNIT_EXPECT_EQ(test, with_mirror, atomic_read(&mm->mm_count));
+
+	hmm_test_unregister(test, a);
+	KUNIT_EXPECT_NULL(test, a->mirror.hmm);
+	KUNIT_EXPECT_FALSE(test, hmm_test_busy(b, HMM_TEST_BASE,
+					       HMM_TEST_BASE + PAGE_SIZE));
+	hmm_test_unregister(test, b);
+	KUNIT_EXPECT_TRUE(test, hmm_test_mm_count_falls_to(mm, count));
+
+	/* And made anew */
+	hmm_test_register(test, a, mm);
+	KUNIT_EXPECT_EQ(test, with_mirror, atomic_read(&mm->mm_count));
+}
+
+void hmm_several_mirrors(struct kunit *test)
+{
+	struct mm_struct *mm = hmm_test_mm(test);
+	struct mm_struct *other_mm = hmm_test_mm(test);
+	struct hmm_test_dev *a = hmm_test_mirror(test, mm, &hmm_test_ops);
+	struct hmm_test_dev *b = hmm_test_mirror(test, mm, &hmm_test_atomic_ops);
+	struct hmm_test_dev *c = hmm_test_mirror(test, mm, &hmm_test_2017_ops);
+	struct hmm_test_dev *other = hmm_test_mirror(test, other_mm,
+						     &hmm_test_ops);
+
+	hmm_test_unmap_one(test, mm);
+	KUNIT_EXPECT_EQ(test, a->calls, 1);
+	KUNIT_EXPECT_EQ(test, b->calls, 1);
+	KUNIT_EXPECT_EQ(test, c->calls, 1);
+	KUNIT_EXPECT_EQ(test, other->calls, 0);
+
+	hmm_test_unregister(test, b);
+	hmm_test_unmap_one(test, mm);
+	KUNIT_EXPECT_EQ(test, a->calls, 2);
+	KUNIT_EXPECT_EQ(test, b->calls, 1);
+	KUNIT_EXPECT_EQ(test, c->calls, 2);
+
+	hmm_test_unregister(test, c);
+	hmm_test_unregister(test, a);
+	hmm_test_unmap_one(test, mm);
+	KUNIT_EXPECT_EQ(test, a->calls, 2);
+	KUNIT_EXPECT_EQ(test, b->calls, 1);
+	KUNIT_EXPECT_EQ(test, c->calls, 2);
+	KUNIT_EXPECT_EQ(test, a->late + b->late + c->late, 0);
+
+	hmm_test_register(test, b, mm);
+	hmm_test_unmap_one(test, mm);
+	KUNIT_EXPECT_EQ(test, b->calls, 2);
+	KUNIT_EXPECT_EQ(test, other->calls, 0);
+}
+
+static int hmm_test_discard_job(void *data)
+{
+	struct hmm_mirror_range *range = data;
+
+	return hmm_test_discard(range->notifier.mm, range->range.start,
+				(range->range.end - range->range.start) >>
+				PAGE_SHIFT);
+}
+
+void hmm_unregister_waits_for_callback(struct kunit *test)
+{
+	struct mm_struct *mm = hmm_test_mm(test);
+	struct hmm_test_dev *dev = hmm_test_mirror(test, mm, &hmm_test_ops);
+	struct hmm_mirror_range *area;
+	struct hmm_test_job *job;
+	unsigned long addr;
+
+	addr = hmm_test_map_rw(test, mm);
+	KUNIT_ASSERT_EQ(test, 0, hmm_test_write(mm, addr, 1));
+	area = hmm_test_range(test, addr, HMM_TEST_PAGES, 0);
+	area->notifier.mm = mm;
+
+	dev->delay_ms = HMM_TEST_DELAY_MS;
+	job = hmm_test_job(test, hmm_test_discard_job, area);
+	KUNIT_ASSERT_NE(test, 0, wait_for_completion_timeout(&dev->entered,
+							     HMM_TEST_PATIENCE));
+	KUNIT_EXPECT_EQ(test, dev->done, 0);
+	hmm_test_unregister(test, dev);
+	KUNIT_EXPECT_EQ(test, dev->calls, 1);
+	KUNIT_EXPECT_EQ(test, dev->done, 1);
+
+	hmm_test_finish(test, job);
+	KUNIT_EXPECT_EQ(test, job->ret, 0);
+	KUNIT_EXPECT_EQ(test, dev->late, 0);
+}
+
+static int hmm_test_unregister_job(void *dev)
+{
+	hmm_test_do_unregister(dev);
+	return 0;
+}
+
+/* While a callback is waited for, an invalidation finds the mirror gone */
+void hmm_invalidate_while_unregistering(struct kunit *test)
+{
+	struct mm_struct *mm = hmm_test_mm(test);
+	struct hmm_test_dev *dev = hmm_test_mirror(test, mm, &hmm_test_ops);
+	struct hmm_test_job *discard, *unregister;
+	struct hmm_mirror_range *area;
+	struct mmu_notifier_range inv;
+	unsigned long addr;
+
+	addr = hmm_test_map_rw(test, mm);
+	KUNIT_ASSERT_EQ(test, 0, hmm_test_write(mm, addr, 1));
+	area = hmm_test_range(test, addr, 1, 0);
+	area->notifier.mm = mm;
+
+	dev->delay_ms = 4 * HMM_TEST_DELAY_MS;
+	discard = hmm_test_job(test, hmm_test_discard_job, area);
+	KUNIT_ASSERT_NE(test, 0, wait_for_completion_timeout(&dev->entered,
+							     HMM_TEST_PATIENCE));
+	kunit_remove_action(test, hmm_test_do_unregister, dev);
+	unregister = hmm_test_job(test, hmm_test_unregister_job, dev);
+	msleep(HMM_TEST_DELAY_MS);
+	hmm_test_start(&inv, mm, addr, 1);
+	hmm_test_end(&inv);
+
+	hmm_test_finish(test, discard);
+	hmm_test_finish(test, unregister);
+	KUNIT_EXPECT_EQ(test, dev->calls, dev->done);
+	KUNIT_EXPECT_EQ(test, dev->late, 0);
+}
+
+/* A range in flight when its mirror goes: warned of, and out of harm's way */
+void hmm_unregister_with_range(struct kunit *test)
+{
+	struct mm_struct *mm = hmm_test_mm(test);
+	struct hmm_test_dev *dev = hmm_test_mirror(test, mm, &hmm_test_ops);
+	struct hmm_test_dev *other = hmm_test_mirror(test, mm, &hmm_test_ops);
+	struct hmm_mirror_range *range, *others;
+	struct mmu_notifier_range inv;
+
+	range = hmm_test_begin(test, dev, HMM_TEST_BASE, 1, 0);
+	others = hmm_test_begin(test, other, HMM_TEST_BASE, 1, 0);
+	HMM_TEST_WARNS(test, hmm_test_unregister(test, dev));
+	KUNIT_EXPECT_FALSE(test, hmm_mirror_range_valid(range));
+	KUNIT_EXPECT_NULL(test, range->hmm);
+
+	/* The other mirror's is as it was */
+	KUNIT_EXPECT_TRUE(test, hmm_mirror_range_valid(others));
+	hmm_test_start(&inv, mm, HMM_TEST_BASE, 1);
+	hmm_test_end(&inv);
+	KUNIT_EXPECT_FALSE(test, hmm_mirror_range_valid(others));
+}
+
+/* A mirror that comes in the middle of an invalidation has to know of it */
+void hmm_late_mirror_waits(struct kunit *test)
+{
+	const unsigned long addr = HMM_TEST_BASE;
+	struct mm_struct *mm = hmm_test_mm(test);
+	struct hmm_test_dev *first = hmm_test_mirror(test, mm, &hmm_test_ops);
+	struct mmu_notifier_range inv;
+	struct hmm_test_dev *late;
+
+	hmm_test_start(&inv, mm, addr, 1);
+	late = hmm_test_mirror(test, mm, &hmm_test_ops);
+	KUNIT_EXPECT_EQ(test, first->calls, 1);
+	KUNIT_EXPECT_EQ(test, late->calls, 0);
+	KUNIT_EXPECT_TRUE(test, hmm_test_busy(late, addr, addr + PAGE_SIZE));
+
+	/* The one that was there leaves: the registry stays */
+	hmm_test_unregister(test, first);
+	KUNIT_EXPECT_TRUE(test, hmm_test_busy(late, addr, addr + PAGE_SIZE));
+	hmm_test_end(&inv);
+	KUNIT_EXPECT_FALSE(test, hmm_test_busy(late, addr, addr + PAGE_SIZE));
+}
+
+/*
+ * The end of the process
+ */
+
+void hmm_exit_invalidates_then_releases(struct kunit *test)
+{
+	struct mm_struct *mm = hmm_test_mm(test);
+	struct hmm_test_dev *a = hmm_test_mirror(test, mm, &hmm_test_ops);
+	struct hmm_test_dev *b = hmm_test_mirror(test, mm, &hmm_test_atomic_ops);
+	unsigned long addr = hmm_test_map_rw(test, mm);
+	struct page *page;
+
+	a->peer = b;
+	b->peer = a;
+	KUNIT_ASSERT_EQ(test, 0, hmm_test_write(mm, addr, 1));
+	page = hmm_test_page(test, mm, addr);
+	a->watch = page;
+	b->watch = page;
+	KUNIT_ASSERT_TRUE(test, hmm_test_mapped(page));
+
+	hmm_test_kill(test, mm);
+
+	KUNIT_EXPECT_FALSE(test, hmm_test_mapped(page));
+	KUNIT_EXPECT_EQ(test, a->released, 1);
+	KUNIT_EXPECT_EQ(test, b->released, 1);
+	/* One call to invalidate, one to release */
+	KUNIT_EXPECT_EQ(test, a->calls, 2);
+	KUNIT_EXPECT_EQ(test, b->calls, 2);
+	KUNIT_EXPECT_EQ(test, a->last.event, MMU_NOTIFY_RELEASE);
+	KUNIT_EXPECT_EQ(test, a->last.start, 0);
+	KUNIT_EXPECT_EQ(test, a->last.end, ULONG_MAX);
+	KUNIT_EXPECT_TRUE(test, a->last.blockable);
+	KUNIT_EXPECT_NULL(test, a->last.owner);
+	KUNIT_EXPECT_EQ(test, b->last.event, MMU_NOTIFY_RELEASE);
+	/* Every invalidation came before any release, and both before the pages */
+	KUNIT_EXPECT_EQ(test, a->early + b->early, 0);
+	KUNIT_EXPECT_EQ(test, a->unmapped + b->unmapped, 0);
+}
+
+void hmm_unregister_after_exit(struct kunit *test)
+{
+	struct mm_struct *mm = hmm_test_mm(test);
+	struct hmm_test_dev *a = hmm_test_mirror(test, mm, &hmm_test_ops);
+	struct hmm_test_dev *b = hmm_test_mirror(test, mm, &hmm_test_atomic_ops);
+
+	hmm_test_kill(test, mm);
+	mmu_notifier_synchronize();
+	KUNIT_EXPECT_EQ(test, a->released, 1);
+	KUNIT_EXPECT_EQ(test, b->released, 1);
+
+	hmm_test_unregister(test, a);
+	hmm_test_unregister(test, b);
+	KUNIT_EXPECT_EQ(test, a->released, 1);
+	KUNIT_EXPECT_EQ(test, b->released, 1);
+	KUNIT_EXPECT_EQ(test, a->late + b->late, 0);
+
+	/* One is the test's: the mirrors have kept nothing */
+	KUNIT_EXPECT_TRUE(test, hmm_test_mm_count_falls_to(mm, 1));
+}
+
+static int hmm_test_mmput_job(void *mm)
+{
+	mmput(mm);
+	return 0;
+}
+
+void hmm_unregister_during_exit(struct kunit *test)
+{
+	struct mm_struct *mm = hmm_test_mm(test);
+	struct hmm_test_dev *dev = hmm_test_mirror(test, mm, &hmm_test_ops);
+	struct hmm_test_job *job;
+
+	/* The job drops the last reference in the test's stead */
+	dev->delay_ms = HMM_TEST_DELAY_MS;
+	kunit_remove_action(test, hmm_test_mmput, mm);
+	job = hmm_test_job(test, hmm_test_mmput_job, mm);
+	KUNIT_ASSERT_NE(test, 0, wait_for_completion_timeout(&dev->entered,
+							     HMM_TEST_PATIENCE));
+	hmm_test_unregister(test, dev);
+	/* Gone while its invalidation ran, it may or may not see the release */
+	KUNIT_EXPECT_GE(test, dev->calls, 1);
+	KUNIT_EXPECT_EQ(test, dev->done, dev->calls);
+	hmm_test_finish(test, job);
+	KUNIT_EXPECT_LE(test, dev->released, 1);
+	KUNIT_EXPECT_EQ(test, dev->late, 0);
+}
+
+void hmm_fault_after_exit(struct kunit *test)
+{
+	struct mm_struct *mm = hmm_test_mm(test);
+	struct hmm_test_dev *dev = hmm_test_mirror(test, mm, &hmm_test_ops);
+	unsigned long addr = hmm_test_map_rw(test, mm);
+	struct hmm_mirror_range *before, *after;
+
+	before = hmm_test_begin(test, dev, addr, 1, HMM_PFN_REQ_FAULT);
+	KUNIT_ASSERT_EQ(test, 0, hmm_mirror_range_fault(before, 0));
+	KUNIT_ASSERT_TRUE(test, hmm_test_valid(dev, before));
+	dev->range = before;
+
+	hmm_test_kill(test, mm);
+
+	KUNIT_EXPECT_EQ(test, dev->fresh, 0);
+	KUNIT_EXPECT_FALSE(test, hmm_test_valid(dev, before));
+	KUNIT_EXPECT_EQ(test, -ESRCH, hmm_mirror_range_fault(before, 0));
+	KUNIT_EXPECT_FALSE(test, hmm_test_valid(dev, before));
+	hmm_mirror_range_end(before);
+
+	after = hmm_test_range(test, addr, 1, HMM_PFN_REQ_FAULT);
+	KUNIT_EXPECT_EQ(test, -ESRCH, hmm_mirror_range_begin(after,
+							     &dev->mirror));
+	/* So it is not in flight */
+	KUNIT_EXPECT_NULL(test, after->hmm);
+}
+
+/* A fault keeps the address space, and lets go of it without tearing it down */
+void hmm_fault_outlives_process(struct kunit *test)
+{
+	struct mm_struct *mm = hmm_test_mm(test);
+	struct hmm_test_dev *dev = hmm_test_mirror(test, mm, &hmm_test_ops);
+	unsigned long addr = hmm_test_map_rw(test, mm);
+	struct hmm_test_fault fault = { .timeout = HMM_TEST_PATIENCE };
+	unsigned long deadline = jiffies + HMM_TEST_PATIENCE;
+	struct mmu_notifier_range inv;
+	struct hmm_test_job *job;
+
+	hmm_test_start(&inv, mm, addr, 1);
+	fault.range = hmm_test_begin(test, dev, addr, 1, HMM_PFN_REQ_FAULT);
+	job = hmm_test_job(test, hmm_test_fault_job, &fault);
+	msleep(HMM_TEST_DELAY_MS);
+	hmm_test_kill(test, mm);
+	KUNIT_EXPECT_EQ(test, dev->released, 0);
+	hmm_test_end(&inv);
+	hmm_test_finish(test, job);
+	KUNIT_EXPECT_EQ(test, job->ret, 0);
+
+	while (!READ_ONCE(dev->released) && time_before(jiffies, deadline))
+		usleep_range(500, 2000);
+	KUNIT_EXPECT_EQ(test, dev->released, 1);
+	/* Who faults may hold locks that exit_mmap() must not meet */
+	KUNIT_EXPECT_PTR_NE(test, dev->releaser, job->task);
+	KUNIT_EXPECT_FALSE(test, hmm_test_valid(dev, fault.range));
+}
