@@ -21,8 +21,6 @@
 #include <linux/mmu_notifier.h>
 #include <linux/spinlock.h>
 
-struct task_struct;
-
 /* Upper bound of what should be over at once; a test that hangs ends here */
 #define HMM_TEST_PATIENCE	(10 * HZ)
 /* How long a callback is held up, or what should be waiting is watched */
@@ -32,6 +30,8 @@ struct task_struct;
 #define HMM_TEST_BASE		(16 * PAGE_SIZE * 16)
 
 #define HMM_TEST_PAGES		8
+
+struct hmm_test_job;
 
 /* A WARN_ON_ONCE() without GENERIC_BUG is used up even while it is suppressed */
 #ifdef kunit_warning_suppress
@@ -55,27 +55,35 @@ do {									\
 
 /* Address spaces */
 
-void hmm_test_mmput(void *mm);
 struct mm_struct *hmm_test_mm(struct kunit *test);
 void hmm_test_kill(struct kunit *test, struct mm_struct *mm);
+struct hmm_test_job *hmm_test_kill_job(struct kunit *test, struct mm_struct *mm);
+bool hmm_test_mm_count_falls_to(struct mm_struct *mm, int count);
+
+/* These may be used by helper threads */
 unsigned long hmm_test_do_map(struct mm_struct *mm, unsigned long addr,
 			      unsigned long pages, unsigned long prot);
+int hmm_test_do_unmap(struct mm_struct *mm, unsigned long addr,
+		      unsigned long pages);
+int hmm_test_do_discard(struct mm_struct *mm, unsigned long addr,
+			unsigned long pages);
+
+/* These assert that it can be done */
 unsigned long hmm_test_map(struct kunit *test, struct mm_struct *mm,
 			   unsigned long pages, unsigned long prot);
-unsigned long hmm_test_map_rw(struct kunit *test, struct mm_struct *mm);
-int hmm_test_unmap(struct mm_struct *mm, unsigned long addr,
-		   unsigned long pages);
-int hmm_test_discard(struct mm_struct *mm, unsigned long addr,
-		     unsigned long pages);
-int hmm_test_write(struct mm_struct *mm, unsigned long addr, u32 value);
-int hmm_test_read(struct mm_struct *mm, unsigned long addr, u32 *value);
-u32 hmm_test_peek(struct page *page);
-void hmm_test_poke(struct page *page, u32 value);
-void hmm_test_put_page(void *page);
+void hmm_test_unmap(struct kunit *test, struct mm_struct *mm,
+		    unsigned long addr, unsigned long pages);
+void hmm_test_discard(struct kunit *test, struct mm_struct *mm,
+		      unsigned long addr, unsigned long pages);
+void hmm_test_write(struct kunit *test, struct mm_struct *mm,
+		    unsigned long addr, u32 value);
+u32 hmm_test_read(struct kunit *test, struct mm_struct *mm, unsigned long addr);
+
 struct page *hmm_test_page(struct kunit *test, struct mm_struct *mm,
 			   unsigned long addr);
 bool hmm_test_mapped(struct page *page);
-bool hmm_test_mm_count_falls_to(struct mm_struct *mm, int count);
+u32 hmm_test_peek(struct page *page);
+void hmm_test_poke(struct page *page, u32 value);
 
 /* Helper threads */
 
@@ -89,12 +97,35 @@ struct hmm_test_job {
 
 struct hmm_test_job *hmm_test_job(struct kunit *test, int (*fn)(void *),
 				  void *arg);
+void hmm_test_await(struct kunit *test, struct completion *completion);
 void hmm_test_finish(struct kunit *test, struct hmm_test_job *job);
+
+/* Invalidations made by the test, at addresses where nothing needs to be mapped */
+
+void hmm_test_start(struct mmu_notifier_range *inv, struct mm_struct *mm,
+		    unsigned long addr, unsigned long pages);
+int hmm_test_start_nonblock(struct mmu_notifier_range *inv,
+			    struct mm_struct *mm, unsigned long addr,
+			    unsigned long pages);
+void hmm_test_end(struct mmu_notifier_range *inv);
+void hmm_test_invalidate(struct mm_struct *mm, unsigned long addr,
+			 unsigned long pages);
 
 /* Fake devices */
 
+/* What a callback was told */
+struct hmm_test_update {
+	unsigned long start;
+	unsigned long end;
+	enum mmu_notifier_event event;
+	void *owner;
+	bool blockable;
+};
+
 struct hmm_test_dev {
 	struct hmm_mirror mirror;
+	struct mm_struct *mm;		/* registered on, or to be */
+	unsigned long addr;		/* see hmm_test_setup() */
 	spinlock_t lock;		/* the "driver's lock" */
 
 	unsigned int calls;		/* callbacks begun, and ended */
@@ -102,13 +133,14 @@ struct hmm_test_dev {
 	unsigned int syncs;		/* of these, by the 2017 callback */
 	unsigned int released;
 	struct task_struct *releaser;
-	struct hmm_update last;
+	struct hmm_test_update last;
 
 	bool gone;			/* unregistered, so there must be no call */
 	unsigned int late;
 
-	unsigned int delay_ms;		/* hold callbacks up for that long */
-	struct completion entered;
+	struct completion entered;	/* a callback was */
+	bool hold;			/* hold the next one up, ... */
+	struct completion go_on;	/* ... until this */
 
 	struct page *watch;		/* must still be mapped in a callback */
 	unsigned int unmapped;
@@ -121,119 +153,146 @@ struct hmm_test_dev {
 
 	struct hmm_test_dev *peer;	/* must be invalidated before release */
 	unsigned int early;
+
+	/* For kunit_two_pass.c */
+	bool nothing_to_flush;
+	unsigned int finishes;
+	unsigned int wrong;		/* finished what was not started so */
+	unsigned int started_at;
+	unsigned int finished_at;
 };
 
 extern const struct hmm_mirror_ops hmm_test_ops;
 extern const struct hmm_mirror_ops hmm_test_atomic_ops;
 extern const struct hmm_mirror_ops hmm_test_2017_ops;
-void hmm_test_invalidate(struct hmm_mirror *mirror,
-			 const struct hmm_update *update);
-void hmm_test_sync(struct hmm_mirror *mirror, enum hmm_update_type type,
-		   unsigned long start, unsigned long end);
-void hmm_test_release(struct hmm_mirror *mirror);
-struct hmm_test_dev *hmm_test_dev(struct kunit *test,
+extern const struct hmm_mirror_ops hmm_test_both_ops;
+
+/* For callbacks of other ops; @update is NULL for the release */
+struct hmm_test_dev *hmm_test_enter(struct hmm_mirror *mirror,
+				    const struct hmm_update *update);
+void hmm_test_leave(struct hmm_test_dev *dev);
+
+struct hmm_test_dev *hmm_test_dev(struct kunit *test, struct mm_struct *mm,
 				  const struct hmm_mirror_ops *ops);
-int hmm_test_try_register(struct hmm_test_dev *dev, struct mm_struct *mm);
-void hmm_test_do_unregister(void *data);
-void hmm_test_register(struct kunit *test, struct hmm_test_dev *dev,
-		       struct mm_struct *mm);
+int hmm_test_try_register(struct hmm_test_dev *dev);
+void hmm_test_register(struct kunit *test, struct hmm_test_dev *dev);
 void hmm_test_unregister(struct kunit *test, struct hmm_test_dev *dev);
+struct hmm_test_job *hmm_test_invalidate_job(struct kunit *test,
+					     struct hmm_test_dev *dev);
+struct hmm_test_job *hmm_test_unregister_job(struct kunit *test,
+					     struct hmm_test_dev *dev);
 struct hmm_test_dev *hmm_test_mirror(struct kunit *test, struct mm_struct *mm,
 				     const struct hmm_mirror_ops *ops);
-bool hmm_test_busy(struct hmm_test_dev *dev, unsigned long start,
-		   unsigned long end);
+struct hmm_test_dev *hmm_test_setup(struct kunit *test);
+bool hmm_test_busy(struct hmm_test_dev *dev, unsigned long addr,
+		   unsigned long pages);
 void hmm_test_expect_idle(struct kunit *test, struct hmm_test_dev *dev);
 
-/* Device page faults */
+/* Device page faults.  What a range consists of is known here, and nowhere else */
+
+static inline void hmm_test_range_set(struct hmm_mirror_range *range,
+				      unsigned long start, unsigned long end)
+{
+	range->range.start = start;
+	range->range.end = end;
+}
+
+static inline void hmm_test_range_set_flags(struct hmm_mirror_range *range,
+					    unsigned long flags,
+					    unsigned long mask)
+{
+	range->range.default_flags = flags;
+	range->range.pfn_flags_mask = mask;
+}
+
+static inline void hmm_test_range_set_pfns(struct hmm_mirror_range *range,
+					   unsigned long *pfns)
+{
+	range->range.hmm_pfns = pfns;
+}
+
+static inline unsigned long *hmm_test_pfns(const struct hmm_mirror_range *range)
+{
+	return range->range.hmm_pfns;
+}
+
+static inline bool hmm_test_in_flight(const struct hmm_mirror_range *range)
+{
+	return range->hmm;
+}
 
 struct hmm_mirror_range *hmm_test_range(struct kunit *test, unsigned long addr,
-					unsigned long pages,
-					unsigned long flags);
+					unsigned long pages, unsigned long flags);
 struct hmm_mirror_range *hmm_test_begin(struct kunit *test,
 					struct hmm_test_dev *dev,
 					unsigned long addr, unsigned long pages,
 					unsigned long flags);
-bool hmm_test_valid(struct hmm_test_dev *dev, struct hmm_mirror_range *range);
-
-struct hmm_test_fault {
-	struct hmm_mirror_range *range;
-	unsigned long timeout;
-	bool killable;
-};
-
-int hmm_test_fault_job(void *data);
-
-/* Invalidations made by the test */
-
-void hmm_test_start(struct mmu_notifier_range *inv, struct mm_struct *mm,
-		    unsigned long addr, unsigned long pages);
-int hmm_test_start_nonblock(struct mmu_notifier_range *inv,
-			    struct mm_struct *mm, unsigned long addr,
-			    unsigned long pages);
-void hmm_test_end(struct mmu_notifier_range *inv);
-void hmm_test_unmap_one(struct kunit *test, struct mm_struct *mm);
+bool hmm_test_valid(struct hmm_mirror_range *range);
+void hmm_test_fault(struct kunit *test, struct hmm_mirror_range *range);
+int hmm_test_fault_once(struct kunit *test, struct hmm_test_dev *dev,
+			unsigned long addr, unsigned long pages,
+			unsigned long flags);
+struct hmm_test_job *hmm_test_fault_job(struct kunit *test,
+					struct hmm_mirror_range *range,
+					unsigned long timeout);
 
 /* The cases */
 
+/* kunit_contract.c */
 void hmm_register_bad_arguments(struct kunit *test);
-void hmm_register_dead_mm(struct kunit *test);
 void hmm_register_twice(struct kunit *test);
 void hmm_register_on_two_mms(struct kunit *test);
-void hmm_register_interrupted(struct kunit *test);
-void hmm_register_out_of_memory(struct kunit *test);
-void hmm_unregister_twice(struct kunit *test);
-void hmm_one_hmm_per_mm(struct kunit *test);
-void hmm_several_mirrors(struct kunit *test);
-void hmm_unregister_waits_for_callback(struct kunit *test);
-void hmm_invalidate_while_unregistering(struct kunit *test);
-void hmm_unregister_with_range(struct kunit *test);
-void hmm_invalidate_preferred(struct kunit *test);
-void hmm_update_contents(struct kunit *test);
-void hmm_called_before_page_goes(struct kunit *test);
-void hmm_update_covers_change(struct kunit *test);
-void hmm_exit_invalidates_then_releases(struct kunit *test);
-void hmm_unregister_after_exit(struct kunit *test);
-void hmm_unregister_during_exit(struct kunit *test);
-void hmm_fault_after_exit(struct kunit *test);
-void hmm_fault_outlives_process(struct kunit *test);
 void hmm_begin_bad_arguments(struct kunit *test);
 void hmm_begin_twice(struct kunit *test);
-void hmm_end_without_begin(struct kunit *test);
-void hmm_fault_without_begin(struct kunit *test);
+void hmm_range_not_in_flight(struct kunit *test);
+
+/* kunit_life.c */
+void hmm_register_interrupted(struct kunit *test);
+void hmm_register_out_of_memory(struct kunit *test);
+void hmm_one_hmm_per_mm(struct kunit *test);
+void hmm_several_mirrors(struct kunit *test);
+void hmm_late_mirror_waits(struct kunit *test);
+void hmm_unregister_waits_for_callback(struct kunit *test);
+void hmm_unregister_during_exit(struct kunit *test);
+void hmm_unregister_with_range(struct kunit *test);
+void hmm_exit_invalidates_then_releases(struct kunit *test);
+void hmm_fault_after_exit(struct kunit *test);
+void hmm_fault_outlives_process(struct kunit *test);
+
+/* kunit_invalidate.c */
+void hmm_update_contents(struct kunit *test);
+void hmm_called_before_page_goes(struct kunit *test);
+void hmm_collision_is_precise(struct kunit *test);
+void hmm_marked_before_callback(struct kunit *test);
+void hmm_overlapping_ranges(struct kunit *test);
+void hmm_nested_invalidations(struct kunit *test);
+void hmm_many_invalidations_at_once(struct kunit *test);
+void hmm_nonblock_atomic_mirror(struct kunit *test);
+void hmm_nonblock_mixed_mirrors(struct kunit *test);
+
+/* kunit_two_pass.c */
+void hmm_two_pass_order(struct kunit *test);
+void hmm_two_pass_many(struct kunit *test);
+void hmm_two_pass_list_changes(struct kunit *test);
+void hmm_two_pass_exit(struct kunit *test);
+void hmm_two_pass_nonblock(struct kunit *test);
+
+/* kunit_fault.c */
 void hmm_fault_reads_right_pages(struct kunit *test);
-void hmm_fault_write_faults_in(struct kunit *test);
-void hmm_snapshot_does_not_fault(struct kunit *test);
+void hmm_fault_reads_what_is_asked(struct kunit *test);
 void hmm_fault_errors(struct kunit *test);
 void hmm_fault_drops_lock(struct kunit *test);
 void hmm_fault_collides_for_ever(struct kunit *test);
 void hmm_fault_reaped(struct kunit *test);
 void hmm_fault_per_page_flags(struct kunit *test);
-void hmm_collision_is_precise(struct kunit *test);
 void hmm_fault_invalidates_itself(struct kunit *test);
-void hmm_marked_before_callback(struct kunit *test);
 void hmm_fault_waits_for_invalidation(struct kunit *test);
-void hmm_fault_waits_when_restarted(struct kunit *test);
 void hmm_fault_times_out(struct kunit *test);
 void hmm_fault_killed(struct kunit *test);
-void hmm_fault_killed_colliding(struct kunit *test);
-void hmm_fault_killed_at_lock(struct kunit *test);
 void hmm_unrelated_does_not_wait(struct kunit *test);
-void hmm_nested_invalidations(struct kunit *test);
-void hmm_many_invalidations_at_once(struct kunit *test);
-void hmm_many_invalidations_of_one_range(struct kunit *test);
-void hmm_persistent_range(struct kunit *test);
-void hmm_overlapping_ranges(struct kunit *test);
 void hmm_range_begun_again(struct kunit *test);
-void hmm_late_mirror_waits(struct kunit *test);
-void hmm_nonblock_veto(struct kunit *test);
-void hmm_nonblock_atomic_mirror(struct kunit *test);
-void hmm_nonblock_mixed_mirrors(struct kunit *test);
-void hmm_two_pass_order(struct kunit *test);
-void hmm_two_pass_side_by_side(struct kunit *test);
-void hmm_two_pass_many(struct kunit *test);
-void hmm_two_pass_list_changes(struct kunit *test);
-void hmm_two_pass_exit(struct kunit *test);
-void hmm_two_pass_nonblock(struct kunit *test);
+
+/* kunit_trace.c and kunit_stress.c */
 void hmm_tracepoints(struct kunit *test);
 void hmm_stress(struct kunit *test);
 

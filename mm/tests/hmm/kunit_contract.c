@@ -6,13 +6,6 @@
 
 #include "kunit.h"
 
-static const struct hmm_mirror_ops hmm_test_both_ops = {
-	.sync_cpu_device_pagetables = hmm_test_sync,
-	.invalidate = hmm_test_invalidate,
-};
-
-static const struct hmm_mirror_ops hmm_test_no_ops;
-
 static u64 hmm_test_no_start(struct hmm_mirror *mirror,
 			     const struct hmm_update *update)
 {
@@ -24,53 +17,55 @@ static void hmm_test_no_finish(struct hmm_mirror *mirror,
 {
 }
 
-static const struct hmm_mirror_ops hmm_test_start_only_ops = {
-	.sync_cpu_device_pagetables = hmm_test_sync,
-	.invalidate_start = hmm_test_no_start,
-};
+static void hmm_test_refused(struct kunit *test, struct hmm_test_dev *dev, int error)
+{
+	int ret = hmm_test_try_register(dev);
 
-static const struct hmm_mirror_ops hmm_test_finish_only_ops = {
-	.invalidate = hmm_test_invalidate,
-	.invalidate_finish = hmm_test_no_finish,
-};
-
-static const struct hmm_mirror_ops hmm_test_three_ops = {
-	.invalidate = hmm_test_invalidate,
-	.invalidate_start = hmm_test_no_start,
-	.invalidate_finish = hmm_test_no_finish,
-};
+	KUNIT_EXPECT_EQ(test, error, ret);
+	if (!ret)
+		hmm_mirror_unregister(&dev->mirror);
+}
 
 void hmm_register_bad_arguments(struct kunit *test)
 {
 	struct mm_struct *mm = hmm_test_mm(test);
-	struct hmm_test_dev *dev = hmm_test_dev(test, NULL);
+	const struct hmm_mirror_ops bad_ops[] = {
+		{},
+		{
+			/* One pass of two */
+			.sync_cpu_device_pagetables =
+				hmm_test_2017_ops.sync_cpu_device_pagetables,
+			.invalidate_start = hmm_test_no_start,
+		},
+		{
+			.invalidate = hmm_test_ops.invalidate,
+			.invalidate_finish = hmm_test_no_finish,
+		},
+		{
+			/* One pass or two? */
+			.invalidate = hmm_test_ops.invalidate,
+			.invalidate_start = hmm_test_no_start,
+			.invalidate_finish = hmm_test_no_finish,
+		},
+	};
+	struct hmm_test_dev *dev = hmm_test_dev(test, mm, NULL);
 	int count = atomic_read(&mm->mm_count);
+	int i;
 
+	hmm_test_refused(test, dev, -EINVAL);
+	for (i = 0; i < ARRAY_SIZE(bad_ops); i++) {
+		dev->mirror.ops = &bad_ops[i];
+		hmm_test_refused(test, dev, -EINVAL);
+	}
+	dev->mirror.ops = &hmm_test_ops;
 	mmap_write_lock(mm);
 	KUNIT_EXPECT_EQ(test, -EINVAL, hmm_mirror_register(NULL, mm));
-	KUNIT_EXPECT_EQ(test, -EINVAL, hmm_mirror_register(&dev->mirror, mm));
-	dev->mirror.ops = &hmm_test_no_ops;
-	KUNIT_EXPECT_EQ(test, -EINVAL, hmm_mirror_register(&dev->mirror, mm));
-	dev->mirror.ops = &hmm_test_start_only_ops;
-	KUNIT_EXPECT_EQ(test, -EINVAL, hmm_mirror_register(&dev->mirror, mm));
-	dev->mirror.ops = &hmm_test_finish_only_ops;
-	KUNIT_EXPECT_EQ(test, -EINVAL, hmm_mirror_register(&dev->mirror, mm));
-	dev->mirror.ops = &hmm_test_three_ops;
-	KUNIT_EXPECT_EQ(test, -EINVAL, hmm_mirror_register(&dev->mirror, mm));
-	dev->mirror.ops = &hmm_test_ops;
 	KUNIT_EXPECT_EQ(test, -EINVAL, hmm_mirror_register(&dev->mirror, NULL));
 	mmap_write_unlock(mm);
-
 	KUNIT_EXPECT_EQ(test, count, atomic_read(&mm->mm_count));
-}
-
-void hmm_register_dead_mm(struct kunit *test)
-{
-	struct mm_struct *mm = hmm_test_mm(test);
-	struct hmm_test_dev *dev = hmm_test_dev(test, &hmm_test_ops);
 
 	hmm_test_kill(test, mm);
-	KUNIT_EXPECT_EQ(test, -ESRCH, hmm_test_try_register(dev, mm));
+	hmm_test_refused(test, dev, -ESRCH);
 }
 
 void hmm_register_twice(struct kunit *test)
@@ -78,17 +73,16 @@ void hmm_register_twice(struct kunit *test)
 	struct mm_struct *mm = hmm_test_mm(test);
 	int count = atomic_read(&mm->mm_count);
 	struct hmm_test_dev *dev = hmm_test_mirror(test, mm, &hmm_test_ops);
-	struct mmu_notifier_range inv;
 
 	HMM_TEST_WARNS(test, KUNIT_EXPECT_EQ(test, -EEXIST,
-					     hmm_test_try_register(dev, mm)));
+					     hmm_test_try_register(dev)));
 
 	/* It is registered still, and once */
-	hmm_test_start(&inv, mm, HMM_TEST_BASE, 1);
-	hmm_test_end(&inv);
+	hmm_test_invalidate(mm, HMM_TEST_BASE, 1);
 	KUNIT_EXPECT_EQ(test, dev->calls, 1);
 	hmm_test_unregister(test, dev);
 	KUNIT_EXPECT_TRUE(test, hmm_test_mm_count_falls_to(mm, count));
+	HMM_TEST_WARNS(test, hmm_mirror_unregister(&dev->mirror));
 }
 
 void hmm_register_on_two_mms(struct kunit *test)
@@ -101,131 +95,92 @@ void hmm_register_on_two_mms(struct kunit *test)
 	if (!IS_ENABLED(CONFIG_DEBUG_VM))
 		kunit_skip(test, "it takes CONFIG_DEBUG_VM to notice that");
 
+	dev->mm = mm2;
 	HMM_TEST_WARNS(test, KUNIT_EXPECT_EQ(test, -EEXIST,
-					     hmm_test_try_register(dev, mm2)));
+					     hmm_test_try_register(dev)));
 
 	/* On the first it is registered still, and the second is not held */
 	KUNIT_EXPECT_TRUE(test, hmm_test_mm_count_falls_to(mm2, count));
-	hmm_test_unmap_one(test, mm2);
+	hmm_test_invalidate(mm2, HMM_TEST_BASE, 1);
 	KUNIT_EXPECT_EQ(test, dev->calls, 0);
-	hmm_test_unmap_one(test, mm);
+	hmm_test_invalidate(mm, HMM_TEST_BASE, 1);
 	KUNIT_EXPECT_EQ(test, dev->calls, 1);
 	hmm_test_unregister(test, dev);
-	hmm_test_register(test, dev, mm2);
-	hmm_test_unmap_one(test, mm2);
+	hmm_test_register(test, dev);
+	hmm_test_invalidate(mm2, HMM_TEST_BASE, 1);
 	KUNIT_EXPECT_EQ(test, dev->calls, 2);
-}
-
-void hmm_unregister_twice(struct kunit *test)
-{
-	struct mm_struct *mm = hmm_test_mm(test);
-	struct hmm_test_dev *dev = hmm_test_mirror(test, mm, &hmm_test_ops);
-
-	hmm_test_unregister(test, dev);
-	HMM_TEST_WARNS(test, hmm_mirror_unregister(&dev->mirror));
-}
-
-void hmm_invalidate_preferred(struct kunit *test)
-{
-	struct mm_struct *mm = hmm_test_mm(test);
-	struct hmm_test_dev *dev = hmm_test_mirror(test, mm, &hmm_test_both_ops);
-
-	hmm_test_unmap_one(test, mm);
-	KUNIT_EXPECT_EQ(test, dev->calls, 1);
-	KUNIT_EXPECT_EQ(test, dev->syncs, 0);
 }
 
 void hmm_begin_bad_arguments(struct kunit *test)
 {
-	struct mm_struct *mm = hmm_test_mm(test);
-	struct hmm_test_dev *dev = hmm_test_mirror(test, mm, &hmm_test_ops);
-	static const struct {
+	struct hmm_test_dev *dev = hmm_test_setup(test);
+	const unsigned long base = HMM_TEST_BASE;
+	const unsigned long end = dev->mm->task_size & PAGE_MASK;
+	const struct {
 		const char *what;
 		unsigned long start;
 		unsigned long end;
 	} cases[] = {
-		{ "empty", HMM_TEST_BASE, HMM_TEST_BASE },
-		{ "backwards", HMM_TEST_BASE + PAGE_SIZE, HMM_TEST_BASE },
+		{ "empty", base, base },
+		{ "backwards", base + PAGE_SIZE, base },
 		{ "wraps", -PAGE_SIZE, 0 },
 		{ "wraps further", -PAGE_SIZE, PAGE_SIZE },
-		{ "start not aligned", HMM_TEST_BASE + 8,
-		  HMM_TEST_BASE + PAGE_SIZE },
-		{ "end not aligned", HMM_TEST_BASE, HMM_TEST_BASE + 8 },
+		{ "start not aligned", base + 8, base + PAGE_SIZE },
+		{ "end not aligned", base, base + 8 },
+		/* On s390 this is the only page that no user has */
+		{ "beyond the last page", end, end + PAGE_SIZE },
+		{ "from the last page on", end - PAGE_SIZE, end + PAGE_SIZE },
 	};
-	const unsigned long end = mm->task_size & PAGE_MASK;
-	struct hmm_mirror_range *range;
-	unsigned long *pfns;
+	struct hmm_mirror_range *range = hmm_test_range(test, base, 1, 0);
+	unsigned long *pfns = hmm_test_pfns(range);
 	int i;
 
-	range = hmm_test_range(test, HMM_TEST_BASE, 1, 0);
 	KUNIT_EXPECT_EQ(test, -EINVAL, hmm_mirror_range_begin(NULL,
 							      &dev->mirror));
 	KUNIT_EXPECT_EQ(test, -EINVAL, hmm_mirror_range_begin(range, NULL));
-
-	pfns = range->range.hmm_pfns;
-	range->range.hmm_pfns = NULL;
+	hmm_test_range_set_pfns(range, NULL);
 	KUNIT_EXPECT_EQ(test, -EINVAL, hmm_mirror_range_begin(range,
 							      &dev->mirror));
-	range->range.hmm_pfns = pfns;
-
+	hmm_test_range_set_pfns(range, pfns);
 	for (i = 0; i < ARRAY_SIZE(cases); i++) {
-		range->range.start = cases[i].start;
-		range->range.end = cases[i].end;
+		hmm_test_range_set(range, cases[i].start, cases[i].end);
 		KUNIT_EXPECT_EQ_MSG(test, -EINVAL,
 				    hmm_mirror_range_begin(range, &dev->mirror),
 				    "%s", cases[i].what);
 	}
-	/* The page beyond the last one.  On s390 it is the only one that no user has. */
-	range->range.start = end;
-	range->range.end = end + PAGE_SIZE;
-	KUNIT_EXPECT_EQ(test, -EINVAL, hmm_mirror_range_begin(range,
-							      &dev->mirror));
-	range->range.start = end - PAGE_SIZE;
-	KUNIT_EXPECT_EQ(test, -EINVAL, hmm_mirror_range_begin(range,
-							      &dev->mirror));
 	/* The last page is all right */
-	range->range.end = end;
+	hmm_test_range_set(range, end - PAGE_SIZE, end);
 	KUNIT_EXPECT_EQ(test, 0, hmm_mirror_range_begin(range, &dev->mirror));
 	hmm_mirror_range_end(range);
 
 	hmm_test_unregister(test, dev);
 	KUNIT_EXPECT_EQ(test, -EINVAL, hmm_mirror_range_begin(range,
 							      &dev->mirror));
-	KUNIT_EXPECT_NULL(test, range->hmm);
-	KUNIT_EXPECT_EQ(test, -EINVAL, hmm_mirror_range_fault(NULL, 0));
+	KUNIT_EXPECT_FALSE(test, hmm_test_in_flight(range));
 }
 
 void hmm_begin_twice(struct kunit *test)
 {
-	struct mm_struct *mm = hmm_test_mm(test);
-	struct hmm_test_dev *dev = hmm_test_mirror(test, mm, &hmm_test_ops);
+	struct hmm_test_dev *dev = hmm_test_setup(test);
 	struct hmm_mirror_range *range;
-	struct mmu_notifier_range inv;
+	int ret = 0;
 
-	range = hmm_test_begin(test, dev, HMM_TEST_BASE, 1, 0);
-	HMM_TEST_WARNS(test, KUNIT_EXPECT_EQ(test, -EBUSY,
-					     hmm_mirror_range_begin(range,
-								    &dev->mirror)));
+	range = hmm_test_begin(test, dev, dev->addr, 1, 0);
+	HMM_TEST_WARNS(test, ret = hmm_mirror_range_begin(range, &dev->mirror));
+	KUNIT_EXPECT_EQ(test, ret, -EBUSY);
 	/* It is in flight as before */
-	KUNIT_EXPECT_TRUE(test, hmm_test_valid(dev, range));
-	hmm_test_start(&inv, mm, HMM_TEST_BASE, 1);
-	hmm_test_end(&inv);
-	KUNIT_EXPECT_FALSE(test, hmm_test_valid(dev, range));
+	KUNIT_EXPECT_TRUE(test, hmm_test_valid(range));
+	hmm_test_invalidate(dev->mm, dev->addr, 1);
+	KUNIT_EXPECT_FALSE(test, hmm_test_valid(range));
 }
 
-void hmm_end_without_begin(struct kunit *test)
+void hmm_range_not_in_flight(struct kunit *test)
 {
 	struct hmm_mirror_range *range = hmm_test_range(test, HMM_TEST_BASE, 1,
 							0);
 
-	HMM_TEST_WARNS(test, hmm_mirror_range_end(range));
-}
-
-void hmm_fault_without_begin(struct kunit *test)
-{
-	struct hmm_mirror_range *range = hmm_test_range(test, HMM_TEST_BASE, 1,
-							0);
-
+	KUNIT_EXPECT_EQ(test, -EINVAL, hmm_mirror_range_fault(NULL, 0));
 	HMM_TEST_WARNS(test, KUNIT_EXPECT_EQ(test, -EINVAL,
 					     hmm_mirror_range_fault(range, 0)));
+	HMM_TEST_WARNS(test, hmm_mirror_range_end(range));
 }

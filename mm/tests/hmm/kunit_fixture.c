@@ -18,12 +18,8 @@
 
 /* Address spaces */
 
+KUNIT_DEFINE_ACTION_WRAPPER(hmm_test_mmput, mmput, struct mm_struct *);
 KUNIT_DEFINE_ACTION_WRAPPER(hmm_test_mmdrop, mmdrop, struct mm_struct *);
-
-void hmm_test_mmput(void *mm)
-{
-	mmput(mm);
-}
 
 /* Lives until hmm_test_kill() or the end of the test; the mm_struct for longer */
 struct mm_struct *hmm_test_mm(struct kunit *test)
@@ -47,6 +43,33 @@ void hmm_test_kill(struct kunit *test, struct mm_struct *mm)
 	kunit_release_action(test, hmm_test_mmput, mm);
 }
 
+static int hmm_test_do_mmput(void *mm)
+{
+	mmput(mm);
+	return 0;
+}
+
+struct hmm_test_job *hmm_test_kill_job(struct kunit *test, struct mm_struct *mm)
+{
+	/* The job drops the last reference in the test's stead */
+	kunit_remove_action(test, hmm_test_mmput, mm);
+	return hmm_test_job(test, hmm_test_do_mmput, mm);
+}
+
+/* Is an mm_struct down to this many references, or will it be in a moment? */
+bool hmm_test_mm_count_falls_to(struct mm_struct *mm, int count)
+{
+	unsigned long deadline = jiffies + HMM_TEST_PATIENCE;
+
+	while (atomic_read(&mm->mm_count) > count) {
+		if (time_after(jiffies, deadline))
+			return false;
+		mmu_notifier_synchronize();
+		usleep_range(500, 2000);
+	}
+	return true;
+}
+
 /* Returns 0 or an address */
 unsigned long hmm_test_do_map(struct mm_struct *mm, unsigned long addr,
 			      unsigned long pages, unsigned long prot)
@@ -58,22 +81,8 @@ unsigned long hmm_test_do_map(struct mm_struct *mm, unsigned long addr,
 	return IS_ERR_VALUE(addr) ? 0 : addr;
 }
 
-unsigned long hmm_test_map(struct kunit *test, struct mm_struct *mm,
-			   unsigned long pages, unsigned long prot)
-{
-	unsigned long addr = hmm_test_do_map(mm, 0, pages, prot);
-
-	KUNIT_ASSERT_NE(test, addr, 0);
-	return addr;
-}
-
-unsigned long hmm_test_map_rw(struct kunit *test, struct mm_struct *mm)
-{
-	return hmm_test_map(test, mm, HMM_TEST_PAGES, PROT_READ | PROT_WRITE);
-}
-
-int hmm_test_unmap(struct mm_struct *mm, unsigned long addr,
-		   unsigned long pages)
+int hmm_test_do_unmap(struct mm_struct *mm, unsigned long addr,
+		      unsigned long pages)
 {
 	int ret;
 
@@ -83,8 +92,8 @@ int hmm_test_unmap(struct mm_struct *mm, unsigned long addr,
 	return ret;
 }
 
-int hmm_test_discard(struct mm_struct *mm, unsigned long addr,
-		     unsigned long pages)
+int hmm_test_do_discard(struct mm_struct *mm, unsigned long addr,
+			unsigned long pages)
 {
 	int ret;
 
@@ -94,47 +103,51 @@ int hmm_test_discard(struct mm_struct *mm, unsigned long addr,
 	return ret;
 }
 
-int hmm_test_write(struct mm_struct *mm, unsigned long addr, u32 value)
+unsigned long hmm_test_map(struct kunit *test, struct mm_struct *mm,
+			   unsigned long pages, unsigned long prot)
+{
+	unsigned long addr = hmm_test_do_map(mm, 0, pages, prot);
+
+	KUNIT_ASSERT_NE(test, addr, 0);
+	return addr;
+}
+
+void hmm_test_unmap(struct kunit *test, struct mm_struct *mm,
+		    unsigned long addr, unsigned long pages)
+{
+	KUNIT_ASSERT_EQ(test, 0, hmm_test_do_unmap(mm, addr, pages));
+}
+
+void hmm_test_discard(struct kunit *test, struct mm_struct *mm,
+		      unsigned long addr, unsigned long pages)
+{
+	KUNIT_ASSERT_EQ(test, 0, hmm_test_do_discard(mm, addr, pages));
+}
+
+void hmm_test_write(struct kunit *test, struct mm_struct *mm,
+		    unsigned long addr, u32 value)
 {
 	int ret;
 
 	kthread_use_mm(mm);
 	ret = put_user(value, (u32 __user *)addr);
 	kthread_unuse_mm(mm);
-	return ret;
+	KUNIT_ASSERT_EQ(test, ret, 0);
 }
 
-int hmm_test_read(struct mm_struct *mm, unsigned long addr, u32 *value)
+u32 hmm_test_read(struct kunit *test, struct mm_struct *mm, unsigned long addr)
 {
+	u32 value;
 	int ret;
 
 	kthread_use_mm(mm);
-	ret = get_user(*value, (u32 __user *)addr);
+	ret = get_user(value, (u32 __user *)addr);
 	kthread_unuse_mm(mm);
-	return ret;
-}
-
-u32 hmm_test_peek(struct page *page)
-{
-	u32 *data = kmap_local_page(page);
-	u32 value = READ_ONCE(*data);
-
-	kunmap_local(data);
+	KUNIT_ASSERT_EQ(test, ret, 0);
 	return value;
 }
 
-void hmm_test_poke(struct page *page, u32 value)
-{
-	u32 *data = kmap_local_page(page);
-
-	WRITE_ONCE(*data, value);
-	kunmap_local(data);
-}
-
-void hmm_test_put_page(void *page)
-{
-	put_page(page);
-}
+KUNIT_DEFINE_ACTION_WRAPPER(hmm_test_put_page, put_page, struct page *);
 
 /* Which page is it really?  get_user_pages() knows, and keeps it for the test */
 struct page *hmm_test_page(struct kunit *test, struct mm_struct *mm,
@@ -157,18 +170,21 @@ bool hmm_test_mapped(struct page *page)
 	return folio_mapped(page_folio(page));
 }
 
-/* Is an mm_struct down to this many references, or will it be in a moment? */
-bool hmm_test_mm_count_falls_to(struct mm_struct *mm, int count)
+u32 hmm_test_peek(struct page *page)
 {
-	unsigned long deadline = jiffies + HMM_TEST_PATIENCE;
+	u32 *data = kmap_local_page(page);
+	u32 value = READ_ONCE(*data);
 
-	while (atomic_read(&mm->mm_count) > count) {
-		if (time_after(jiffies, deadline))
-			return false;
-		mmu_notifier_synchronize();
-		usleep_range(500, 2000);
-	}
-	return true;
+	kunmap_local(data);
+	return value;
+}
+
+void hmm_test_poke(struct page *page, u32 value)
+{
+	u32 *data = kmap_local_page(page);
+
+	WRITE_ONCE(*data, value);
+	kunmap_local(data);
 }
 
 /* Helper threads */
@@ -204,230 +220,16 @@ struct hmm_test_job *hmm_test_job(struct kunit *test, int (*fn)(void *),
 	return job;
 }
 
-void hmm_test_finish(struct kunit *test, struct hmm_test_job *job)
+void hmm_test_await(struct kunit *test, struct completion *completion)
 {
-	KUNIT_ASSERT_NE_MSG(test, 0, wait_for_completion_timeout(&job->done,
+	KUNIT_ASSERT_NE_MSG(test, 0, wait_for_completion_timeout(completion,
 								 HMM_TEST_PATIENCE),
 			    "a helper thread hangs");
 }
 
-/* Fake devices */
-
-/* Does an invalidation of [start, end) go on, as far as the registry knows? */
-bool hmm_test_busy(struct hmm_test_dev *dev, unsigned long start,
-		   unsigned long end)
+void hmm_test_finish(struct kunit *test, struct hmm_test_job *job)
 {
-	unsigned long pfn;
-	struct hmm_mirror_range range = {
-		.range = {
-			.start = start,
-			.end = end,
-			.hmm_pfns = &pfn,
-		},
-	};
-	bool busy;
-
-	if (hmm_mirror_range_begin(&range, &dev->mirror))
-		return true;
-	busy = !hmm_mirror_range_valid(&range);
-	hmm_mirror_range_end(&range);
-	return busy;
-}
-
-static void hmm_test_enter(struct hmm_test_dev *dev)
-{
-	spin_lock(&dev->lock);
-	dev->calls++;
-	dev->late += dev->gone;
-	if (dev->watch)
-		dev->unmapped += !hmm_test_mapped(dev->watch);
-	spin_unlock(&dev->lock);
-
-	complete_all(&dev->entered);
-	if (dev->delay_ms)
-		msleep(dev->delay_ms);
-}
-
-static void hmm_test_leave(struct hmm_test_dev *dev)
-{
-	spin_lock(&dev->lock);
-	dev->done++;
-	dev->late += dev->gone;
-	spin_unlock(&dev->lock);
-}
-
-void hmm_test_invalidate(struct hmm_mirror *mirror,
-			 const struct hmm_update *update)
-{
-	struct hmm_test_dev *dev = container_of(mirror, struct hmm_test_dev,
-						mirror);
-
-	hmm_test_enter(dev);
-	spin_lock(&dev->lock);
-	dev->last = *update;
-	if (dev->range)
-		dev->fresh += hmm_mirror_range_valid(dev->range);
-	spin_unlock(&dev->lock);
-	if (dev->probe)
-		dev->probes_valid += !hmm_test_busy(dev, update->start,
-						    update->end);
-	hmm_test_leave(dev);
-}
-
-void hmm_test_sync(struct hmm_mirror *mirror, enum hmm_update_type type,
-		   unsigned long start, unsigned long end)
-{
-	struct hmm_test_dev *dev = container_of(mirror, struct hmm_test_dev,
-						mirror);
-
-	hmm_test_enter(dev);
-	spin_lock(&dev->lock);
-	if (type == HMM_UPDATE_INVALIDATE)
-		dev->syncs++;
-	dev->last = (struct hmm_update){ .start = start, .end = end };
-	spin_unlock(&dev->lock);
-	hmm_test_leave(dev);
-}
-
-void hmm_test_release(struct hmm_mirror *mirror)
-{
-	struct hmm_test_dev *dev = container_of(mirror, struct hmm_test_dev,
-						mirror);
-
-	hmm_test_enter(dev);
-	spin_lock(&dev->lock);
-	dev->released++;
-	dev->releaser = current;
-	if (dev->last.event != MMU_NOTIFY_RELEASE)
-		dev->early++;
-	if (dev->peer && dev->peer->last.event != MMU_NOTIFY_RELEASE)
-		dev->early++;
-	spin_unlock(&dev->lock);
-	hmm_test_leave(dev);
-}
-
-const struct hmm_mirror_ops hmm_test_ops = {
-	.invalidate = hmm_test_invalidate,
-	.release = hmm_test_release,
-};
-
-const struct hmm_mirror_ops hmm_test_atomic_ops = {
-	.invalidate = hmm_test_invalidate,
-	.release = hmm_test_release,
-	.flags = HMM_MIRROR_ATOMIC,
-};
-
-const struct hmm_mirror_ops hmm_test_2017_ops = {
-	.sync_cpu_device_pagetables = hmm_test_sync,
-};
-
-struct hmm_test_dev *hmm_test_dev(struct kunit *test,
-				  const struct hmm_mirror_ops *ops)
-{
-	struct hmm_test_dev *dev = kunit_kzalloc(test, sizeof(*dev), GFP_KERNEL);
-
-	KUNIT_ASSERT_NOT_NULL(test, dev);
-	/* The registry must not rely on more than ops */
-	memset(&dev->mirror, 0x5a, sizeof(dev->mirror));
-	dev->mirror.ops = ops;
-	spin_lock_init(&dev->lock);
-	init_completion(&dev->entered);
-	return dev;
-}
-
-int hmm_test_try_register(struct hmm_test_dev *dev, struct mm_struct *mm)
-{
-	int ret;
-
-	mmap_write_lock(mm);
-	ret = hmm_mirror_register(&dev->mirror, mm);
-	mmap_write_unlock(mm);
-	return ret;
-}
-
-void hmm_test_do_unregister(void *data)
-{
-	struct hmm_test_dev *dev = data;
-
-	hmm_mirror_unregister(&dev->mirror);
-	spin_lock(&dev->lock);
-	dev->gone = true;
-	spin_unlock(&dev->lock);
-}
-
-void hmm_test_register(struct kunit *test, struct hmm_test_dev *dev,
-		       struct mm_struct *mm)
-{
-	dev->gone = false;
-	KUNIT_ASSERT_EQ(test, 0, hmm_test_try_register(dev, mm));
-	KUNIT_ASSERT_EQ(test, 0,
-			kunit_add_action_or_reset(test, hmm_test_do_unregister,
-						  dev));
-}
-
-void hmm_test_unregister(struct kunit *test, struct hmm_test_dev *dev)
-{
-	kunit_release_action(test, hmm_test_do_unregister, dev);
-}
-
-struct hmm_test_dev *hmm_test_mirror(struct kunit *test, struct mm_struct *mm,
-				     const struct hmm_mirror_ops *ops)
-{
-	struct hmm_test_dev *dev = hmm_test_dev(test, ops);
-
-	hmm_test_register(test, dev, mm);
-	return dev;
-}
-
-/* Device page faults */
-
-static void hmm_test_range_cleanup(void *data)
-{
-	struct hmm_mirror_range *range = data;
-
-	if (range->hmm)
-		hmm_mirror_range_end(range);
-}
-
-struct hmm_mirror_range *hmm_test_range(struct kunit *test, unsigned long addr,
-					unsigned long pages,
-					unsigned long flags)
-{
-	struct hmm_mirror_range *range;
-
-	range = kunit_kzalloc(test, sizeof(*range), GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(test, range);
-	range->range.hmm_pfns = kunit_kcalloc(test, pages, sizeof(unsigned long),
-					      GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(test, range->range.hmm_pfns);
-	range->range.start = addr;
-	range->range.end = addr + pages * PAGE_SIZE;
-	range->range.default_flags = flags;
-	KUNIT_ASSERT_EQ(test, 0,
-			kunit_add_action_or_reset(test, hmm_test_range_cleanup,
-						  range));
-	return range;
-}
-
-struct hmm_mirror_range *hmm_test_begin(struct kunit *test,
-					struct hmm_test_dev *dev,
-					unsigned long addr, unsigned long pages,
-					unsigned long flags)
-{
-	struct hmm_mirror_range *range = hmm_test_range(test, addr, pages, flags);
-
-	KUNIT_ASSERT_EQ(test, 0, hmm_mirror_range_begin(range, &dev->mirror));
-	return range;
-}
-
-bool hmm_test_valid(struct hmm_test_dev *dev, struct hmm_mirror_range *range)
-{
-	bool valid;
-
-	spin_lock(&dev->lock);
-	valid = hmm_mirror_range_valid(range);
-	spin_unlock(&dev->lock);
-	return valid;
+	hmm_test_await(test, &job->done);
 }
 
 /* Invalidations made by the test */
@@ -454,30 +256,332 @@ void hmm_test_end(struct mmu_notifier_range *inv)
 	mmu_notifier_invalidate_range_end(inv);
 }
 
-/* One invalidation, by munmap() */
-void hmm_test_unmap_one(struct kunit *test, struct mm_struct *mm)
+void hmm_test_invalidate(struct mm_struct *mm, unsigned long addr,
+			 unsigned long pages)
 {
-	unsigned long addr = hmm_test_map(test, mm, 1, PROT_READ | PROT_WRITE);
+	struct mmu_notifier_range inv;
 
-	KUNIT_ASSERT_EQ(test, 0, hmm_test_write(mm, addr, 1));
-	KUNIT_ASSERT_EQ(test, 0, hmm_test_unmap(mm, addr, 1));
+	hmm_test_start(&inv, mm, addr, pages);
+	hmm_test_end(&inv);
+}
+
+static int hmm_test_do_invalidate(void *data)
+{
+	struct hmm_test_dev *dev = data;
+
+	hmm_test_invalidate(dev->mm, HMM_TEST_BASE, 1);
+	return 0;
+}
+
+struct hmm_test_job *hmm_test_invalidate_job(struct kunit *test,
+					     struct hmm_test_dev *dev)
+{
+	return hmm_test_job(test, hmm_test_do_invalidate, dev);
+}
+
+/* Fake devices */
+
+/* Does an invalidation of these pages go on, as far as the registry knows? */
+bool hmm_test_busy(struct hmm_test_dev *dev, unsigned long addr,
+		   unsigned long pages)
+{
+	struct hmm_mirror_range range = {};
+	unsigned long pfn;
+	bool busy;
+
+	hmm_test_range_set(&range, addr, addr + pages * PAGE_SIZE);
+	hmm_test_range_set_pfns(&range, &pfn);
+	if (hmm_mirror_range_begin(&range, &dev->mirror))
+		return true;
+	busy = !hmm_mirror_range_valid(&range);
+	hmm_mirror_range_end(&range);
+	return busy;
 }
 
 /* Nothing may be left of invalidations that have ended */
 void hmm_test_expect_idle(struct kunit *test, struct hmm_test_dev *dev)
 {
-	KUNIT_EXPECT_FALSE(test, hmm_test_busy(dev, 0, TASK_SIZE & PAGE_MASK));
+	KUNIT_EXPECT_FALSE(test, hmm_test_busy(dev, 0, TASK_SIZE >> PAGE_SHIFT));
 }
 
-int hmm_test_fault_job(void *data)
+struct hmm_test_dev *hmm_test_enter(struct hmm_mirror *mirror,
+				    const struct hmm_update *update)
 {
-	struct hmm_test_fault *fault = data;
+	struct hmm_test_dev *dev = container_of(mirror, struct hmm_test_dev,
+						mirror);
+	bool hold;
+
+	spin_lock(&dev->lock);
+	dev->calls++;
+	dev->late += dev->gone;
+	if (dev->watch)
+		dev->unmapped += !hmm_test_mapped(dev->watch);
+	if (dev->range)
+		dev->fresh += hmm_mirror_range_valid(dev->range);
+	if (update) {
+		dev->last = (struct hmm_test_update){
+			.start = update->start,
+			.end = update->end,
+			.event = update->event,
+			.owner = update->owner,
+			.blockable = update->blockable,
+		};
+	}
+	hold = dev->hold;
+	dev->hold = false;
+	spin_unlock(&dev->lock);
+
+	complete_all(&dev->entered);
+	if (hold)
+		wait_for_completion_timeout(&dev->go_on, HMM_TEST_PATIENCE);
+	return dev;
+}
+
+void hmm_test_leave(struct hmm_test_dev *dev)
+{
+	spin_lock(&dev->lock);
+	dev->done++;
+	dev->late += dev->gone;
+	spin_unlock(&dev->lock);
+}
+
+static void hmm_test_op_invalidate(struct hmm_mirror *mirror,
+				   const struct hmm_update *update)
+{
+	struct hmm_test_dev *dev = hmm_test_enter(mirror, update);
+
+	if (dev->probe)
+		dev->probes_valid += !hmm_test_busy(dev, dev->addr, 1);
+	hmm_test_leave(dev);
+}
+
+static void hmm_test_op_sync(struct hmm_mirror *mirror,
+			     enum hmm_update_type type, unsigned long start,
+			     unsigned long end)
+{
+	const struct hmm_update update = { .start = start, .end = end };
+	struct hmm_test_dev *dev = hmm_test_enter(mirror, &update);
+
+	if (type == HMM_UPDATE_INVALIDATE)
+		dev->syncs++;
+	hmm_test_leave(dev);
+}
+
+static void hmm_test_op_release(struct hmm_mirror *mirror)
+{
+	struct hmm_test_dev *dev = hmm_test_enter(mirror, NULL);
+
+	spin_lock(&dev->lock);
+	dev->released++;
+	dev->releaser = current;
+	if (dev->last.event != MMU_NOTIFY_RELEASE)
+		dev->early++;
+	if (dev->peer && dev->peer->last.event != MMU_NOTIFY_RELEASE)
+		dev->early++;
+	spin_unlock(&dev->lock);
+	hmm_test_leave(dev);
+}
+
+const struct hmm_mirror_ops hmm_test_ops = {
+	.invalidate = hmm_test_op_invalidate,
+	.release = hmm_test_op_release,
+};
+
+const struct hmm_mirror_ops hmm_test_atomic_ops = {
+	.invalidate = hmm_test_op_invalidate,
+	.release = hmm_test_op_release,
+	.flags = HMM_MIRROR_ATOMIC,
+};
+
+const struct hmm_mirror_ops hmm_test_2017_ops = {
+	.sync_cpu_device_pagetables = hmm_test_op_sync,
+};
+
+const struct hmm_mirror_ops hmm_test_both_ops = {
+	.sync_cpu_device_pagetables = hmm_test_op_sync,
+	.invalidate = hmm_test_op_invalidate,
+};
+
+/* Not registered yet */
+struct hmm_test_dev *hmm_test_dev(struct kunit *test, struct mm_struct *mm,
+				  const struct hmm_mirror_ops *ops)
+{
+	struct hmm_test_dev *dev = kunit_kzalloc(test, sizeof(*dev), GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, dev);
+	/* The registry must not rely on more than ops */
+	memset(&dev->mirror, 0x5a, sizeof(dev->mirror));
+	dev->mirror.ops = ops;
+	dev->mm = mm;
+	spin_lock_init(&dev->lock);
+	init_completion(&dev->entered);
+	init_completion(&dev->go_on);
+	return dev;
+}
+
+int hmm_test_try_register(struct hmm_test_dev *dev)
+{
 	int ret;
 
-	if (fault->killable)
-		allow_signal(SIGKILL);
-	ret = hmm_mirror_range_fault(fault->range, fault->timeout);
-	if (fault->killable)
-		flush_signals(current);
+	mmap_write_lock(dev->mm);
+	ret = hmm_mirror_register(&dev->mirror, dev->mm);
+	mmap_write_unlock(dev->mm);
 	return ret;
+}
+
+static void hmm_test_do_unregister(void *data)
+{
+	struct hmm_test_dev *dev = data;
+
+	hmm_mirror_unregister(&dev->mirror);
+	spin_lock(&dev->lock);
+	dev->gone = true;
+	spin_unlock(&dev->lock);
+}
+
+void hmm_test_register(struct kunit *test, struct hmm_test_dev *dev)
+{
+	dev->gone = false;
+	KUNIT_ASSERT_EQ(test, 0, hmm_test_try_register(dev));
+	KUNIT_ASSERT_EQ(test, 0,
+			kunit_add_action_or_reset(test, hmm_test_do_unregister,
+						  dev));
+}
+
+void hmm_test_unregister(struct kunit *test, struct hmm_test_dev *dev)
+{
+	kunit_release_action(test, hmm_test_do_unregister, dev);
+}
+
+static int hmm_test_unregister_thread(void *dev)
+{
+	hmm_test_do_unregister(dev);
+	return 0;
+}
+
+struct hmm_test_job *hmm_test_unregister_job(struct kunit *test,
+					     struct hmm_test_dev *dev)
+{
+	kunit_remove_action(test, hmm_test_do_unregister, dev);
+	return hmm_test_job(test, hmm_test_unregister_thread, dev);
+}
+
+struct hmm_test_dev *hmm_test_mirror(struct kunit *test, struct mm_struct *mm,
+				     const struct hmm_mirror_ops *ops)
+{
+	struct hmm_test_dev *dev = hmm_test_dev(test, mm, ops);
+
+	hmm_test_register(test, dev);
+	return dev;
+}
+
+/* What most cases need: an address space with HMM_TEST_PAGES pages at ->addr, mirrored */
+struct hmm_test_dev *hmm_test_setup(struct kunit *test)
+{
+	struct mm_struct *mm = hmm_test_mm(test);
+	struct hmm_test_dev *dev = hmm_test_mirror(test, mm, &hmm_test_ops);
+
+	dev->addr = hmm_test_map(test, mm, HMM_TEST_PAGES, PROT_READ | PROT_WRITE);
+	return dev;
+}
+
+/* Device page faults */
+
+static void hmm_test_range_cleanup(void *data)
+{
+	struct hmm_mirror_range *range = data;
+
+	if (hmm_test_in_flight(range))
+		hmm_mirror_range_end(range);
+}
+
+struct hmm_mirror_range *hmm_test_range(struct kunit *test, unsigned long addr,
+					unsigned long pages, unsigned long flags)
+{
+	struct hmm_mirror_range *range;
+	unsigned long *pfns;
+
+	range = kunit_kzalloc(test, sizeof(*range), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, range);
+	pfns = kunit_kcalloc(test, pages, sizeof(*pfns), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, pfns);
+	hmm_test_range_set(range, addr, addr + pages * PAGE_SIZE);
+	hmm_test_range_set_pfns(range, pfns);
+	hmm_test_range_set_flags(range, flags, 0);
+	KUNIT_ASSERT_EQ(test, 0,
+			kunit_add_action_or_reset(test, hmm_test_range_cleanup,
+						  range));
+	return range;
+}
+
+struct hmm_mirror_range *hmm_test_begin(struct kunit *test,
+					struct hmm_test_dev *dev,
+					unsigned long addr, unsigned long pages,
+					unsigned long flags)
+{
+	struct hmm_mirror_range *range = hmm_test_range(test, addr, pages, flags);
+
+	KUNIT_ASSERT_EQ(test, 0, hmm_mirror_range_begin(range, &dev->mirror));
+	return range;
+}
+
+bool hmm_test_valid(struct hmm_mirror_range *range)
+{
+	struct hmm_test_dev *dev = container_of(range->mirror,
+						struct hmm_test_dev, mirror);
+	bool valid;
+
+	spin_lock(&dev->lock);
+	valid = hmm_mirror_range_valid(range);
+	spin_unlock(&dev->lock);
+	return valid;
+}
+
+/* Reads a range that nothing collides with */
+void hmm_test_fault(struct kunit *test, struct hmm_mirror_range *range)
+{
+	KUNIT_ASSERT_EQ(test, 0, hmm_mirror_range_fault(range, 0));
+	KUNIT_ASSERT_TRUE(test, hmm_test_valid(range));
+}
+
+int hmm_test_fault_once(struct kunit *test, struct hmm_test_dev *dev,
+			unsigned long addr, unsigned long pages,
+			unsigned long flags)
+{
+	struct hmm_mirror_range *range = hmm_test_begin(test, dev, addr, pages,
+							flags);
+	int ret = hmm_mirror_range_fault(range, 0);
+
+	hmm_mirror_range_end(range);
+	return ret;
+}
+
+struct hmm_test_thread_fault {
+	struct hmm_mirror_range *range;
+	unsigned long timeout;
+};
+
+static int hmm_test_fault_thread(void *data)
+{
+	struct hmm_test_thread_fault *fault = data;
+	int ret;
+
+	allow_signal(SIGKILL);
+	ret = hmm_mirror_range_fault(fault->range, fault->timeout);
+	flush_signals(current);
+	return ret;
+}
+
+/* Faults in a thread of its own, which may be killed */
+struct hmm_test_job *hmm_test_fault_job(struct kunit *test,
+					struct hmm_mirror_range *range,
+					unsigned long timeout)
+{
+	struct hmm_test_thread_fault *fault;
+
+	fault = kunit_kzalloc(test, sizeof(*fault), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, fault);
+	fault->range = range;
+	fault->timeout = timeout;
+	return hmm_test_job(test, hmm_test_fault_thread, fault);
 }

@@ -2,11 +2,10 @@
 /*
  * Mirrors that come and go, alone and beside others, and the end of the process.
  */
-#include <kunit/resource.h>
 #include <kunit/static_stub.h>
 #include <linux/delay.h>
 #include <linux/jiffies.h>
-#include <linux/sched/mm.h>
+#include <linux/mman.h>
 #include <linux/sched/signal.h>
 #include <linux/signal.h>
 #include <linux/slab.h>
@@ -14,38 +13,39 @@
 #include "kunit.h"
 
 /* mm_take_all_locks() gives up on a signal, for the first mirror of either kind */
-void hmm_register_interrupted(struct kunit *test)
+static void hmm_test_interrupt(struct kunit *test, struct hmm_test_dev *dev)
 {
-	struct mm_struct *mm = hmm_test_mm(test);
-	struct hmm_test_dev *dev = hmm_test_dev(test, &hmm_test_ops);
-	struct hmm_test_dev *atomic;
-	int count, ret;
+	int count = atomic_read(&dev->mm->mm_count);
+	int ret;
 
-	hmm_test_map_rw(test, mm);
-	count = atomic_read(&mm->mm_count);
 	allow_signal(SIGUSR1);
 	send_sig(SIGUSR1, current, 1);
-	ret = hmm_test_try_register(dev, mm);
-	flush_signals(current);
-	KUNIT_EXPECT_EQ(test, -EINTR, ret);
-	KUNIT_EXPECT_TRUE(test, hmm_test_mm_count_falls_to(mm, count));
-
-	/* Now with the mirror's half done, and the other half missing */
-	atomic = hmm_test_mirror(test, mm, &hmm_test_atomic_ops);
-	count = atomic_read(&mm->mm_count);
-	send_sig(SIGUSR1, current, 1);
-	ret = hmm_test_try_register(dev, mm);
+	ret = hmm_test_try_register(dev);
 	flush_signals(current);
 	disallow_signal(SIGUSR1);
 	KUNIT_EXPECT_EQ(test, -EINTR, ret);
-	KUNIT_EXPECT_TRUE(test, hmm_test_mm_count_falls_to(mm, count));
-	KUNIT_EXPECT_EQ(test, dev->calls, 0);
+	KUNIT_EXPECT_TRUE(test, hmm_test_mm_count_falls_to(dev->mm, count));
+}
 
+void hmm_register_interrupted(struct kunit *test)
+{
+	struct mm_struct *mm = hmm_test_mm(test);
+	struct hmm_test_dev *dev = hmm_test_dev(test, mm, &hmm_test_ops);
+	struct hmm_test_dev *atomic;
+	int count = atomic_read(&mm->mm_count);
+
+	hmm_test_map(test, mm, 1, PROT_READ);
+	hmm_test_interrupt(test, dev);
+
+	/* Now with the mirror's half done, and the other half missing */
+	atomic = hmm_test_mirror(test, mm, &hmm_test_atomic_ops);
+	hmm_test_interrupt(test, dev);
+	KUNIT_EXPECT_EQ(test, dev->calls, 0);
 	hmm_test_unregister(test, atomic);
-	KUNIT_EXPECT_TRUE(test, hmm_test_mm_count_falls_to(mm, count - 1));
+	KUNIT_EXPECT_TRUE(test, hmm_test_mm_count_falls_to(mm, count));
 
 	/* And it can be tried again */
-	hmm_test_register(test, dev, mm);
+	hmm_test_register(test, dev);
 }
 
 static int hmm_test_allocs_left;
@@ -59,21 +59,21 @@ void hmm_register_out_of_memory(struct kunit *test)
 {
 	struct mm_struct *mm = hmm_test_mm(test);
 	int count = atomic_read(&mm->mm_count);
-	struct hmm_test_dev *dev = hmm_test_dev(test, &hmm_test_ops);
+	struct hmm_test_dev *dev = hmm_test_dev(test, mm, &hmm_test_ops);
 	int allowed;
 
 	/* A mirror that may sleep takes two allocations; the second may fail too */
 	kunit_activate_static_stub(test, hmm_mirror_alloc, hmm_test_alloc);
 	for (allowed = 0; allowed < 2; allowed++) {
 		hmm_test_allocs_left = allowed;
-		KUNIT_EXPECT_EQ(test, -ENOMEM, hmm_test_try_register(dev, mm));
+		KUNIT_EXPECT_EQ(test, -ENOMEM, hmm_test_try_register(dev));
 		KUNIT_EXPECT_TRUE(test, hmm_test_mm_count_falls_to(mm, count));
 	}
 	hmm_test_allocs_left = 2;
-	hmm_test_register(test, dev, mm);
+	hmm_test_register(test, dev);
 	kunit_deactivate_static_stub(test, hmm_mirror_alloc);
 
-	hmm_test_unmap_one(test, mm);
+	hmm_test_invalidate(mm, HMM_TEST_BASE, 1);
 	KUNIT_EXPECT_EQ(test, dev->calls, 1);
 }
 
@@ -81,13 +81,11 @@ void hmm_register_out_of_memory(struct kunit *test)
 void hmm_one_hmm_per_mm(struct kunit *test)
 {
 	struct mm_struct *mm = hmm_test_mm(test);
-	struct mm_struct *other_mm = hmm_test_mm(test);
 	int count = atomic_read(&mm->mm_count);
 	struct hmm_test_dev *a = hmm_test_mirror(test, mm, &hmm_test_ops);
 	int with_mirror = atomic_read(&mm->mm_count);
 	struct hmm_test_dev *b = hmm_test_mirror(test, mm, &hmm_test_ops);
-	struct hmm_test_dev *other = hmm_test_mirror(test, other_mm,
-						     &hmm_test_ops);
+	struct hmm_test_dev *other = hmm_test_setup(test);
 
 	KUNIT_EXPECT_PTR_EQ(test, a->mirror.hmm, b->mirror.hmm);
 	KUNIT_EXPECT_PTR_NE(test, a->mirror.hmm, other->mirror.hmm);
@@ -96,145 +94,45 @@ void hmm_one_hmm_per_mm(struct kunit *test)
 
 	hmm_test_unregister(test, a);
 	KUNIT_EXPECT_NULL(test, a->mirror.hmm);
-	KUNIT_EXPECT_FALSE(test, hmm_test_busy(b, HMM_TEST_BASE,
-					       HMM_TEST_BASE + PAGE_SIZE));
+	hmm_test_expect_idle(test, b);
 	hmm_test_unregister(test, b);
 	KUNIT_EXPECT_TRUE(test, hmm_test_mm_count_falls_to(mm, count));
 
 	/* And made anew */
-	hmm_test_register(test, a, mm);
+	hmm_test_register(test, a);
 	KUNIT_EXPECT_EQ(test, with_mirror, atomic_read(&mm->mm_count));
 }
 
 void hmm_several_mirrors(struct kunit *test)
 {
 	struct mm_struct *mm = hmm_test_mm(test);
-	struct mm_struct *other_mm = hmm_test_mm(test);
-	struct hmm_test_dev *a = hmm_test_mirror(test, mm, &hmm_test_ops);
+	struct hmm_test_dev *a = hmm_test_mirror(test, mm, &hmm_test_both_ops);
 	struct hmm_test_dev *b = hmm_test_mirror(test, mm, &hmm_test_atomic_ops);
 	struct hmm_test_dev *c = hmm_test_mirror(test, mm, &hmm_test_2017_ops);
-	struct hmm_test_dev *other = hmm_test_mirror(test, other_mm,
-						     &hmm_test_ops);
+	struct hmm_test_dev *other = hmm_test_setup(test);
 
-	hmm_test_unmap_one(test, mm);
+	hmm_test_invalidate(mm, HMM_TEST_BASE, 1);
 	KUNIT_EXPECT_EQ(test, a->calls, 1);
 	KUNIT_EXPECT_EQ(test, b->calls, 1);
 	KUNIT_EXPECT_EQ(test, c->calls, 1);
-	KUNIT_EXPECT_EQ(test, other->calls, 0);
 
 	hmm_test_unregister(test, b);
-	hmm_test_unmap_one(test, mm);
-	KUNIT_EXPECT_EQ(test, a->calls, 2);
-	KUNIT_EXPECT_EQ(test, b->calls, 1);
-	KUNIT_EXPECT_EQ(test, c->calls, 2);
-
+	hmm_test_invalidate(mm, HMM_TEST_BASE, 1);
 	hmm_test_unregister(test, c);
 	hmm_test_unregister(test, a);
-	hmm_test_unmap_one(test, mm);
+	hmm_test_invalidate(mm, HMM_TEST_BASE, 1);
 	KUNIT_EXPECT_EQ(test, a->calls, 2);
 	KUNIT_EXPECT_EQ(test, b->calls, 1);
 	KUNIT_EXPECT_EQ(test, c->calls, 2);
 	KUNIT_EXPECT_EQ(test, a->late + b->late + c->late, 0);
+	/* The 2017 callback is the one for who has no other */
+	KUNIT_EXPECT_EQ(test, a->syncs, 0);
+	KUNIT_EXPECT_EQ(test, c->syncs, 2);
 
-	hmm_test_register(test, b, mm);
-	hmm_test_unmap_one(test, mm);
+	hmm_test_register(test, b);
+	hmm_test_invalidate(mm, HMM_TEST_BASE, 1);
 	KUNIT_EXPECT_EQ(test, b->calls, 2);
 	KUNIT_EXPECT_EQ(test, other->calls, 0);
-}
-
-static int hmm_test_discard_job(void *data)
-{
-	struct hmm_mirror_range *range = data;
-
-	return hmm_test_discard(range->notifier.mm, range->range.start,
-				(range->range.end - range->range.start) >>
-				PAGE_SHIFT);
-}
-
-void hmm_unregister_waits_for_callback(struct kunit *test)
-{
-	struct mm_struct *mm = hmm_test_mm(test);
-	struct hmm_test_dev *dev = hmm_test_mirror(test, mm, &hmm_test_ops);
-	struct hmm_mirror_range *area;
-	struct hmm_test_job *job;
-	unsigned long addr;
-
-	addr = hmm_test_map_rw(test, mm);
-	KUNIT_ASSERT_EQ(test, 0, hmm_test_write(mm, addr, 1));
-	area = hmm_test_range(test, addr, HMM_TEST_PAGES, 0);
-	area->notifier.mm = mm;
-
-	dev->delay_ms = HMM_TEST_DELAY_MS;
-	job = hmm_test_job(test, hmm_test_discard_job, area);
-	KUNIT_ASSERT_NE(test, 0, wait_for_completion_timeout(&dev->entered,
-							     HMM_TEST_PATIENCE));
-	KUNIT_EXPECT_EQ(test, dev->done, 0);
-	hmm_test_unregister(test, dev);
-	KUNIT_EXPECT_EQ(test, dev->calls, 1);
-	KUNIT_EXPECT_EQ(test, dev->done, 1);
-
-	hmm_test_finish(test, job);
-	KUNIT_EXPECT_EQ(test, job->ret, 0);
-	KUNIT_EXPECT_EQ(test, dev->late, 0);
-}
-
-static int hmm_test_unregister_job(void *dev)
-{
-	hmm_test_do_unregister(dev);
-	return 0;
-}
-
-/* While a callback is waited for, an invalidation finds the mirror gone */
-void hmm_invalidate_while_unregistering(struct kunit *test)
-{
-	struct mm_struct *mm = hmm_test_mm(test);
-	struct hmm_test_dev *dev = hmm_test_mirror(test, mm, &hmm_test_ops);
-	struct hmm_test_job *discard, *unregister;
-	struct hmm_mirror_range *area;
-	struct mmu_notifier_range inv;
-	unsigned long addr;
-
-	addr = hmm_test_map_rw(test, mm);
-	KUNIT_ASSERT_EQ(test, 0, hmm_test_write(mm, addr, 1));
-	area = hmm_test_range(test, addr, 1, 0);
-	area->notifier.mm = mm;
-
-	dev->delay_ms = 4 * HMM_TEST_DELAY_MS;
-	discard = hmm_test_job(test, hmm_test_discard_job, area);
-	KUNIT_ASSERT_NE(test, 0, wait_for_completion_timeout(&dev->entered,
-							     HMM_TEST_PATIENCE));
-	kunit_remove_action(test, hmm_test_do_unregister, dev);
-	unregister = hmm_test_job(test, hmm_test_unregister_job, dev);
-	msleep(HMM_TEST_DELAY_MS);
-	hmm_test_start(&inv, mm, addr, 1);
-	hmm_test_end(&inv);
-
-	hmm_test_finish(test, discard);
-	hmm_test_finish(test, unregister);
-	KUNIT_EXPECT_EQ(test, dev->calls, dev->done);
-	KUNIT_EXPECT_EQ(test, dev->late, 0);
-}
-
-/* A range in flight when its mirror goes: warned of, and out of harm's way */
-void hmm_unregister_with_range(struct kunit *test)
-{
-	struct mm_struct *mm = hmm_test_mm(test);
-	struct hmm_test_dev *dev = hmm_test_mirror(test, mm, &hmm_test_ops);
-	struct hmm_test_dev *other = hmm_test_mirror(test, mm, &hmm_test_ops);
-	struct hmm_mirror_range *range, *others;
-	struct mmu_notifier_range inv;
-
-	range = hmm_test_begin(test, dev, HMM_TEST_BASE, 1, 0);
-	others = hmm_test_begin(test, other, HMM_TEST_BASE, 1, 0);
-	HMM_TEST_WARNS(test, hmm_test_unregister(test, dev));
-	KUNIT_EXPECT_FALSE(test, hmm_mirror_range_valid(range));
-	KUNIT_EXPECT_NULL(test, range->hmm);
-
-	/* The other mirror's is as it was */
-	KUNIT_EXPECT_TRUE(test, hmm_mirror_range_valid(others));
-	hmm_test_start(&inv, mm, HMM_TEST_BASE, 1);
-	hmm_test_end(&inv);
-	KUNIT_EXPECT_FALSE(test, hmm_mirror_range_valid(others));
 }
 
 /* A mirror that comes in the middle of an invalidation has to know of it */
@@ -250,31 +148,98 @@ void hmm_late_mirror_waits(struct kunit *test)
 	late = hmm_test_mirror(test, mm, &hmm_test_ops);
 	KUNIT_EXPECT_EQ(test, first->calls, 1);
 	KUNIT_EXPECT_EQ(test, late->calls, 0);
-	KUNIT_EXPECT_TRUE(test, hmm_test_busy(late, addr, addr + PAGE_SIZE));
+	KUNIT_EXPECT_TRUE(test, hmm_test_busy(late, addr, 1));
 
 	/* The one that was there leaves: the registry stays */
 	hmm_test_unregister(test, first);
-	KUNIT_EXPECT_TRUE(test, hmm_test_busy(late, addr, addr + PAGE_SIZE));
+	KUNIT_EXPECT_TRUE(test, hmm_test_busy(late, addr, 1));
 	hmm_test_end(&inv);
-	KUNIT_EXPECT_FALSE(test, hmm_test_busy(late, addr, addr + PAGE_SIZE));
+	KUNIT_EXPECT_FALSE(test, hmm_test_busy(late, addr, 1));
 }
 
 /*
- * The end of the process
+ * Unregister a mirror while its callback is held up.  Returns the job that does it,
+ * which waits for that.
  */
+static struct hmm_test_job *hmm_test_unregister_held(struct kunit *test,
+						     struct hmm_test_dev *dev)
+{
+	struct hmm_test_job *job;
+
+	hmm_test_await(test, &dev->entered);
+	job = hmm_test_unregister_job(test, dev);
+	msleep(HMM_TEST_DELAY_MS);
+	KUNIT_EXPECT_FALSE(test, completion_done(&job->done));
+	KUNIT_EXPECT_EQ(test, dev->done, 0);
+	return job;
+}
+
+void hmm_unregister_waits_for_callback(struct kunit *test)
+{
+	struct hmm_test_dev *dev = hmm_test_setup(test);
+	struct hmm_test_job *invalidate, *unregister;
+
+	dev->hold = true;
+	invalidate = hmm_test_invalidate_job(test, dev);
+	unregister = hmm_test_unregister_held(test, dev);
+	/* Who invalidates now finds the mirror gone */
+	hmm_test_invalidate(dev->mm, HMM_TEST_BASE, 1);
+	complete_all(&dev->go_on);
+	hmm_test_finish(test, unregister);
+	hmm_test_finish(test, invalidate);
+	KUNIT_EXPECT_EQ(test, dev->calls, dev->done);
+	KUNIT_EXPECT_EQ(test, dev->late, 0);
+}
+
+void hmm_unregister_during_exit(struct kunit *test)
+{
+	struct hmm_test_dev *dev = hmm_test_setup(test);
+	struct hmm_test_job *exit, *unregister;
+
+	dev->hold = true;
+	exit = hmm_test_kill_job(test, dev->mm);
+	unregister = hmm_test_unregister_held(test, dev);
+	complete_all(&dev->go_on);
+	hmm_test_finish(test, unregister);
+	hmm_test_finish(test, exit);
+	/* Gone while its invalidation ran, it may or may not see the release */
+	KUNIT_EXPECT_GE(test, dev->calls, 1);
+	KUNIT_EXPECT_EQ(test, dev->calls, dev->done);
+	KUNIT_EXPECT_LE(test, dev->released, 1);
+	KUNIT_EXPECT_EQ(test, dev->late, 0);
+}
+
+/* A range in flight when its mirror goes: warned of, and out of harm's way */
+void hmm_unregister_with_range(struct kunit *test)
+{
+	struct mm_struct *mm = hmm_test_mm(test);
+	struct hmm_test_dev *dev = hmm_test_mirror(test, mm, &hmm_test_ops);
+	struct hmm_test_dev *other = hmm_test_mirror(test, mm, &hmm_test_ops);
+	struct hmm_mirror_range *range, *others;
+
+	range = hmm_test_begin(test, dev, HMM_TEST_BASE, 1, 0);
+	others = hmm_test_begin(test, other, HMM_TEST_BASE, 1, 0);
+	HMM_TEST_WARNS(test, hmm_test_unregister(test, dev));
+	KUNIT_EXPECT_FALSE(test, hmm_mirror_range_valid(range));
+	KUNIT_EXPECT_FALSE(test, hmm_test_in_flight(range));
+
+	/* The other mirror's is as it was */
+	KUNIT_EXPECT_TRUE(test, hmm_test_valid(others));
+	hmm_test_invalidate(mm, HMM_TEST_BASE, 1);
+	KUNIT_EXPECT_FALSE(test, hmm_test_valid(others));
+}
 
 void hmm_exit_invalidates_then_releases(struct kunit *test)
 {
-	struct mm_struct *mm = hmm_test_mm(test);
-	struct hmm_test_dev *a = hmm_test_mirror(test, mm, &hmm_test_ops);
+	struct hmm_test_dev *a = hmm_test_setup(test);
+	struct mm_struct *mm = a->mm;
 	struct hmm_test_dev *b = hmm_test_mirror(test, mm, &hmm_test_atomic_ops);
-	unsigned long addr = hmm_test_map_rw(test, mm);
 	struct page *page;
 
 	a->peer = b;
 	b->peer = a;
-	KUNIT_ASSERT_EQ(test, 0, hmm_test_write(mm, addr, 1));
-	page = hmm_test_page(test, mm, addr);
+	hmm_test_write(test, mm, a->addr, 1);
+	page = hmm_test_page(test, mm, a->addr);
 	a->watch = page;
 	b->watch = page;
 	KUNIT_ASSERT_TRUE(test, hmm_test_mapped(page));
@@ -296,99 +261,52 @@ void hmm_exit_invalidates_then_releases(struct kunit *test)
 	/* Every invalidation came before any release, and both before the pages */
 	KUNIT_EXPECT_EQ(test, a->early + b->early, 0);
 	KUNIT_EXPECT_EQ(test, a->unmapped + b->unmapped, 0);
-}
 
-void hmm_unregister_after_exit(struct kunit *test)
-{
-	struct mm_struct *mm = hmm_test_mm(test);
-	struct hmm_test_dev *a = hmm_test_mirror(test, mm, &hmm_test_ops);
-	struct hmm_test_dev *b = hmm_test_mirror(test, mm, &hmm_test_atomic_ops);
-
-	hmm_test_kill(test, mm);
+	/* Mirrors may outlive the process.  What holds the mm_struct is the test */
 	mmu_notifier_synchronize();
-	KUNIT_EXPECT_EQ(test, a->released, 1);
-	KUNIT_EXPECT_EQ(test, b->released, 1);
-
 	hmm_test_unregister(test, a);
 	hmm_test_unregister(test, b);
-	KUNIT_EXPECT_EQ(test, a->released, 1);
-	KUNIT_EXPECT_EQ(test, b->released, 1);
-	KUNIT_EXPECT_EQ(test, a->late + b->late, 0);
-
-	/* One is the test's: the mirrors have kept nothing */
+	KUNIT_EXPECT_EQ(test, a->calls + b->calls, 4);
 	KUNIT_EXPECT_TRUE(test, hmm_test_mm_count_falls_to(mm, 1));
-}
-
-static int hmm_test_mmput_job(void *mm)
-{
-	mmput(mm);
-	return 0;
-}
-
-void hmm_unregister_during_exit(struct kunit *test)
-{
-	struct mm_struct *mm = hmm_test_mm(test);
-	struct hmm_test_dev *dev = hmm_test_mirror(test, mm, &hmm_test_ops);
-	struct hmm_test_job *job;
-
-	/* The job drops the last reference in the test's stead */
-	dev->delay_ms = HMM_TEST_DELAY_MS;
-	kunit_remove_action(test, hmm_test_mmput, mm);
-	job = hmm_test_job(test, hmm_test_mmput_job, mm);
-	KUNIT_ASSERT_NE(test, 0, wait_for_completion_timeout(&dev->entered,
-							     HMM_TEST_PATIENCE));
-	hmm_test_unregister(test, dev);
-	/* Gone while its invalidation ran, it may or may not see the release */
-	KUNIT_EXPECT_GE(test, dev->calls, 1);
-	KUNIT_EXPECT_EQ(test, dev->done, dev->calls);
-	hmm_test_finish(test, job);
-	KUNIT_EXPECT_LE(test, dev->released, 1);
-	KUNIT_EXPECT_EQ(test, dev->late, 0);
 }
 
 void hmm_fault_after_exit(struct kunit *test)
 {
-	struct mm_struct *mm = hmm_test_mm(test);
-	struct hmm_test_dev *dev = hmm_test_mirror(test, mm, &hmm_test_ops);
-	unsigned long addr = hmm_test_map_rw(test, mm);
+	struct hmm_test_dev *dev = hmm_test_setup(test);
 	struct hmm_mirror_range *before, *after;
 
-	before = hmm_test_begin(test, dev, addr, 1, HMM_PFN_REQ_FAULT);
-	KUNIT_ASSERT_EQ(test, 0, hmm_mirror_range_fault(before, 0));
-	KUNIT_ASSERT_TRUE(test, hmm_test_valid(dev, before));
+	before = hmm_test_begin(test, dev, dev->addr, 1, HMM_PFN_REQ_FAULT);
+	hmm_test_fault(test, before);
 	dev->range = before;
 
-	hmm_test_kill(test, mm);
+	hmm_test_kill(test, dev->mm);
 
 	KUNIT_EXPECT_EQ(test, dev->fresh, 0);
-	KUNIT_EXPECT_FALSE(test, hmm_test_valid(dev, before));
+	KUNIT_EXPECT_FALSE(test, hmm_test_valid(before));
 	KUNIT_EXPECT_EQ(test, -ESRCH, hmm_mirror_range_fault(before, 0));
-	KUNIT_EXPECT_FALSE(test, hmm_test_valid(dev, before));
+	KUNIT_EXPECT_FALSE(test, hmm_test_valid(before));
 	hmm_mirror_range_end(before);
 
-	after = hmm_test_range(test, addr, 1, HMM_PFN_REQ_FAULT);
+	after = hmm_test_range(test, dev->addr, 1, HMM_PFN_REQ_FAULT);
 	KUNIT_EXPECT_EQ(test, -ESRCH, hmm_mirror_range_begin(after,
 							     &dev->mirror));
-	/* So it is not in flight */
-	KUNIT_EXPECT_NULL(test, after->hmm);
+	KUNIT_EXPECT_FALSE(test, hmm_test_in_flight(after));
 }
 
 /* A fault keeps the address space, and lets go of it without tearing it down */
 void hmm_fault_outlives_process(struct kunit *test)
 {
-	struct mm_struct *mm = hmm_test_mm(test);
-	struct hmm_test_dev *dev = hmm_test_mirror(test, mm, &hmm_test_ops);
-	unsigned long addr = hmm_test_map_rw(test, mm);
-	struct hmm_test_fault fault = { .timeout = HMM_TEST_PATIENCE };
+	struct hmm_test_dev *dev = hmm_test_setup(test);
 	unsigned long deadline = jiffies + HMM_TEST_PATIENCE;
+	struct hmm_mirror_range *range;
 	struct mmu_notifier_range inv;
 	struct hmm_test_job *job;
 
-	hmm_test_start(&inv, mm, addr, 1);
-	fault.range = hmm_test_begin(test, dev, addr, 1, HMM_PFN_REQ_FAULT);
-	job = hmm_test_job(test, hmm_test_fault_job, &fault);
+	hmm_test_start(&inv, dev->mm, dev->addr, 1);
+	range = hmm_test_begin(test, dev, dev->addr, 1, HMM_PFN_REQ_FAULT);
+	job = hmm_test_fault_job(test, range, HMM_TEST_PATIENCE);
 	msleep(HMM_TEST_DELAY_MS);
-	hmm_test_kill(test, mm);
+	hmm_test_kill(test, dev->mm);
 	KUNIT_EXPECT_EQ(test, dev->released, 0);
 	hmm_test_end(&inv);
 	hmm_test_finish(test, job);
@@ -399,5 +317,5 @@ void hmm_fault_outlives_process(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, dev->released, 1);
 	/* Who faults may hold locks that exit_mmap() must not meet */
 	KUNIT_EXPECT_PTR_NE(test, dev->releaser, job->task);
-	KUNIT_EXPECT_FALSE(test, hmm_test_valid(dev, fault.range));
+	KUNIT_EXPECT_FALSE(test, hmm_test_valid(range));
 }

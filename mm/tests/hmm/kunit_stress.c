@@ -35,11 +35,6 @@ struct hmm_stress {
 	atomic_t rounds;
 	atomic_t stale;
 	atomic_t failed;
-
-	/* Comes and goes meanwhile */
-	struct hmm_mirror visitor;
-	bool visiting;
-	atomic_t late;
 };
 
 static bool hmm_stress_go_on(struct hmm_stress *s)
@@ -82,23 +77,6 @@ static const struct hmm_mirror_ops hmm_stress_ops = {
 	.invalidate = hmm_stress_invalidate,
 };
 
-static void hmm_stress_visit(struct hmm_mirror *mirror,
-			     enum hmm_update_type type,
-			     unsigned long start, unsigned long end)
-{
-	struct hmm_stress *s = container_of(mirror, struct hmm_stress, visitor);
-
-	if (!READ_ONCE(s->visiting))
-		atomic_inc(&s->late);
-	hmm_stress_dawdle();
-	if (!READ_ONCE(s->visiting))
-		atomic_inc(&s->late);
-}
-
-static const struct hmm_mirror_ops hmm_stress_visitor_ops = {
-	.sync_cpu_device_pagetables = hmm_stress_visit,
-};
-
 static bool hmm_stress_entry_ok(struct hmm_stress *s, int i)
 {
 	return hmm_test_mapped(s->table[i]) &&
@@ -120,19 +98,18 @@ static int hmm_stress_fault(void *data)
 {
 	struct hmm_stress *s = data;
 	unsigned long pfns[4];
-	struct hmm_mirror_range range = {
-		.range = {
-			.hmm_pfns = pfns,
-			.default_flags = HMM_PFN_REQ_FAULT | HMM_PFN_REQ_WRITE,
-		},
-	};
+	struct hmm_mirror_range range = {};
+	unsigned long addr;
 	int i, n, slot, ret;
+
+	hmm_test_range_set_pfns(&range, pfns);
+	hmm_test_range_set_flags(&range, HMM_PFN_REQ_FAULT | HMM_PFN_REQ_WRITE, 0);
 
 	while (hmm_stress_go_on(s)) {
 		n = 1 + get_random_u32_below(ARRAY_SIZE(pfns));
 		slot = get_random_u32_below(HMM_STRESS_PAGES - n + 1);
-		range.range.start = s->base + slot * PAGE_SIZE;
-		range.range.end = range.range.start + n * PAGE_SIZE;
+		addr = s->base + slot * PAGE_SIZE;
+		hmm_test_range_set(&range, addr, addr + n * PAGE_SIZE);
 		if (hmm_mirror_range_begin(&range, &s->mirror)) {
 			atomic_inc(&s->failed);
 			break;
@@ -167,7 +144,7 @@ static int hmm_stress_unmap(void *data)
 		n = 1 + get_random_u32_below(4);
 		slot = get_random_u32_below(HMM_STRESS_PAGES - n + 1);
 		addr = s->base + slot * PAGE_SIZE;
-		if (hmm_test_unmap(s->mm, addr, n))
+		if (hmm_test_do_unmap(s->mm, addr, n))
 			atomic_inc(&s->failed);
 		/* There is nothing here, so there must be nothing there */
 		hmm_stress_dawdle();
@@ -192,7 +169,7 @@ static int hmm_stress_discard(void *data)
 	while (hmm_stress_go_on(s)) {
 		n = 1 + get_random_u32_below(4);
 		slot = get_random_u32_below(HMM_STRESS_PAGES - n + 1);
-		ret = hmm_test_discard(s->mm, s->base + slot * PAGE_SIZE, n);
+		ret = hmm_test_do_discard(s->mm, s->base + slot * PAGE_SIZE, n);
 		/* -ENOMEM: there was a hole */
 		if (ret && ret != -ENOMEM)
 			atomic_inc(&s->failed);
@@ -224,30 +201,6 @@ static int hmm_stress_check(void *data)
 	return 0;
 }
 
-static int hmm_stress_come_and_go(void *data)
-{
-	struct hmm_stress *s = data;
-	int ret;
-
-	while (hmm_stress_go_on(s)) {
-		memset(&s->visitor, 0x5a, sizeof(s->visitor));
-		s->visitor.ops = &hmm_stress_visitor_ops;
-		WRITE_ONCE(s->visiting, true);
-		mmap_write_lock(s->mm);
-		ret = hmm_mirror_register(&s->visitor, s->mm);
-		mmap_write_unlock(s->mm);
-		if (ret) {
-			atomic_inc(&s->failed);
-			break;
-		}
-		hmm_stress_dawdle();
-		hmm_mirror_unregister(&s->visitor);
-		WRITE_ONCE(s->visiting, false);
-		hmm_stress_dawdle();
-	}
-	return 0;
-}
-
 static void hmm_stress_unregister(void *data)
 {
 	struct hmm_stress *s = data;
@@ -260,7 +213,6 @@ void hmm_stress(struct kunit *test)
 	static int (* const fns[])(void *) = {
 		hmm_stress_fault, hmm_stress_fault, hmm_stress_fault,
 		hmm_stress_unmap, hmm_stress_discard, hmm_stress_check,
-		hmm_stress_come_and_go,
 	};
 	struct mm_struct *mm = hmm_test_mm(test);
 	struct hmm_test_job *jobs[ARRAY_SIZE(fns)];
@@ -290,7 +242,6 @@ void hmm_stress(struct kunit *test)
 	kunit_info(test, "%lu commits, %lu collisions, %d invalidations, %lu entries checked",
 		   s->commits, s->collisions, atomic_read(&s->rounds), s->checked);
 	KUNIT_EXPECT_EQ(test, atomic_read(&s->stale), 0);
-	KUNIT_EXPECT_EQ(test, atomic_read(&s->late), 0);
 	KUNIT_EXPECT_EQ(test, atomic_read(&s->failed), 0);
 	KUNIT_EXPECT_GT(test, s->commits, 0);
 	KUNIT_EXPECT_GT(test, s->checked, 0);

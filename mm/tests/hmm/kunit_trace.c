@@ -3,14 +3,14 @@
  * The tracepoints of HMM mirroring.
  */
 #include <kunit/resource.h>
+#include <linux/mman.h>
 #include <linux/tracepoint.h>
 #include <trace/events/hmm.h>
 
 #include "kunit.h"
 
 struct hmm_trace {
-	struct mm_struct *mm;
-	struct hmm_mirror *mirror;
+	struct hmm_test_dev *dev;
 	unsigned int registered, unregistered, released;
 	unsigned int starts, ends, vetoes;
 	unsigned int faults, waits, returns, collisions;
@@ -19,155 +19,117 @@ struct hmm_trace {
 	int ret;
 };
 
-static void hmm_trace_register(void *data, const struct hmm_mirror *mirror,
-			       const struct mm_struct *mm)
-{
-	struct hmm_trace *trace = data;
+/* A probe is given the counter of its event.  There is one device that is watched */
+static struct hmm_trace hmm_trace;
 
-	trace->registered++;
-	trace->wrong += mirror != trace->mirror || mm != trace->mm;
+static void hmm_trace_mirror(void *count, const struct hmm_mirror *mirror,
+			     const struct mm_struct *mm)
+{
+	++*(unsigned int *)count;
+	hmm_trace.wrong += mirror != &hmm_trace.dev->mirror ||
+			   mm != hmm_trace.dev->mm;
 }
 
-static void hmm_trace_unregister(void *data, const struct hmm_mirror *mirror,
-				 const struct mm_struct *mm)
+static void hmm_trace_start(void *count, const struct mm_struct *mm,
+			    const struct hmm_update *update)
 {
-	struct hmm_trace *trace = data;
-
-	trace->unregistered++;
-	trace->wrong += mirror != trace->mirror || mm != trace->mm;
+	++*(unsigned int *)count;
+	hmm_trace.wrong += mm != hmm_trace.dev->mm;
+	hmm_trace.start = update->start;
 }
 
-static void hmm_trace_release(void *data, const struct hmm_mirror *mirror,
-			      const struct mm_struct *mm)
+/* The end, or the refusal, of the last one that started */
+static void hmm_trace_end(void *count, const struct mm_struct *mm,
+			  unsigned long start, unsigned long end)
 {
-	struct hmm_trace *trace = data;
-
-	trace->released++;
-	trace->wrong += mirror != trace->mirror || mm != trace->mm;
+	++*(unsigned int *)count;
+	hmm_trace.wrong += mm != hmm_trace.dev->mm || end <= start ||
+			   start != hmm_trace.start;
 }
 
-static void hmm_trace_invalidate_start(void *data, const struct mm_struct *mm,
-				       const struct hmm_update *update)
+static void hmm_trace_range(void *count, const struct hmm_mirror_range *range)
 {
-	struct hmm_trace *trace = data;
-
-	trace->starts++;
-	trace->wrong += mm != trace->mm;
-	trace->start = update->start;
+	++*(unsigned int *)count;
+	hmm_trace.wrong += range->mirror != &hmm_trace.dev->mirror;
 }
 
-static void hmm_trace_invalidate_end(void *data, const struct mm_struct *mm,
-				     unsigned long start, unsigned long end)
-{
-	struct hmm_trace *trace = data;
-
-	trace->ends++;
-	trace->wrong += mm != trace->mm || start != trace->start || end <= start;
-}
-
-static void hmm_trace_veto(void *data, const struct mm_struct *mm,
-			   unsigned long start, unsigned long end)
-{
-	struct hmm_trace *trace = data;
-
-	trace->vetoes++;
-	trace->wrong += mm != trace->mm || start != trace->start || end <= start;
-}
-
-static void hmm_trace_fault_begin(void *data, const struct hmm_mirror_range *range)
-{
-	struct hmm_trace *trace = data;
-
-	trace->faults++;
-	trace->wrong += range->mirror != trace->mirror;
-}
-
-static void hmm_trace_wait(void *data, const struct hmm_mirror_range *range)
-{
-	struct hmm_trace *trace = data;
-
-	trace->waits++;
-	trace->wrong += range->mirror != trace->mirror;
-}
-
-static void hmm_trace_fault_end(void *data, const struct hmm_mirror_range *range,
+static void hmm_trace_fault_end(void *count, const struct hmm_mirror_range *range,
 				int ret)
 {
-	struct hmm_trace *trace = data;
-
-	trace->returns++;
-	trace->wrong += range->mirror != trace->mirror;
-	trace->ret = ret;
+	hmm_trace_range(count, range);
+	hmm_trace.ret = ret;
 }
 
-static void hmm_trace_collision(void *data, const struct hmm_mirror_range *range,
+static void hmm_trace_collision(void *count, const struct hmm_mirror_range *range,
 				unsigned long start, unsigned long end)
 {
-	struct hmm_trace *trace = data;
-
-	trace->collisions++;
-	trace->wrong += range->mirror != trace->mirror || start != trace->start;
+	hmm_trace_range(count, range);
+	hmm_trace.wrong += start != hmm_trace.start;
 }
 
-static void hmm_trace_off(void *trace)
+static void hmm_trace_off(void *data)
 {
-	unregister_trace_hmm_register(hmm_trace_register, trace);
-	unregister_trace_hmm_unregister(hmm_trace_unregister, trace);
-	unregister_trace_hmm_release(hmm_trace_release, trace);
-	unregister_trace_hmm_invalidate_start(hmm_trace_invalidate_start, trace);
-	unregister_trace_hmm_invalidate_end(hmm_trace_invalidate_end, trace);
-	unregister_trace_hmm_veto(hmm_trace_veto, trace);
-	unregister_trace_hmm_fault_begin(hmm_trace_fault_begin, trace);
-	unregister_trace_hmm_wait(hmm_trace_wait, trace);
-	unregister_trace_hmm_fault_end(hmm_trace_fault_end, trace);
-	unregister_trace_hmm_collision(hmm_trace_collision, trace);
+	struct hmm_trace *t = data;
+
+	unregister_trace_hmm_register(hmm_trace_mirror, &t->registered);
+	unregister_trace_hmm_unregister(hmm_trace_mirror, &t->unregistered);
+	unregister_trace_hmm_release(hmm_trace_mirror, &t->released);
+	unregister_trace_hmm_invalidate_start(hmm_trace_start, &t->starts);
+	unregister_trace_hmm_invalidate_end(hmm_trace_end, &t->ends);
+	unregister_trace_hmm_veto(hmm_trace_end, &t->vetoes);
+	unregister_trace_hmm_fault_begin(hmm_trace_range, &t->faults);
+	unregister_trace_hmm_wait(hmm_trace_range, &t->waits);
+	unregister_trace_hmm_fault_end(hmm_trace_fault_end, &t->returns);
+	unregister_trace_hmm_collision(hmm_trace_collision, &t->collisions);
 	tracepoint_synchronize_unregister();
 }
 
-static struct hmm_trace *hmm_trace_on(struct kunit *test)
+static void hmm_trace_on(struct kunit *test, struct hmm_test_dev *dev)
 {
-	struct hmm_trace *trace = kunit_kzalloc(test, sizeof(*trace), GFP_KERNEL);
+	struct hmm_trace *t = &hmm_trace;
 	int ret = 0;
 
 	if (!IS_ENABLED(CONFIG_TRACEPOINTS))
 		kunit_skip(test, "CONFIG_TRACEPOINTS is off");
 
-	KUNIT_ASSERT_NOT_NULL(test, trace);
-	KUNIT_ASSERT_EQ(test, 0, kunit_add_action(test, hmm_trace_off, trace));
-	ret = ret ?: register_trace_hmm_register(hmm_trace_register, trace);
-	ret = ret ?: register_trace_hmm_unregister(hmm_trace_unregister, trace);
-	ret = ret ?: register_trace_hmm_release(hmm_trace_release, trace);
-	ret = ret ?: register_trace_hmm_invalidate_start(hmm_trace_invalidate_start,
-							 trace);
-	ret = ret ?: register_trace_hmm_invalidate_end(hmm_trace_invalidate_end,
-						       trace);
-	ret = ret ?: register_trace_hmm_veto(hmm_trace_veto, trace);
-	ret = ret ?: register_trace_hmm_fault_begin(hmm_trace_fault_begin,
-						    trace);
-	ret = ret ?: register_trace_hmm_wait(hmm_trace_wait, trace);
-	ret = ret ?: register_trace_hmm_fault_end(hmm_trace_fault_end, trace);
-	ret = ret ?: register_trace_hmm_collision(hmm_trace_collision, trace);
+	memset(t, 0, sizeof(*t));
+	t->dev = dev;
+	KUNIT_ASSERT_EQ(test, 0, kunit_add_action(test, hmm_trace_off, t));
+	ret = ret ?: register_trace_hmm_register(hmm_trace_mirror,
+						 &t->registered);
+	ret = ret ?: register_trace_hmm_unregister(hmm_trace_mirror,
+						   &t->unregistered);
+	ret = ret ?: register_trace_hmm_release(hmm_trace_mirror, &t->released);
+	ret = ret ?: register_trace_hmm_invalidate_start(hmm_trace_start,
+							 &t->starts);
+	ret = ret ?: register_trace_hmm_invalidate_end(hmm_trace_end, &t->ends);
+	ret = ret ?: register_trace_hmm_veto(hmm_trace_end, &t->vetoes);
+	ret = ret ?: register_trace_hmm_fault_begin(hmm_trace_range,
+						    &t->faults);
+	ret = ret ?: register_trace_hmm_wait(hmm_trace_range, &t->waits);
+	ret = ret ?: register_trace_hmm_fault_end(hmm_trace_fault_end,
+						  &t->returns);
+	ret = ret ?: register_trace_hmm_collision(hmm_trace_collision,
+						  &t->collisions);
 	KUNIT_ASSERT_EQ(test, ret, 0);
-	return trace;
 }
 
 /* Each event once, where it happens, and nowhere else */
 void hmm_tracepoints(struct kunit *test)
 {
-	struct hmm_trace *trace = hmm_trace_on(test);
 	struct mm_struct *mm = hmm_test_mm(test);
-	struct hmm_test_dev *dev = hmm_test_dev(test, &hmm_test_ops);
-	unsigned long addr = hmm_test_map_rw(test, mm);
+	struct hmm_test_dev *dev = hmm_test_dev(test, mm, &hmm_test_ops);
+	unsigned long addr = hmm_test_map(test, mm, 2, PROT_READ | PROT_WRITE);
+	struct hmm_trace *trace = &hmm_trace;
 	struct hmm_mirror_range *range;
 	struct mmu_notifier_range inv;
 
-	trace->mm = mm;
-	trace->mirror = &dev->mirror;
-	hmm_test_register(test, dev, mm);
+	hmm_trace_on(test, dev);
+	hmm_test_register(test, dev);
 	KUNIT_EXPECT_EQ(test, trace->registered, 1);
 
 	range = hmm_test_begin(test, dev, addr, 1, HMM_PFN_REQ_FAULT);
-	KUNIT_EXPECT_EQ(test, 0, hmm_mirror_range_fault(range, 0));
+	hmm_test_fault(test, range);
 	KUNIT_EXPECT_EQ(test, trace->faults, 1);
 	KUNIT_EXPECT_EQ(test, trace->returns, 1);
 	KUNIT_EXPECT_EQ(test, trace->ret, 0);
@@ -193,13 +155,14 @@ void hmm_tracepoints(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, trace->ret, -EBUSY);
 	hmm_test_end(&inv);
 	/* It is over: to start again is not to wait */
-	KUNIT_EXPECT_EQ(test, 0, hmm_mirror_range_fault(range, 0));
+	hmm_test_fault(test, range);
 	KUNIT_EXPECT_EQ(test, trace->waits, 1);
 	KUNIT_EXPECT_EQ(test, trace->returns, 3);
 
 	KUNIT_EXPECT_EQ(test, trace->vetoes, 0);
 	KUNIT_EXPECT_EQ(test, -EAGAIN, hmm_test_start_nonblock(&inv, mm, addr, 1));
 	KUNIT_EXPECT_EQ(test, trace->vetoes, 1);
+	KUNIT_EXPECT_EQ(test, dev->calls, 2);
 	KUNIT_EXPECT_EQ(test, trace->starts, trace->ends);
 
 	hmm_mirror_range_end(range);

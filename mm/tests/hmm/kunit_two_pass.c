@@ -2,77 +2,54 @@
 /*
  * Mirrors that start a flush in one pass, and finish it in another.
  */
-#include <kunit/resource.h>
 #include <linux/delay.h>
-#include <linux/jiffies.h>
-#include <linux/ktime.h>
 
 #include "kunit.h"
 
 #define HMM_FLUSH_DEVS		8
-#define HMM_FLUSH_MS		100	/* what a device needs to flush */
 
-/* Of all devices of a test: who did what when */
-struct hmm_flush_log {
+/* Of all devices of a case: who did what when */
+static struct {
 	unsigned int now;
 	unsigned int pending;
 	unsigned int most_pending;
-};
+} hmm_flush_log;
 
-struct hmm_flush_dev {
-	struct hmm_mirror mirror;
-	struct hmm_flush_log *log;
-	bool idle;			/* nothing to wait for */
-	unsigned int flush_ms;
-
-	unsigned int starts;
-	unsigned int finishes;
-	unsigned int wrong;		/* finished what was not started so */
-	unsigned int started_at;
-	unsigned int finished_at;
-	unsigned long flushed;		/* when, in jiffies */
-	struct hmm_update update;
-
-	struct completion entered;	/* invalidate_start() was, and ... */
-	struct completion *go_on;	/* ... waits for this */
-};
+static u64 hmm_flush_fence(struct hmm_test_dev *dev)
+{
+	return (unsigned long)dev + dev->calls;
+}
 
 static u64 hmm_flush_start(struct hmm_mirror *mirror,
 			   const struct hmm_update *update)
 {
-	struct hmm_flush_dev *dev = container_of(mirror, struct hmm_flush_dev,
-						 mirror);
+	struct hmm_test_dev *dev = hmm_test_enter(mirror, update);
 
-	dev->starts++;
-	dev->started_at = ++dev->log->now;
-	dev->update = *update;
-	dev->flushed = jiffies + msecs_to_jiffies(dev->flush_ms);
-	complete_all(&dev->entered);
-	if (dev->go_on)
-		wait_for_completion_timeout(dev->go_on, HMM_TEST_PATIENCE);
-	if (dev->idle)
+	dev->started_at = ++hmm_flush_log.now;
+	hmm_test_leave(dev);
+	if (dev->nothing_to_flush)
 		return 0;
 
-	dev->log->pending++;
-	dev->log->most_pending = max(dev->log->most_pending, dev->log->pending);
-	return (unsigned long)dev + dev->starts;
+	hmm_flush_log.pending++;
+	hmm_flush_log.most_pending = max(hmm_flush_log.most_pending,
+					 hmm_flush_log.pending);
+	return hmm_flush_fence(dev);
 }
 
 static void hmm_flush_finish(struct hmm_mirror *mirror,
 			     const struct hmm_update *update, u64 fence)
 {
-	struct hmm_flush_dev *dev = container_of(mirror, struct hmm_flush_dev,
-						 mirror);
+	struct hmm_test_dev *dev = container_of(mirror, struct hmm_test_dev,
+						mirror);
 
 	dev->finishes++;
-	dev->finished_at = ++dev->log->now;
-	dev->log->pending--;
-	dev->wrong += fence != (unsigned long)dev + dev->starts ||
-		      update->start != dev->update.start ||
-		      update->end != dev->update.end ||
-		      update->event != dev->update.event;
-	while (time_before(jiffies, dev->flushed))
-		schedule_timeout_uninterruptible(dev->flushed - jiffies);
+	dev->finished_at = ++hmm_flush_log.now;
+	dev->late += dev->gone;
+	hmm_flush_log.pending--;
+	dev->wrong += fence != hmm_flush_fence(dev) ||
+		      update->start != dev->last.start ||
+		      update->end != dev->last.end ||
+		      update->event != dev->last.event;
 }
 
 static const struct hmm_mirror_ops hmm_flush_ops = {
@@ -86,175 +63,106 @@ static const struct hmm_mirror_ops hmm_flush_atomic_ops = {
 	.flags = HMM_MIRROR_ATOMIC,
 };
 
-KUNIT_DEFINE_ACTION_WRAPPER(hmm_flush_unregister, hmm_mirror_unregister,
-			    struct hmm_mirror *);
-
-static struct hmm_flush_dev *hmm_flush_dev(struct kunit *test,
-					   struct mm_struct *mm,
-					   struct hmm_flush_log *log,
-					   const struct hmm_mirror_ops *ops)
+static struct mm_struct *hmm_flush_mm(struct kunit *test)
 {
-	struct hmm_flush_dev *dev = kunit_kzalloc(test, sizeof(*dev), GFP_KERNEL);
-
-	KUNIT_ASSERT_NOT_NULL(test, dev);
-	dev->mirror.ops = ops;
-	dev->log = log;
-	init_completion(&dev->entered);
-	mmap_write_lock(mm);
-	KUNIT_EXPECT_EQ(test, 0, hmm_mirror_register(&dev->mirror, mm));
-	mmap_write_unlock(mm);
-	KUNIT_ASSERT_EQ(test, 0,
-			kunit_add_action_or_reset(test, hmm_flush_unregister,
-						  &dev->mirror));
-	return dev;
+	memset(&hmm_flush_log, 0, sizeof(hmm_flush_log));
+	return hmm_test_mm(test);
 }
 
 /* All start before any finishes, and who has nothing to finish does not */
 void hmm_two_pass_order(struct kunit *test)
 {
-	struct mm_struct *mm = hmm_test_mm(test);
-	struct hmm_flush_dev *dev[HMM_FLUSH_DEVS];
-	struct hmm_flush_log log = {};
-	struct hmm_test_dev *one_pass;
-	struct mmu_notifier_range inv;
+	struct mm_struct *mm = hmm_flush_mm(test);
+	struct hmm_test_dev *dev[HMM_FLUSH_DEVS], *one_pass;
 	int i;
 
 	for (i = 0; i < HMM_FLUSH_DEVS; i++) {
-		dev[i] = hmm_flush_dev(test, mm, &log, &hmm_flush_ops);
+		dev[i] = hmm_test_mirror(test, mm, &hmm_flush_ops);
 		/* At the ends of the list, too */
-		dev[i]->idle = i % 3 == 0;
+		dev[i]->nothing_to_flush = i % 3 == 0;
 	}
 	one_pass = hmm_test_mirror(test, mm, &hmm_test_ops);
 
-	hmm_test_start(&inv, mm, HMM_TEST_BASE, 2);
+	hmm_test_invalidate(mm, HMM_TEST_BASE, 2);
 	for (i = 0; i < HMM_FLUSH_DEVS; i++) {
-		KUNIT_EXPECT_EQ(test, dev[i]->starts, 1);
+		KUNIT_EXPECT_EQ(test, dev[i]->calls, 1);
 		KUNIT_EXPECT_LE(test, dev[i]->started_at, HMM_FLUSH_DEVS);
-		KUNIT_EXPECT_EQ(test, dev[i]->update.start, HMM_TEST_BASE);
-		KUNIT_EXPECT_EQ(test, dev[i]->update.end,
+		KUNIT_EXPECT_EQ(test, dev[i]->last.start, HMM_TEST_BASE);
+		KUNIT_EXPECT_EQ(test, dev[i]->last.end,
 				HMM_TEST_BASE + 2 * PAGE_SIZE);
-		KUNIT_EXPECT_EQ(test, dev[i]->finishes, !dev[i]->idle);
+		KUNIT_EXPECT_EQ(test, dev[i]->finishes,
+				!dev[i]->nothing_to_flush);
 		KUNIT_EXPECT_EQ(test, dev[i]->wrong, 0);
-		if (!dev[i]->idle)
+		if (dev[i]->finishes)
 			KUNIT_EXPECT_GT(test, dev[i]->finished_at,
 					HMM_FLUSH_DEVS);
 	}
 	KUNIT_EXPECT_EQ(test, one_pass->calls, 1);
-	hmm_test_end(&inv);
-	KUNIT_EXPECT_EQ(test, log.pending, 0);
-}
-
-/* Devices that need a time to flush need that time once, not each after the other */
-void hmm_two_pass_side_by_side(struct kunit *test)
-{
-	struct mm_struct *mm = hmm_test_mm(test);
-	struct hmm_flush_log log = {};
-	struct mmu_notifier_range inv;
-	ktime_t start;
-	s64 ms;
-	int i;
-
-	for (i = 0; i < HMM_FLUSH_DEVS; i++)
-		hmm_flush_dev(test, mm, &log, &hmm_flush_ops)->flush_ms =
-			HMM_FLUSH_MS;
-
-	start = ktime_get();
-	hmm_test_start(&inv, mm, HMM_TEST_BASE, 1);
-	ms = ktime_ms_delta(ktime_get(), start);
-	hmm_test_end(&inv);
-
-	kunit_info(test, "%d devices that take %d ms each took %lld ms\n",
-		   HMM_FLUSH_DEVS, HMM_FLUSH_MS, ms);
-	/* One after the other they would need all of it */
-	KUNIT_EXPECT_GE(test, ms, HMM_FLUSH_MS - 10);
-	KUNIT_EXPECT_LT(test, ms, HMM_FLUSH_DEVS * HMM_FLUSH_MS / 2);
+	KUNIT_EXPECT_EQ(test, hmm_flush_log.pending, 0);
 }
 
 /* More than the registry remembers at a time: some earlier, but each once */
 void hmm_two_pass_many(struct kunit *test)
 {
-	struct mm_struct *mm = hmm_test_mm(test);
-	struct hmm_flush_dev *dev[40];
-	struct hmm_flush_log log = {};
-	struct mmu_notifier_range inv;
+	struct mm_struct *mm = hmm_flush_mm(test);
+	struct hmm_test_dev *dev[40];
 	int i, round;
 
 	for (i = 0; i < ARRAY_SIZE(dev); i++)
-		dev[i] = hmm_flush_dev(test, mm, &log, &hmm_flush_ops);
+		dev[i] = hmm_test_mirror(test, mm, &hmm_flush_ops);
 
 	for (round = 1; round <= 2; round++) {
-		hmm_test_start(&inv, mm, HMM_TEST_BASE, 1);
+		hmm_test_invalidate(mm, HMM_TEST_BASE, 1);
 		for (i = 0; i < ARRAY_SIZE(dev); i++) {
-			KUNIT_EXPECT_EQ(test, dev[i]->starts, round);
+			KUNIT_EXPECT_EQ(test, dev[i]->calls, round);
 			KUNIT_EXPECT_EQ(test, dev[i]->finishes, round);
 			KUNIT_EXPECT_EQ(test, dev[i]->wrong, 0);
 		}
-		hmm_test_end(&inv);
 	}
-	KUNIT_EXPECT_GE(test, log.most_pending, HMM_FLUSH_DEVS);
-}
-
-static int hmm_flush_invalidate_job(void *arg)
-{
-	struct mmu_notifier_range inv;
-
-	hmm_test_start(&inv, arg, HMM_TEST_BASE, 1);
-	hmm_test_end(&inv);
-	return 0;
-}
-
-static int hmm_flush_unregister_job(void *arg)
-{
-	hmm_mirror_unregister(arg);
-	return 0;
+	KUNIT_EXPECT_GE(test, hmm_flush_log.most_pending, HMM_FLUSH_DEVS);
 }
 
 /* A mirror that goes between the passes finishes first; one that comes does not */
 void hmm_two_pass_list_changes(struct kunit *test)
 {
-	struct mm_struct *mm = hmm_test_mm(test);
-	DECLARE_COMPLETION_ONSTACK(go_on);
-	struct hmm_flush_dev *stays, *goes, *comes;
+	struct mm_struct *mm = hmm_flush_mm(test);
+	struct hmm_test_dev *stays, *goes, *comes;
 	struct hmm_test_job *invalidate, *unregister;
-	struct hmm_flush_log log = {};
 
 	/* The last one that was registered is told first */
-	stays = hmm_flush_dev(test, mm, &log, &hmm_flush_ops);
-	goes = hmm_flush_dev(test, mm, &log, &hmm_flush_ops);
-	stays->go_on = &go_on;
+	stays = hmm_test_mirror(test, mm, &hmm_flush_ops);
+	goes = hmm_test_mirror(test, mm, &hmm_flush_ops);
+	stays->hold = true;
 
-	invalidate = hmm_test_job(test, hmm_flush_invalidate_job, mm);
-	KUNIT_ASSERT_NE(test, 0, wait_for_completion_timeout(&stays->entered,
-							     HMM_TEST_PATIENCE));
-	KUNIT_EXPECT_EQ(test, goes->starts, 1);
-	comes = hmm_flush_dev(test, mm, &log, &hmm_flush_ops);
-	kunit_remove_action(test, hmm_flush_unregister, &goes->mirror);
-	unregister = hmm_test_job(test, hmm_flush_unregister_job, &goes->mirror);
+	invalidate = hmm_test_invalidate_job(test, stays);
+	hmm_test_await(test, &stays->entered);
+	KUNIT_EXPECT_EQ(test, goes->calls, 1);
+	comes = hmm_test_mirror(test, mm, &hmm_flush_ops);
+	unregister = hmm_test_unregister_job(test, goes);
 	msleep(HMM_TEST_DELAY_MS);
 	KUNIT_EXPECT_FALSE(test, completion_done(&unregister->done));
 	KUNIT_EXPECT_EQ(test, goes->finishes, 0);
 
-	complete_all(&go_on);
+	complete_all(&stays->go_on);
 	hmm_test_finish(test, invalidate);
 	hmm_test_finish(test, unregister);
 	KUNIT_EXPECT_EQ(test, goes->finishes, 1);
 	KUNIT_EXPECT_EQ(test, stays->finishes, 1);
-	KUNIT_EXPECT_EQ(test, comes->starts + comes->finishes, 0);
-	KUNIT_EXPECT_EQ(test, goes->wrong + stays->wrong, 0);
+	KUNIT_EXPECT_EQ(test, comes->calls + comes->finishes, 0);
+	KUNIT_EXPECT_EQ(test, goes->wrong + stays->wrong + goes->late, 0);
 }
 
 void hmm_two_pass_exit(struct kunit *test)
 {
-	struct mm_struct *mm = hmm_test_mm(test);
-	struct hmm_flush_log log = {};
-	struct hmm_flush_dev *dev = hmm_flush_dev(test, mm, &log, &hmm_flush_ops);
-	struct hmm_flush_dev *dev2 = hmm_flush_dev(test, mm, &log, &hmm_flush_ops);
+	struct mm_struct *mm = hmm_flush_mm(test);
+	struct hmm_test_dev *dev = hmm_test_mirror(test, mm, &hmm_flush_ops);
+	struct hmm_test_dev *dev2 = hmm_test_mirror(test, mm, &hmm_flush_ops);
 
 	hmm_test_kill(test, mm);
 	KUNIT_EXPECT_EQ(test, dev->finishes, 1);
 	KUNIT_EXPECT_EQ(test, dev2->finishes, 1);
-	KUNIT_EXPECT_EQ(test, dev->update.event, MMU_NOTIFY_RELEASE);
-	KUNIT_EXPECT_EQ(test, dev->update.end, ULONG_MAX);
+	KUNIT_EXPECT_EQ(test, dev->last.event, MMU_NOTIFY_RELEASE);
+	KUNIT_EXPECT_EQ(test, dev->last.end, ULONG_MAX);
 	/* Both started before the first finished */
 	KUNIT_EXPECT_LE(test, max(dev->started_at, dev2->started_at), 2);
 }
@@ -262,22 +170,21 @@ void hmm_two_pass_exit(struct kunit *test)
 /* Neither pass of a mirror that may sleep, both of one that does not */
 void hmm_two_pass_nonblock(struct kunit *test)
 {
-	struct mm_struct *mm = hmm_test_mm(test);
-	struct hmm_flush_log log = {};
-	struct hmm_flush_dev *atomic = hmm_flush_dev(test, mm, &log,
-						     &hmm_flush_atomic_ops);
-	struct hmm_flush_dev *sleeps;
+	struct mm_struct *mm = hmm_flush_mm(test);
+	struct hmm_test_dev *atomic = hmm_test_mirror(test, mm,
+						      &hmm_flush_atomic_ops);
+	struct hmm_test_dev *sleeps;
 	struct mmu_notifier_range inv;
 
 	KUNIT_ASSERT_EQ(test, 0, hmm_test_start_nonblock(&inv, mm, HMM_TEST_BASE,
 							 1));
 	hmm_test_end(&inv);
 	KUNIT_EXPECT_EQ(test, atomic->finishes, 1);
-	KUNIT_EXPECT_FALSE(test, atomic->update.blockable);
+	KUNIT_EXPECT_FALSE(test, atomic->last.blockable);
 
-	sleeps = hmm_flush_dev(test, mm, &log, &hmm_flush_ops);
+	sleeps = hmm_test_mirror(test, mm, &hmm_flush_ops);
 	KUNIT_EXPECT_EQ(test, -EAGAIN,
 			hmm_test_start_nonblock(&inv, mm, HMM_TEST_BASE, 1));
-	KUNIT_EXPECT_EQ(test, sleeps->starts + sleeps->finishes, 0);
-	KUNIT_EXPECT_EQ(test, log.pending, 0);
+	KUNIT_EXPECT_EQ(test, sleeps->calls + sleeps->finishes, 0);
+	KUNIT_EXPECT_EQ(test, hmm_flush_log.pending, 0);
 }
