@@ -240,20 +240,6 @@ static void device_2017_several(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, device_add_u32(two, 2, 1), 0);
 }
 
-static void device_2017_unbound(struct kunit *test)
-{
-	unsigned long addr = test_memory(test);
-	struct device_address_space *das = test_device(test, addr);
-	struct device_log *log = das->log;
-	unsigned int updates;
-
-	KUNIT_ASSERT_EQ(test, 0, vm_munmap(addr, PAGE_SIZE));
-	kunit_release_action(test, test_unbind, das);
-	updates = log->updates;
-	KUNIT_ASSERT_EQ(test, 0, vm_munmap(addr, DEVICE_PAGES * PAGE_SIZE));
-	KUNIT_EXPECT_EQ(test, log->updates, updates);
-}
-
 /* The driver lets go after the process has died, as by the last close(2) */
 static void device_2017_sees_exit(struct kunit *test)
 {
@@ -272,31 +258,11 @@ static void device_2017_sees_exit(struct kunit *test)
 		KUNIT_EXPECT_EQ(test, device_add_u32(das, i, 1), -EFAULT);
 }
 
-static void device_2017_errors(struct kunit *test)
-{
-	static const struct hmm_mirror_ops no_ops;
-	struct hmm_mirror mirror = { .ops = &device_mirror_ops };
-	struct mm_struct *mm;
-
-	test_memory(test);
-	mm = current->mm;
-	mmap_write_lock(mm);
-	KUNIT_EXPECT_EQ(test, -EINVAL, hmm_mirror_register(NULL, mm));
-	KUNIT_EXPECT_EQ(test, -EINVAL, hmm_mirror_register(&mirror, NULL));
-	mirror.ops = NULL;
-	KUNIT_EXPECT_EQ(test, -EINVAL, hmm_mirror_register(&mirror, mm));
-	mirror.ops = &no_ops;
-	KUNIT_EXPECT_EQ(test, -EINVAL, hmm_mirror_register(&mirror, mm));
-	mmap_write_unlock(mm);
-}
-
 static struct kunit_case device_2017_cases[] = {
 	KUNIT_CASE(device_2017_mirrors),
 	KUNIT_CASE(device_2017_sees_munmap),
 	KUNIT_CASE(device_2017_several),
-	KUNIT_CASE(device_2017_unbound),
 	KUNIT_CASE(device_2017_sees_exit),
-	KUNIT_CASE(device_2017_errors),
 	{}
 };
 
