@@ -144,6 +144,16 @@ void hmm_bench_inval(struct kunit *test, const char *what, const char *peer,
 
 /* Device page faults of pages that are there */
 
+static inline void hmm_bench_set_range(struct hmm_mirror_range *range,
+				       unsigned long start, unsigned long end,
+				       unsigned long *pfns, unsigned long flags)
+{
+	range->range.start = start;
+	range->range.end = end;
+	range->range.hmm_pfns = pfns;
+	range->range.default_flags = flags;
+}
+
 unsigned long hmm_bench_end(const struct hmm_bench_dev *dev);
 void hmm_bench_map(struct hmm_bench_dev *dev, unsigned long n);
 void hmm_bench_map_kept(struct hmm_bench_dev *dev, unsigned long n);

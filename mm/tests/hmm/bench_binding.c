@@ -25,7 +25,7 @@ static unsigned long *hmm_bench_entry(struct hmm_bench_dev *dev,
 
 static void hmm_bench_enter(struct hmm_bench_dev *dev)
 {
-	unsigned long addr = dev->range.range.start;
+	unsigned long addr = dev->base;
 	unsigned long i;
 
 	for (i = 0; i < dev->pages; i++, addr += PAGE_SIZE) {

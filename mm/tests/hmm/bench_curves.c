@@ -93,11 +93,8 @@ void hmm_bench_curve_in_flight(struct kunit *test)
 		for (; dev->nr < n[i]; dev->nr++) {
 			unsigned long start = dev->base + dev->nr * PAGE_SIZE;
 
-			dev->ranges[dev->nr].range = (struct hmm_range){
-				.start = start,
-				.end = start + PAGE_SIZE,
-				.hmm_pfns = dev->pfns,
-			};
+			hmm_bench_set_range(&dev->ranges[dev->nr], start,
+					    start + PAGE_SIZE, dev->pfns, 0);
 			KUNIT_ASSERT_EQ(test, 0,
 					hmm_mirror_range_begin(&dev->ranges[dev->nr],
 							       &dev->mirror));

@@ -485,12 +485,8 @@ void hmm_bench_memory(struct kunit *test, struct hmm_bench_dev *dev, bool huge)
 	int ret = 0;
 
 	dev->base = ALIGN(dev->base, PMD_SIZE);
-	dev->range.range = (struct hmm_range){
-		.start = dev->base,
-		.end = hmm_bench_end(dev),
-		.hmm_pfns = dev->pfns,
-		.default_flags = HMM_PFN_REQ_FAULT | HMM_PFN_REQ_WRITE,
-	};
+	hmm_bench_set_range(&dev->range, dev->base, hmm_bench_end(dev), dev->pfns,
+			    HMM_PFN_REQ_FAULT | HMM_PFN_REQ_WRITE);
 
 	kthread_use_mm(dev->mm);
 	addr = vm_mmap(NULL, dev->base, size, PROT_READ | PROT_WRITE,
