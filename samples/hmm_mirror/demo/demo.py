@@ -21,9 +21,10 @@ import sys
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-SOURCE = os.path.join(HERE, "..", "user", "session.c")
+LIB = os.path.join(HERE, "..", "lib")
+SOURCE = os.path.join(HERE, "..", "tool", "cmd_run.c")
 
-# What work.py prints; mirroring must not change it.
+# What python_workload.py prints; mirroring must not change it.
 WORK_RESULT = "checksum 7ce5da573a926a19"
 
 
@@ -97,7 +98,7 @@ class Demo:
 
     def python(self):
         lines = self.mirror("python3", "python3 at work",
-                            ["python3", os.path.join(HERE, "work.py")])
+                            ["python3", os.path.join(HERE, "python_workload.py")])
         if WORK_RESULT not in lines:
             self.failures.append("python3: the result is wrong")
 
@@ -119,8 +120,8 @@ class Demo:
 
     def gcc(self):
         def compile_to(name):
-            return ["gcc", "-O2", "-std=gnu11", "-D_GNU_SOURCE", "-c", SOURCE,
-                    "-o", self.path(name)]
+            return ["gcc", "-O2", "-std=gnu11", "-D_GNU_SOURCE", "-I", LIB,
+                    "-c", SOURCE, "-o", self.path(name)]
 
         self.mirror("gcc", "gcc at work", compile_to("mirrored.o"))
         subprocess.run(compile_to("plain.o"), check=False)

@@ -3,8 +3,8 @@
  * Pictures as a stream of JSON, for other programs and for hmm-mirror plot: a
  * line is an object. STREAM_FORMAT says what is in it.
  */
-#ifndef HMM_MIRROR_STREAM_H
-#define HMM_MIRROR_STREAM_H
+#ifndef HMM_MIRROR_JSON_STREAM_H
+#define HMM_MIRROR_JSON_STREAM_H
 
 #include <stdio.h>
 
@@ -50,4 +50,4 @@ enum stream_type {
 const char *stream_read(const char *line, enum stream_type *type,
 			struct sample *sample, size_t *column);
 
-#endif /* HMM_MIRROR_STREAM_H */
+#endif /* HMM_MIRROR_JSON_STREAM_H */

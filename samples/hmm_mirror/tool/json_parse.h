@@ -6,8 +6,8 @@
  * and numbers are 0 and strings empty. So it is enough to look at @error once,
  * at the end.
  */
-#ifndef HMM_MIRROR_PARSE_H
-#define HMM_MIRROR_PARSE_H
+#ifndef HMM_MIRROR_JSON_PARSE_H
+#define HMM_MIRROR_JSON_PARSE_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -33,4 +33,4 @@ void parse_skip(struct parse *parse);
 /* There must be nothing behind. */
 void parse_end(struct parse *parse);
 
-#endif /* HMM_MIRROR_PARSE_H */
+#endif /* HMM_MIRROR_JSON_PARSE_H */

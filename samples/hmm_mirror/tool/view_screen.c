@@ -12,7 +12,7 @@
 #include <termios.h>
 #include <unistd.h>
 
-#include "screen.h"
+#include "view_screen.h"
 
 #define ROWS_MAX	200
 #define COLUMNS_MAX	400

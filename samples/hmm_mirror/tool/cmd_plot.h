@@ -2,8 +2,8 @@
 /*
  * Draws what was recorded: the command plot.
  */
-#ifndef HMM_MIRROR_PLOT_H
-#define HMM_MIRROR_PLOT_H
+#ifndef HMM_MIRROR_CMD_PLOT_H
+#define HMM_MIRROR_CMD_PLOT_H
 
 #include <stdbool.h>
 
@@ -16,4 +16,4 @@ extern const char plot_help[];
  */
 int plot(const char *path, const char *title, bool heat);
 
-#endif /* HMM_MIRROR_PLOT_H */
+#endif /* HMM_MIRROR_CMD_PLOT_H */

@@ -8,9 +8,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "parse.h"
+#include "json_parse.h"
+#include "json_stream.h"
 #include "report.h"
-#include "stream.h"
 
 static void put_head(FILE *out, const char *type, const struct sample *sample)
 {

@@ -2,8 +2,8 @@
 /*
  * hmm-mirror: the program in front of the HMM mirroring sample devices.
  *
- * This file is the command line; see session.c for mirroring a program for its
- * whole life, verify.c for what verification means, view.c for the live picture.
+ * This file is the command line; see cmd_run.c for mirroring a program for its
+ * whole life, verify.c for what verification means, cmd_view.c for the live picture.
  */
 #include <ctype.h>
 #include <err.h>
@@ -13,13 +13,13 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cmd_plot.h"
+#include "cmd_run.h"
+#include "cmd_view.h"
 #include "device.h"
-#include "plot.h"
+#include "ptrace.h"
 #include "report.h"
-#include "session.h"
-#include "trace.h"
 #include "verify.h"
-#include "view.h"
 
 #define EXIT_STALE_OR_FAILED	1
 #define EXIT_USAGE		2

@@ -5,8 +5,8 @@
  *
  * A row begins at a round address: a multiple of GRID_ALIGN cells.
  */
-#ifndef HMM_MIRROR_GRID_H
-#define HMM_MIRROR_GRID_H
+#ifndef HMM_MIRROR_VIEW_GRID_H
+#define HMM_MIRROR_VIEW_GRID_H
 
 #include "picture.h"
 
@@ -34,4 +34,4 @@ __u64 grid_fit(const struct maps *maps, size_t cells, size_t rows);
 int grid_layout(const struct grid *grid, size_t first, size_t rows,
 		struct layout *layout);
 
-#endif /* HMM_MIRROR_GRID_H */
+#endif /* HMM_MIRROR_VIEW_GRID_H */

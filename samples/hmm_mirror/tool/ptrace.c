@@ -19,7 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "trace.h"
+#include "ptrace.h"
 
 /*
  * Without @follow a forked process is let go when it is born. It is traced so

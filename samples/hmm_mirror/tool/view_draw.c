@@ -8,8 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "screen.h"
-#include "view.h"
+#include "cmd_view.h"
+#include "view_screen.h"
 
 #define ADDRESS		13	/* columns, with the space behind */
 #define NAME_LEAST	11

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "grid.h"
+#include "view_grid.h"
 
 /* The largest cell there is use for: an address space has 57 bits at most. */
 #define CELL_MAX	((__u64)1 << 50)

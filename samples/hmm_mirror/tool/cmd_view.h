@@ -3,14 +3,14 @@
  * A live picture of a process's page table and the device's, side by side: the
  * command view.
  */
-#ifndef HMM_MIRROR_VIEW_H
-#define HMM_MIRROR_VIEW_H
+#ifndef HMM_MIRROR_CMD_VIEW_H
+#define HMM_MIRROR_CMD_VIEW_H
 
 #include <stdbool.h>
 #include <sys/types.h>
 
-#include "grid.h"
-#include "watch.h"
+#include "view_grid.h"
+#include "view_mirror.h"
 
 struct view_options {
 	const char *device;
@@ -45,4 +45,4 @@ struct view {
 /* Draws it for the screen's size. Returns 0 or -ENOMEM. */
 int view_draw(struct view *view);
 
-#endif /* HMM_MIRROR_VIEW_H */
+#endif /* HMM_MIRROR_CMD_VIEW_H */

@@ -7,8 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "report.h"
 #include "proc.h"
+#include "report.h"
 
 int open_or_complain(const char *device)
 {

@@ -9,8 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "plot.h"
-#include "stream.h"
+#include "cmd_plot.h"
+#include "json_stream.h"
 #include "svg.h"
 
 const char plot_help[] =

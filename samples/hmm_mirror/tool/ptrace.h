@@ -8,8 +8,8 @@
  * tell that it was stopped; and because a process that somebody else has
  * stopped stays so.
  */
-#ifndef HMM_MIRROR_TRACE_H
-#define HMM_MIRROR_TRACE_H
+#ifndef HMM_MIRROR_PTRACE_H
+#define HMM_MIRROR_PTRACE_H
 
 #include <stdbool.h>
 #include <sys/types.h>
@@ -49,4 +49,4 @@ void trace_resume(pid_t pid);
 /* Lets everybody go. Needs no call before exit(). */
 void trace_detach(void);
 
-#endif /* HMM_MIRROR_TRACE_H */
+#endif /* HMM_MIRROR_PTRACE_H */

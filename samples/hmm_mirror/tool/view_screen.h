@@ -6,8 +6,8 @@
  * common, and termios. That does for a screen that is written line by line, and
  * a sample needs no library then.
  */
-#ifndef HMM_MIRROR_SCREEN_H
-#define HMM_MIRROR_SCREEN_H
+#ifndef HMM_MIRROR_VIEW_SCREEN_H
+#define HMM_MIRROR_VIEW_SCREEN_H
 
 #include <stdbool.h>
 
@@ -53,4 +53,4 @@ void screen_show(void);
 /* The next key that was pressed, or KEY_NONE. */
 int screen_key(void);
 
-#endif /* HMM_MIRROR_SCREEN_H */
+#endif /* HMM_MIRROR_VIEW_SCREEN_H */

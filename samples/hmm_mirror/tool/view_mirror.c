@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #include "report.h"
-#include "watch.h"
+#include "view_mirror.h"
 
 #define CHUNK		(2ULL << 20)	/* bytes mirrored in one go */
 #define READS		64		/* pages read in a turn */

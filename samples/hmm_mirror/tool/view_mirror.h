@@ -3,8 +3,8 @@
  * Mirrors a process that goes on undisturbed, and looks at it: the two page
  * tables, how often they change, and how long the device takes.
  */
-#ifndef HMM_MIRROR_WATCH_H
-#define HMM_MIRROR_WATCH_H
+#ifndef HMM_MIRROR_VIEW_MIRROR_H
+#define HMM_MIRROR_VIEW_MIRROR_H
 
 #include <sys/types.h>
 
@@ -73,4 +73,4 @@ int watch_look(struct watch *watch);
  */
 void watch_work(struct watch *watch, double seconds);
 
-#endif /* HMM_MIRROR_WATCH_H */
+#endif /* HMM_MIRROR_VIEW_MIRROR_H */

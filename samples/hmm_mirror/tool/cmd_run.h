@@ -2,8 +2,8 @@
 /*
  * Mirrors a program for its whole life: the commands run and attach.
  */
-#ifndef HMM_MIRROR_SESSION_H
-#define HMM_MIRROR_SESSION_H
+#ifndef HMM_MIRROR_CMD_RUN_H
+#define HMM_MIRROR_CMD_RUN_H
 
 #include <stdbool.h>
 #include <sys/types.h>
@@ -29,4 +29,4 @@ struct session_options {
 int session_run(const struct session_options *options, char **argv);
 int session_attach(const struct session_options *options, pid_t pid);
 
-#endif /* HMM_MIRROR_SESSION_H */
+#endif /* HMM_MIRROR_CMD_RUN_H */

@@ -21,12 +21,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "cmd_run.h"
 #include "device.h"
+#include "json_stream.h"
 #include "picture.h"
+#include "ptrace.h"
 #include "report.h"
-#include "session.h"
-#include "stream.h"
-#include "trace.h"
 #include "verify.h"
 
 #define TICK		0.02		/* seconds */

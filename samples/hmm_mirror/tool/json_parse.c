@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "parse.h"
+#include "json_parse.h"
 
 #define DEPTH_MAX	32	/* parse_skip() calls itself */
 

@@ -24,7 +24,7 @@
 #include <linux/spinlock.h>
 #include <linux/uaccess.h>
 
-#include "hmm_mirror_uapi.h"
+#include "../hmm_mirror_uapi.h"
 
 #define LEVELS		4
 #define SLOT_BITS	9

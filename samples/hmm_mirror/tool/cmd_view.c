@@ -12,10 +12,10 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "cmd_view.h"
+#include "json_stream.h"
 #include "report.h"
-#include "screen.h"
-#include "stream.h"
-#include "view.h"
+#include "view_screen.h"
 
 #define EXIT_FAILED	1
 /* Pictures, and time between them, until the device has what the CPU has. */
