@@ -9,22 +9,17 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "kselftest_harness.h"
-
-#include "device.h"
+#include "devices.h"
 #include "file.h"
-#include "verify.h"
 
 #define PAGES		16
 /* More points than any call has at which it can fail */
@@ -48,20 +43,7 @@ FIXTURE(fail)
 	long mms, refs;		/* before */
 };
 
-FIXTURE_VARIANT(fail)
-{
-	const char *device;
-};
-
-FIXTURE_VARIANT_ADD(fail, rust)
-{
-	.device = DEVICE_RUST,
-};
-
-FIXTURE_VARIANT_ADD(fail, c)
-{
-	.device = DEVICE_C,
-};
+DEVICE_VARIANTS(fail);
 
 static const char * const capabilities[] = {
 	"failslab", "fail_page_alloc", "fail_usercopy",
@@ -116,11 +98,11 @@ static long references(const char *device)
 
 FIXTURE_SETUP(fail)
 {
+	const char *why = device_unusable(variant->device);
+
+	if (why)
+		SKIP(return, "%s: %s", variant->device, why);
 	my.page = sysconf(_SC_PAGESIZE);
-	if (geteuid())
-		SKIP(return, "must be run as root");
-	if (access(variant->device, F_OK))
-		SKIP(return, "there is no %s", variant->device);
 	my.fail_nth = open("/proc/thread-self/fail-nth", O_RDWR);
 	if (my.fail_nth < 0)
 		SKIP(return, "the kernel has no CONFIG_FAULT_INJECTION");
@@ -133,15 +115,14 @@ FIXTURE_SETUP(fail)
 	self->mms = mirrored_mms();
 	self->refs = references(variant->device);
 	my.size = PAGES * my.page;
-	my.map = mmap(NULL, my.size, PROT_READ | PROT_WRITE,
-		      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	my.map = memory(my.size);
 	ASSERT_NE(MAP_FAILED, my.map);
 	my.buf = malloc(my.size);
 	memset(my.buf, 1, my.size);
 	my.device = variant->device;
 	my.fd = device_open(my.device);
 	ASSERT_LE(0, my.fd);
-	ASSERT_EQ(0, device_bind(my.fd, getpid()));
+	ASSERT_EQ(0, bind_self(my.fd));
 }
 
 FIXTURE_TEARDOWN(fail)
@@ -157,10 +138,10 @@ FIXTURE_TEARDOWN(fail)
 }
 
 /*
- * Make the @nth point fail at which @call can. Returns what @call does, and in @hit
+ * Make the @nth point fail at which @act can. Returns what @act does, and in @hit
  * whether it has so many.
  */
-static int fail_at(int nth, int (*call)(void), int *hit)
+static int fail_at(int nth, int (*act)(void), int *hit)
 {
 	char text[16] = { };
 	int ret;
@@ -168,7 +149,7 @@ static int fail_at(int nth, int (*call)(void), int *hit)
 	snprintf(text, sizeof(text), "%d", nth);
 	if (pwrite(my.fail_nth, text, strlen(text), 0) < 0)
 		return -EIO;
-	ret = call();
+	ret = act();
 	/* What is left of the count; the file says so before it can fail. */
 	memset(text, 0, sizeof(text));
 	*hit = pread(my.fail_nth, text, sizeof(text) - 1, 0) > 0 && !atoi(text);
@@ -177,18 +158,16 @@ static int fail_at(int nth, int (*call)(void), int *hit)
 	return ret;
 }
 
-/* Returns at how many points @call failed. */
+/* Returns at how many points @act failed. */
 static int fail_each(struct __test_metadata *_metadata,
-		     int (*prepare)(void), int (*call)(void),
+		     int (*prepare)(void), int (*act)(void),
 		     int (*undo)(void))
 {
 	int nth, hit, ret, failed = 0;
 
 	for (nth = 1; nth < MANY; nth++) {
-		struct verify verify = { };
-
 		ASSERT_EQ(0, prepare());
-		ret = fail_at(nth, call, &hit);
+		ret = fail_at(nth, act, &hit);
 		ASSERT_NE(-EIO, ret);
 		if (!hit) {
 			EXPECT_EQ(0, ret);
@@ -199,10 +178,9 @@ static int fail_each(struct __test_metadata *_metadata,
 		EXPECT_TRUE(ret == 0 || ret == -ENOMEM || ret == -EFAULT) {
 			TH_LOG("errno %d when failing at point %d", -ret, nth);
 		}
-		EXPECT_EQ(0, verify_context(my.fd, getpid(), &verify, stderr));
-		EXPECT_EQ(0, verify.stale);
+		EXPECT_EQ(0, stale(my.fd, getpid()));
 		if (ret)
-			EXPECT_EQ(0, call()) {
+			EXPECT_EQ(0, act()) {
 				TH_LOG("after failing at point %d", nth);
 			}
 		undo();
@@ -226,20 +204,14 @@ static int fresh_memory(void)
 /* A process that has not been mirrored yet, and a context for it */
 static int fresh_process(void)
 {
-	my.pid = fork();
-	if (!my.pid) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		for (;;)
-			pause();
-	}
+	my.pid = sleeper();
 	my.pidfd = syscall(SYS_pidfd_open, my.pid, 0);
 	return my.pidfd < 0 ? -errno : 0;
 }
 
 static int process_gone(void)
 {
-	kill(my.pid, SIGKILL);
-	waitpid(my.pid, NULL, 0);
+	reap(my.pid);
 	close(my.pidfd);
 	return 0;
 }
@@ -251,7 +223,7 @@ static int open_and_bind(void)
 
 	if (fd < 0)
 		return fd;
-	ret = ioctl(fd, HMM_MIRROR_IOC_BIND, &bind) ? -errno : 0;
+	ret = call(fd, HMM_MIRROR_IOC_BIND, &bind);
 	close(fd);
 	return ret;
 }
@@ -269,8 +241,7 @@ static int map_for_reading(void)
 
 static int map_for_writing(void)
 {
-	return device_map(my.fd, (uintptr_t)my.map, my.size,
-			  HMM_MIRROR_MAP_WRITE, NULL);
+	return map_write(my.fd, my.map, my.size);
 }
 
 TEST_F_TIMEOUT(fail, map, 120)
@@ -283,14 +254,12 @@ TEST_F_TIMEOUT(fail, map, 120)
 
 static int read_all(void)
 {
-	return device_read(my.fd, (uintptr_t)my.map, my.buf, my.size,
-			   NULL);
+	return read_at(my.fd, my.map, my.buf, my.size);
 }
 
 static int write_all(void)
 {
-	return device_write(my.fd, (uintptr_t)my.map, my.buf,
-			    my.size, NULL);
+	return write_at(my.fd, my.map, my.buf, my.size);
 }
 
 TEST_F_TIMEOUT(fail, access, 120)
@@ -307,7 +276,7 @@ static int dump_all(void)
 		.capacity = PAGES,
 	};
 
-	return ioctl(my.fd, HMM_MIRROR_IOC_DUMP, &dump) ? -errno : 0;
+	return call(my.fd, HMM_MIRROR_IOC_DUMP, &dump);
 }
 
 TEST_F_TIMEOUT(fail, dump, 60)
@@ -364,7 +333,6 @@ TEST_F_TIMEOUT(fail, at_random, 120)
 		fresh_memory, map_for_reading, map_for_writing, read_all,
 		write_all, dump_all, protect_a_page,
 	};
-	struct verify verify = { };
 	int round, ret, failed = 0;
 	unsigned int seed = 1;
 
@@ -388,8 +356,7 @@ TEST_F_TIMEOUT(fail, at_random, 120)
 	set_all("task-filter", "N");
 	TH_LOG("%d of %d calls failed", failed, round);
 	EXPECT_LT(0, failed);
-	EXPECT_EQ(0, verify_context(my.fd, getpid(), &verify, stderr));
-	EXPECT_EQ(0, verify.stale);
+	EXPECT_EQ(0, stale(my.fd, getpid()));
 	map_again();
 	EXPECT_EQ(0, map_for_writing());
 }

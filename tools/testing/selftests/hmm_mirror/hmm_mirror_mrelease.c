@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,23 +25,17 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "kselftest_harness.h"
-
 #include <lib/test_hmm_uapi.h>
 
-#include "device.h"
+#include "devices.h"
 #include "file.h"
 #include "proc.h"
-#include "verify.h"
 
 #ifndef SYS_process_madvise
 #define SYS_process_madvise	440
 #endif
 #ifndef SYS_process_mrelease
 #define SYS_process_mrelease	448
-#endif
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE		25
 #endif
 
 #define PAGES			512
@@ -149,8 +144,7 @@ static void be_victim(const struct victim *v, bool other_driver, int ready,
 		if (write(ready, &byte, 1) != 1 || read(go, &byte, 1) != 1)
 			_exit(2);
 	} while (byte != TAKE_TOO_MUCH);
-	map = mmap(NULL, more, PROT_READ | PROT_WRITE,
-		   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	map = memory(more);
 	write_pages(map, more, v->page);
 	_exit(3);
 }
@@ -159,21 +153,20 @@ FIXTURE_SETUP(mrelease)
 {
 	struct victim *v = &self->victim;
 	int ready[2], go[2];
+	const char *why;
 	char byte;
 
 	self->atomic = -1;
 	self->sleeping = -1;
-	if (geteuid())
-		SKIP(return, "must be run as root");
-	if (access(variant->device, F_OK))
-		SKIP(return, "there is no %s", variant->device);
+	why = device_unusable(variant->device);
+	if (why)
+		SKIP(return, "%s: %s", variant->device, why);
 	if (variant->other_driver && access(OTHER_DRIVER, F_OK))
 		SKIP(return, "there is no " OTHER_DRIVER ": load the module test_hmm");
 
 	v->page = sysconf(_SC_PAGESIZE);
 	v->size = PAGES * v->page;
-	v->map = mmap(NULL, 2 * v->size, PROT_READ | PROT_WRITE,
-		      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	v->map = memory(2 * v->size);
 	ASSERT_NE(MAP_FAILED, v->map);
 	/* Where a huge page could be */
 	v->map += -(uintptr_t)v->map % v->size;
@@ -218,8 +211,7 @@ static int mirror(struct victim *v, const char *device)
 		return fd;
 	ret = device_bind(fd, v->pid);
 	if (!ret)
-		ret = device_map(fd, (uintptr_t)v->map, v->size,
-				 HMM_MIRROR_MAP_WRITE, NULL);
+		ret = map_write(fd, v->map, v->size);
 	if (ret)
 		close(fd);
 	return ret ? ret : fd;
@@ -238,13 +230,7 @@ static int sleeping_mirror(struct victim *v)
 /* The number of entries for the victim's memory, or a negative errno value. */
 static long entries(int fd, struct victim *v)
 {
-	struct entries entries = { };
-	int ret = device_dump(fd, (uintptr_t)v->map,
-			      (uintptr_t)v->map + v->size, &entries);
-	long nr = entries.nr;
-
-	entries_free(&entries);
-	return ret ? ret : nr;
+	return entries_in(fd, v->map, v->size);
 }
 
 /* The number of pages that the victim has, or a negative errno value. */
@@ -261,14 +247,6 @@ static long pages(struct victim *v)
 		nr += !!(pagemap[i] & PAGEMAP_PRESENT);
 	close(fd);
 	return ret ? ret : nr;
-}
-
-static long stale(int fd, struct victim *v)
-{
-	struct verify verify = { };
-	int ret = verify_context(fd, v->pid, &verify, stderr);
-
-	return ret ? ret : (long)verify.stale;
 }
 
 /* Has the victim been killed, and stopped at its end with all its memory? */
@@ -330,7 +308,6 @@ static bool other_driver_works(struct victim *v)
 TEST_F(mrelease, an_atomic_mirror_lets_memory_go)
 {
 	struct victim *v = &self->victim;
-	char byte;
 
 	self->atomic = mirror(v, variant->device);
 	ASSERT_LE(0, self->atomic);
@@ -342,10 +319,9 @@ TEST_F(mrelease, an_atomic_mirror_lets_memory_go)
 	EXPECT_EQ(0, mrelease(v));
 	EXPECT_EQ(0, pages(v));
 	EXPECT_EQ(0, entries(self->atomic, v));
-	EXPECT_EQ(0, stale(self->atomic, v));
+	EXPECT_EQ(0, stale(self->atomic, v->pid));
 	/* The device does not get it back. */
-	EXPECT_EQ(-EFAULT, device_read(self->atomic, (uintptr_t)v->map, &byte,
-				       1, NULL));
+	EXPECT_EQ(-EFAULT, byte_at(self->atomic, v->map));
 	if (variant->other_driver)
 		EXPECT_TRUE(other_driver_works(v));
 	EXPECT_EQ(0, mrelease(v));
@@ -365,7 +341,7 @@ TEST_F(mrelease, a_mirror_that_may_sleep_refuses)
 	EXPECT_EQ(-EAGAIN, mrelease(v));
 	EXPECT_EQ(PAGES, pages(v));
 	EXPECT_EQ(PAGES, entries(self->sleeping, v));
-	EXPECT_EQ(0, stale(self->sleeping, v));
+	EXPECT_EQ(0, stale(self->sleeping, v->pid));
 	if (variant->other_driver)
 		EXPECT_TRUE(other_driver_works(v));
 	EXPECT_EQ(-EAGAIN, mrelease(v));
@@ -393,8 +369,8 @@ TEST_F(mrelease, one_mirror_that_may_sleep_is_enough_to_refuse)
 	EXPECT_EQ(-EAGAIN, mrelease(v));
 	EXPECT_EQ(PAGES, pages(v));
 	EXPECT_EQ(PAGES, entries(self->sleeping, v));
-	EXPECT_EQ(0, stale(self->sleeping, v));
-	EXPECT_EQ(0, stale(self->atomic, v));
+	EXPECT_EQ(0, stale(self->sleeping, v->pid));
+	EXPECT_EQ(0, stale(self->atomic, v->pid));
 	/* The memory is still there, but not for a device any more. */
 	EXPECT_EQ(-EFAULT, device_map(self->atomic, (uintptr_t)v->map, v->size,
 				      HMM_MIRROR_MAP_PRESENT, NULL));
@@ -470,8 +446,7 @@ TEST_F(mrelease, nothing_is_read_in_place_of_what_was_reaped)
 		SKIP(return, "no huge page: %s", strerror(errno));
 	ASSERT_EQ(PAGES, pages(v));
 
-	EXPECT_EQ(-EFAULT, device_read(self->atomic, (uintptr_t)v->map, &byte, 1,
-				       NULL));
+	EXPECT_EQ(-EFAULT, byte_at(self->atomic, v->map));
 	EXPECT_EQ(0, entries(self->atomic, v));
 	EXPECT_TRUE(exits(v));
 }
@@ -567,7 +542,7 @@ TEST_F(mrelease, the_oom_reaper_takes_the_memory_of_an_atomic_mirror)
 	oom(_metadata, v, "oom_reaper: reaped process %d ");
 	EXPECT_EQ(0, pages(v));
 	EXPECT_EQ(0, entries(self->atomic, v));
-	EXPECT_EQ(0, stale(self->atomic, v));
+	EXPECT_EQ(0, stale(self->atomic, v->pid));
 	EXPECT_TRUE(exits(v));
 	forget_limit();
 }
@@ -585,7 +560,7 @@ TEST_F(mrelease, the_oom_reaper_leaves_that_of_one_that_may_sleep)
 	oom(_metadata, v, "oom_reaper: unable to reap pid:%d ");
 	EXPECT_EQ(PAGES, pages(v));
 	EXPECT_EQ(PAGES, entries(self->sleeping, v));
-	EXPECT_EQ(0, stale(self->sleeping, v));
+	EXPECT_EQ(0, stale(self->sleeping, v->pid));
 	if (variant->other_driver)
 		EXPECT_TRUE(other_driver_works(v));
 	EXPECT_TRUE(exits(v));

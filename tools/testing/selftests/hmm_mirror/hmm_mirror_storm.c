@@ -9,20 +9,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "kselftest_harness.h"
-
-#include "device.h"
+#include "devices.h"
 #include "file.h"
 
 #define THREADS		4	/* that make a storm */
@@ -95,40 +91,20 @@ FIXTURE(storm)
 	char *target;	/* and a page for each thread after it */
 };
 
-FIXTURE_VARIANT(storm)
-{
-	const char *device;
-};
-
-FIXTURE_VARIANT_ADD(storm, rust)
-{
-	.device = DEVICE_RUST,
-};
-
-FIXTURE_VARIANT_ADD(storm, c)
-{
-	.device = DEVICE_C,
-};
-
-/* Anonymous memory, at @addr unless that is NULL. */
-static void *memory(void *addr, size_t size)
-{
-	return mmap(addr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE |
-		    MAP_ANONYMOUS | (addr ? MAP_FIXED : 0), -1, 0);
-}
+DEVICE_VARIANTS(storm);
 
 FIXTURE_SETUP(storm)
 {
+	const char *why = device_unusable(variant->device);
+
+	if (why)
+		SKIP(return, "%s: %s", variant->device, why);
 	self->page = sysconf(_SC_PAGESIZE);
 	self->fd = device_open(variant->device);
-	if (self->fd == -ENOENT)
-		SKIP(return, "there is no %s", variant->device);
-	if (self->fd == -EACCES || geteuid())
-		SKIP(return, "must be run as root");
 	ASSERT_LE(0, self->fd);
-	self->target = memory(NULL, (TARGET_PAGES + THREADS) * self->page);
+	self->target = memory((TARGET_PAGES + THREADS) * self->page);
 	ASSERT_NE(MAP_FAILED, (void *)self->target);
-	ASSERT_EQ(0, device_bind(self->fd, getpid()));
+	ASSERT_EQ(0, bind_self(self->fd));
 	ASSERT_EQ(0, counting("1"));
 }
 
@@ -151,13 +127,8 @@ static long mirrors_of(pid_t pid)
 TEST_F(storm, counters_are_those_of_the_mirrors_in_use)
 {
 	int fd[2], i;
-	pid_t pid = fork();
+	pid_t pid = sleeper();
 
-	if (!pid) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		for (;;)
-			pause();
-	}
 	ASSERT_LT(0, pid);
 	EXPECT_EQ(1, mirrors_of(getpid()));
 	/* What the registry keeps for an mm goes a little after the last mirror. */
@@ -177,8 +148,7 @@ TEST_F(storm, counters_are_those_of_the_mirrors_in_use)
 	/* A mirror outlives the process, and is nobody's then. */
 	fd[0] = device_open(variant->device);
 	ASSERT_EQ(0, device_bind(fd[0], pid));
-	kill(pid, SIGKILL);
-	waitpid(pid, NULL, 0);
+	reap(pid);
 	EXPECT_EQ(0, mirrors_of(pid));
 	EXPECT_EQ(1, mirrors_of(getpid()));
 	close(fd[0]);
@@ -239,6 +209,13 @@ static void check(struct crew *crew, bool right, const char *what)
 		crew->what = what;
 }
 
+/* New memory in place of what is there. */
+static char *memory_at(char *addr, size_t size)
+{
+	return mmap(addr, size, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+}
+
 /* Moves @size bytes of memory to @to, and leaves empty memory behind. */
 static bool move(void *from, void *to, size_t size)
 {
@@ -252,7 +229,7 @@ static void change_elsewhere(struct crew *crew, unsigned int thread)
 	const size_t size = PAGES * crew->page;
 
 	while (!crew->stop) {
-		char *map = memory(NULL, 2 * size), *other = map + size;
+		char *map = memory(2 * size), *other = map + size;
 
 		memset(map, 1, size);
 		mprotect(map, size, PROT_READ);
@@ -283,21 +260,20 @@ TEST_F_TIMEOUT(storm, elsewhere_does_not_concern_faults, 2 * PATIENCE)
 		__u64 value = i;
 
 		/* A fault, and most of the times nothing has to be faulted in. */
-		ASSERT_EQ(0, device_map(self->fd, (uintptr_t)self->target, size,
-					HMM_MIRROR_MAP_WRITE, NULL));
+		ASSERT_EQ(0, map_write(self->fd, self->target, size));
 		/* Between two faults a page is replaced: that has to be seen. */
 		switch (i % 8) {
 		case 0:
 			madvise(map, self->page, MADV_DONTNEED);
 			*word = i;
-			ASSERT_EQ(0, device_read(self->fd, (uintptr_t)map,
-						 &value, sizeof(value), NULL));
+			ASSERT_EQ(0, read_at(self->fd, map, &value,
+					     sizeof(value)));
 			ASSERT_EQ(i, value);
 			break;
 		case 4:
 			madvise(map, self->page, MADV_DONTNEED);
-			ASSERT_EQ(0, device_write(self->fd, (uintptr_t)map,
-						  &value, sizeof(value), NULL));
+			ASSERT_EQ(0, write_at(self->fd, map, &value,
+					      sizeof(value)));
 			ASSERT_EQ(i, *word);
 			break;
 		}
@@ -374,8 +350,7 @@ TEST_F_TIMEOUT(storm, forced_collisions_make_faults_start_again, PATIENCE)
 	/* A fault has four steps, so that is another one each time */
 	ASSERT_EQ(0, collide("5"));
 	for (i = 0; i < 100; i++)
-		ASSERT_EQ(0, device_map(self->fd, (uintptr_t)self->target, size,
-					HMM_MIRROR_MAP_WRITE, NULL));
+		ASSERT_EQ(0, map_write(self->fd, self->target, size));
 	ASSERT_EQ(0, device_stats(self->fd, &stats));
 	EXPECT_LT(0, stats.retries);
 	ASSERT_EQ(0, counters_read(&counters, getpid()));
@@ -383,8 +358,7 @@ TEST_F_TIMEOUT(storm, forced_collisions_make_faults_start_again, PATIENCE)
 
 	/* It ends all the same */
 	ASSERT_EQ(0, collide("1"));
-	EXPECT_EQ(-EBUSY, device_map(self->fd, (uintptr_t)self->target, size,
-				     HMM_MIRROR_MAP_WRITE, NULL));
+	EXPECT_EQ(-EBUSY, map_write(self->fd, self->target, size));
 }
 
 /* An access of the device to one word, 0 or a negative errno value. */
@@ -393,12 +367,8 @@ static int access_word(struct crew *crew, void *map, __u64 *value, bool write)
 	int ret;
 
 	do {
-		if (write)
-			ret = device_write(crew->fd, (uintptr_t)map, value,
-					   sizeof(*value), NULL);
-		else
-			ret = device_read(crew->fd, (uintptr_t)map, value,
-					  sizeof(*value), NULL);
+		ret = write ? write_at(crew->fd, map, value, sizeof(*value)) :
+			      read_at(crew->fd, map, value, sizeof(*value));
 	} while (ret == -EBUSY && !crew->stop);
 	return ret;
 }
@@ -451,7 +421,7 @@ static void change_target(struct crew *crew, unsigned int thread)
 			check(crew, reads(crew, map, 0), "madvise");
 			break;
 		case 1:
-			memory(map, size);
+			memory_at(map, size);
 			check(crew, reads(crew, map, 0), "mmap");
 			break;
 		case 2:
@@ -478,7 +448,7 @@ static void change_target(struct crew *crew, unsigned int thread)
 		case 5:
 			munmap(map, size);
 			check(crew, fails(crew, map, false, -EFAULT), "munmap");
-			check(crew, memory(map, size) == map, "mmap");
+			check(crew, memory_at(map, size) == map, "mmap");
 			break;
 		}
 		crew->rounds++;

@@ -1,0 +1,555 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What the sample devices read and write is what the process has, and what it does not
+ * have, or must not have, they are refused.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "fixture.h"
+
+TEST_F(hmm_mirror, data_is_right_across_page_borders)
+{
+	char *map = memory(self->size), *copy = malloc(self->size);
+	unsigned int seed = 1;
+	size_t i;
+
+	for (i = 0; i < self->size; i++)
+		map[i] = rand_r(&seed);
+	ASSERT_EQ(0, bind_self(self->fd));
+	ASSERT_EQ(0, read_at(self->fd, map, copy, self->size));
+	EXPECT_EQ(0, memcmp(map, copy, self->size));
+
+	for (i = 0; i < 200; i++) {
+		size_t at = rand_r(&seed) % self->size;
+		size_t len = rand_r(&seed) % (self->size - at);
+
+		if (i % 2) {
+			ASSERT_EQ(0, read_at(self->fd, map + at, copy + at, len));
+		} else {
+			memset(copy + at, i, len);
+			ASSERT_EQ(0, write_at(self->fd, map + at, copy + at,
+					      len));
+		}
+		ASSERT_EQ(0, memcmp(map, copy, self->size));
+	}
+	EXPECT_EQ(0, stale(self->fd, getpid()));
+	free(copy);
+}
+
+TEST_F(hmm_mirror, data_is_right_across_table_borders)
+{
+	/* With 4 KiB pages: borders of one, two and three levels of tables. */
+	static const unsigned long borders[] = {
+		0x10000200000, 0x10040000000, 0x18000000000,
+	};
+	size_t i, j;
+
+	ASSERT_EQ(0, bind_self(self->fd));
+	for (i = 0; i < ARRAY_SIZE(borders); i++) {
+		char *want = (char *)borders[i] - self->size / 2;
+		char *map = mmap(want, self->size, PROT_READ | PROT_WRITE,
+				 MAP_PRIVATE | MAP_ANONYMOUS |
+				 MAP_FIXED_NOREPLACE, -1, 0);
+		char *data = malloc(self->size), *copy = malloc(self->size);
+
+		ASSERT_EQ(want, map);
+		for (j = 0; j < self->size; j++)
+			data[j] = j * 7 + i + j / self->page;
+		ASSERT_EQ(0, write_at(self->fd, map, data, self->size));
+		EXPECT_EQ(0, memcmp(map, data, self->size));
+		ASSERT_EQ(0, read_at(self->fd, map, copy, self->size));
+		EXPECT_EQ(0, memcmp(copy, data, self->size));
+		EXPECT_EQ(PAGES, entries_in(self->fd, map, self->size));
+		free(data);
+		free(copy);
+	}
+	EXPECT_EQ(0, stale(self->fd, getpid()));
+
+	/* One invalidation across a border takes out both sides. */
+	for (i = 0; i < ARRAY_SIZE(borders); i++) {
+		char *map = (char *)borders[i] - self->size / 2;
+
+		munmap(map, self->size);
+		EXPECT_EQ(0, entries_in(self->fd, map, self->size));
+	}
+}
+
+TEST_F(hmm_mirror, data_is_right_in_the_last_page)
+{
+	char *want = (char *)0x7ffffffff000 - self->page;
+	char *map = mmap(want, self->page, PROT_READ | PROT_WRITE, MAP_PRIVATE |
+			 MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+
+	if (map != want)
+		SKIP(return, "the address space ends elsewhere");
+	map[self->page - 1] = 42;
+	ASSERT_EQ(0, bind_self(self->fd));
+	EXPECT_EQ(42, byte_at(self->fd, map + self->page - 1));
+	EXPECT_EQ(-EINVAL, byte_at(self->fd, map + self->page));
+	EXPECT_EQ(0, stale(self->fd, getpid()));
+}
+
+TEST_F(hmm_mirror, the_zero_page_is_never_written)
+{
+	char *map = memory(self->size), *other = memory(self->size), byte = 1;
+
+	madvise(map, self->size, MADV_NOHUGEPAGE);
+	ASSERT_EQ(0, bind_self(self->fd));
+	EXPECT_EQ(0, byte_at(self->fd, map));
+	EXPECT_EQ(0, entries_with(self->fd, map, self->page,
+				  HMM_MIRROR_ENTRY_WRITE, 0));
+	ASSERT_EQ(0, write_at(self->fd, map, &byte, 1));
+	EXPECT_EQ(1, map[0]);
+	EXPECT_EQ(0, other[0]);
+	EXPECT_EQ(0, byte_at(self->fd, map + self->page));
+	EXPECT_EQ(0, stale(self->fd, getpid()));
+}
+
+TEST_F(hmm_mirror, write_to_a_private_file_mapping_leaves_the_file)
+{
+	int fd = memfd_create("file", MFD_CLOEXEC);
+	char byte = 1, *map;
+
+	ASSERT_EQ(0, ftruncate(fd, self->size));
+	map = mmap(NULL, self->size, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+	ASSERT_EQ(0, bind_self(self->fd));
+	EXPECT_EQ(0, byte_at(self->fd, map));
+	ASSERT_EQ(0, write_at(self->fd, map, &byte, 1));
+	EXPECT_EQ(1, map[0]);
+	ASSERT_EQ(1, pread(fd, &byte, 1, 0));
+	EXPECT_EQ(0, byte);
+	EXPECT_EQ(0, stale(self->fd, getpid()));
+	close(fd);
+}
+
+TEST_F(hmm_mirror, write_to_a_shared_file_mapping_reaches_the_file)
+{
+	int fd = memfd_create("file", MFD_CLOEXEC);
+	char byte = 1, *map;
+
+	ASSERT_EQ(0, ftruncate(fd, self->size));
+	map = mmap(NULL, self->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	ASSERT_EQ(0, bind_self(self->fd));
+	ASSERT_EQ(0, write_at(self->fd, map, &byte, 1));
+	byte = 0;
+	ASSERT_EQ(1, pread(fd, &byte, 1, 0));
+	EXPECT_EQ(1, byte);
+	EXPECT_EQ(0, stale(self->fd, getpid()));
+	close(fd);
+}
+
+TEST_F(hmm_mirror, write_after_fork_is_seen_by_one_side_only)
+{
+	char *map = memory(self->size), byte = 2;
+	int fd = device_open(variant->device);
+	pid_t pid;
+
+	memset(map, 1, self->size);
+	ASSERT_EQ(0, bind_self(self->fd));
+	ASSERT_EQ(0, map_write(self->fd, map, self->size));
+	pid = sleeper();
+	ASSERT_LT(0, pid);
+	EXPECT_EQ(0, entries_with(self->fd, map, self->size,
+				  HMM_MIRROR_ENTRY_WRITE, 0));
+	ASSERT_EQ(0, device_bind(fd, pid));
+
+	/* The device of the parent writes, then that of the child. */
+	ASSERT_EQ(0, write_at(self->fd, map, &byte, 1));
+	EXPECT_EQ(2, map[0]);
+	EXPECT_EQ(1, byte_at(fd, map));
+	byte = 3;
+	ASSERT_EQ(0, write_at(fd, map + self->page, &byte, 1));
+	EXPECT_EQ(3, byte_at(fd, map + self->page));
+	EXPECT_EQ(1, map[self->page]);
+	EXPECT_EQ(1, byte_at(self->fd, map + self->page));
+	EXPECT_EQ(0, stale(self->fd, getpid()));
+	EXPECT_EQ(0, stale(fd, pid));
+	reap(pid);
+	close(fd);
+}
+
+/* Fills each page that is missing with its number, counted from 1, and ends. */
+struct filler {
+	int uffd;
+	char *map;
+	size_t page;
+	size_t pages;
+};
+
+static void *fill_missing(void *arg)
+{
+	struct filler *filler = arg;
+	char *content = memory(filler->page);
+	struct uffd_msg msg;
+	size_t i;
+
+	for (i = 0; i < filler->pages; i++) {
+		struct uffdio_copy copy = {
+			.src = (uintptr_t)content,
+			.len = filler->page,
+		};
+
+		if (read(filler->uffd, &msg, sizeof(msg)) != sizeof(msg) ||
+		    msg.event != UFFD_EVENT_PAGEFAULT)
+			break;
+		copy.dst = msg.arg.pagefault.address & -filler->page;
+		memset(content, 1 + (copy.dst - (uintptr_t)filler->map) /
+		       filler->page, filler->page);
+		if (ioctl(filler->uffd, UFFDIO_COPY, &copy))
+			break;
+	}
+	return NULL;
+}
+
+TEST_F(hmm_mirror, faults_may_be_handled_by_userfaultfd)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register area = { .mode = UFFDIO_REGISTER_MODE_MISSING };
+	struct filler filler = { .page = self->page, .pages = 4 };
+	pthread_t thread;
+	char *map;
+	size_t i;
+
+	filler.uffd = syscall(SYS_userfaultfd, O_CLOEXEC);
+	ASSERT_LE(0, filler.uffd);
+	ASSERT_EQ(0, ioctl(filler.uffd, UFFDIO_API, &api));
+	map = memory(self->size);
+	filler.map = map;
+	area.range.start = (uintptr_t)map;
+	area.range.len = self->size;
+	ASSERT_EQ(0, ioctl(filler.uffd, UFFDIO_REGISTER, &area));
+	ASSERT_EQ(0, bind_self(self->fd));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, fill_missing, &filler));
+
+	/* For reading, for writing, and several at once. */
+	EXPECT_EQ(2, byte_at(self->fd, map + self->page));
+	EXPECT_EQ(0, write_at(self->fd, map, "x", 1));
+	EXPECT_EQ('x', map[0]);
+	EXPECT_EQ(1, map[1]);
+	EXPECT_EQ(0, map_write(self->fd, map, 4 * self->page));
+	for (i = 2; i < 4; i++)
+		EXPECT_EQ(1 + (int)i, map[i * self->page]);
+	EXPECT_EQ(4, entries_in(self->fd, map, self->size));
+	EXPECT_EQ(0, stale(self->fd, getpid()));
+
+	/* What it is not registered for is still no memory. */
+	EXPECT_EQ(-EFAULT, byte_at(self->fd, NULL));
+	pthread_join(thread, NULL);
+	close(filler.uffd);
+}
+
+/* What is refused */
+
+TEST_F(hmm_mirror, access_to_a_bad_range_is_EINVAL)
+{
+	char byte = 0;
+	const struct hmm_mirror_rw bad[] = {
+		{ .addr = ~0ULL, .len = 2 },
+		{ .addr = 4096, .len = ~0ULL },
+		{ .addr = ABOVE, .len = 1 },
+	};
+	size_t i;
+
+	ASSERT_EQ(0, bind_self(self->fd));
+	for (i = 0; i < ARRAY_SIZE(bad); i++) {
+		struct hmm_mirror_rw arg = bad[i];
+
+		arg.buf = (uintptr_t)&byte;
+		EXPECT_EQ(-EINVAL, call(self->fd, HMM_MIRROR_IOC_READ, &arg));
+		EXPECT_EQ(-EINVAL, call(self->fd, HMM_MIRROR_IOC_WRITE, &arg));
+	}
+}
+
+TEST_F(hmm_mirror, access_of_no_bytes_succeeds)
+{
+	ASSERT_EQ(0, bind_self(self->fd));
+	EXPECT_EQ(0, read_at(self->fd, NULL, NULL, 0));
+	EXPECT_EQ(0, write_at(self->fd, NULL, NULL, 0));
+	EXPECT_EQ(0, entries_in(self->fd, NULL, ABOVE));
+}
+
+TEST_F(hmm_mirror, access_with_a_bad_buffer_is_EFAULT)
+{
+	char *map = memory(self->size), *none = memory(self->page);
+
+	munmap(none, self->page);
+	ASSERT_EQ(0, bind_self(self->fd));
+	EXPECT_EQ(-EFAULT, read_at(self->fd, map, none, 1));
+	EXPECT_EQ(-EFAULT, write_at(self->fd, map, none, 1));
+	EXPECT_EQ(-EFAULT, read_at(self->fd, map, (void *)ABOVE, 1));
+	EXPECT_EQ(0, stale(self->fd, getpid()));
+}
+
+TEST_F(hmm_mirror, access_stops_at_a_hole_with_EFAULT)
+{
+	char *map = memory(self->size), *copy = malloc(self->size);
+	size_t done;
+
+	memset(map, 7, self->size);
+	munmap(map + 5 * self->page, self->page);
+	ASSERT_EQ(0, bind_self(self->fd));
+	EXPECT_EQ(-EFAULT, device_read(self->fd, (uintptr_t)map + 100, copy,
+				       self->size - 100, &done));
+	EXPECT_EQ(5 * self->page - 100, done);
+	EXPECT_EQ(7, copy[done - 1]);
+	EXPECT_EQ(-EFAULT, device_write(self->fd, (uintptr_t)map + 100, copy,
+					self->size - 100, &done));
+	EXPECT_EQ(5 * self->page - 100, done);
+	EXPECT_EQ(0, stale(self->fd, getpid()));
+	free(copy);
+}
+
+TEST_F(hmm_mirror, write_to_a_read_only_mapping_is_EPERM)
+{
+	char *map = memory(self->size), byte = 2;
+
+	memset(map, 1, self->size);
+	ASSERT_EQ(0, bind_self(self->fd));
+	/* The device has a writable entry when the permission goes. */
+	ASSERT_EQ(0, write_at(self->fd, map, &byte, 1));
+	mprotect(map, self->size, PROT_READ);
+	byte = 3;
+	EXPECT_EQ(-EPERM, write_at(self->fd, map, &byte, 1));
+	EXPECT_EQ(-EPERM, write_at(self->fd, map + self->page, &byte, 1));
+	EXPECT_EQ(2, map[0]);
+	EXPECT_EQ(1, map[self->page]);
+	EXPECT_EQ(2, byte_at(self->fd, map));
+	EXPECT_EQ(0, stale(self->fd, getpid()));
+}
+
+TEST_F(hmm_mirror, access_to_unreadable_memory_is_EFAULT)
+{
+	char *map = memory(self->size), byte = 2;
+
+	memset(map, 1, self->size);
+	ASSERT_EQ(0, bind_self(self->fd));
+	ASSERT_EQ(0, write_at(self->fd, map, &byte, 1));
+	mprotect(map, self->size, PROT_NONE);
+	EXPECT_EQ(-EFAULT, byte_at(self->fd, map));
+	EXPECT_EQ(-EFAULT, write_at(self->fd, map, &byte, 1));
+	EXPECT_EQ(0, stale(self->fd, getpid()));
+	mprotect(map, self->size, PROT_READ);
+	EXPECT_EQ(2, byte_at(self->fd, map));
+}
+
+/* The kernel's data for the vDSO: readable, but there is no struct page for it. */
+TEST_F(hmm_mirror, access_to_memory_without_pages_is_EFAULT)
+{
+	FILE *maps = fopen("/proc/self/maps", "r");
+	char line[256], *vvar = NULL;
+
+	ASSERT_NE(NULL, maps);
+	while (fgets(line, sizeof(line), maps))
+		if (strstr(line, "[vvar]"))
+			vvar = (char *)strtoul(line, NULL, 16);
+	fclose(maps);
+	if (!vvar)
+		SKIP(return, "no [vvar]");
+	ASSERT_EQ(0, bind_self(self->fd));
+	EXPECT_EQ(-EFAULT, byte_at(self->fd, vvar));
+	EXPECT_EQ(0, entries_in(self->fd, vvar, self->page));
+}
+
+/* Races */
+
+static void ignore(int sig)
+{
+	(void)sig;
+}
+
+TEST_F_TIMEOUT(hmm_mirror, signals_do_not_interrupt_accesses, 60)
+{
+	const struct itimerval often = { { 0, 2000 }, { 0, 2000 } };
+	const struct itimerval never = { };
+	struct sigaction action = { .sa_handler = ignore, .sa_flags = SA_RESTART };
+	char *map = memory(self->size), *copy = malloc(self->size);
+	size_t i;
+
+	ASSERT_EQ(0, bind_self(self->fd));
+	ASSERT_EQ(0, sigaction(SIGALRM, &action, NULL));
+	ASSERT_EQ(0, setitimer(ITIMER_REAL, &often, NULL));
+	for (i = 0; i < 200; i++) {
+		ASSERT_EQ(0, read_at(self->fd, map, copy, self->size));
+		ASSERT_EQ(0, map_write(self->fd, map, self->size));
+		madvise(map, self->size, MADV_DONTNEED);
+	}
+	ASSERT_EQ(0, setitimer(ITIMER_REAL, &never, NULL));
+	free(copy);
+}
+
+/* What the threads of the races below have in common. */
+struct race {
+	int fd;
+	char *map;
+	size_t page;
+	atomic_ullong published[PAGES];	/* generations that were written */
+	atomic_ulong wrong;
+	atomic_ulong rounds;
+	atomic_bool stop;
+};
+
+static __u64 *slot(struct race *race, size_t i)
+{
+	return (__u64 *)(race->map + i * race->page);
+}
+
+/* Throws pages away and writes a new generation to what comes in their place. */
+static void *renew(void *arg)
+{
+	struct race *race = arg;
+	__u64 generation = 1;
+
+	while (!race->stop) {
+		size_t i;
+
+		madvise(race->map, PAGES * race->page, MADV_DONTNEED);
+		for (i = 0; i < PAGES; i++) {
+			__atomic_store_n(slot(race, i), generation,
+					 __ATOMIC_RELEASE);
+			race->published[i] = generation;
+		}
+		generation++;
+	}
+	return NULL;
+}
+
+/* What the device reads is never older than what was written before. */
+static void *read_renewed(void *arg)
+{
+	struct race *race = arg;
+	unsigned int seed = 1;
+
+	while (!race->stop) {
+		size_t i = rand_r(&seed) % PAGES;
+		__u64 before = race->published[i], value;
+		int ret = read_at(race->fd, slot(race, i), &value,
+				  sizeof(value));
+
+		/* 0 is a page that was thrown away and not yet written. */
+		if (ret && ret != -EBUSY)
+			race->wrong++;
+		else if (!ret && value && value < before)
+			race->wrong++;
+		race->rounds++;
+	}
+	return NULL;
+}
+
+/* Runs @a beside two of @b, and returns how often something was wrong. */
+static long race_run(struct race *race, void *(*a)(void *), void *(*b)(void *),
+		     unsigned int seconds)
+{
+	pthread_t thread[3];
+
+	pthread_create(&thread[0], NULL, a, race);
+	pthread_create(&thread[1], NULL, b, race);
+	pthread_create(&thread[2], NULL, b, race);
+	sleep(seconds);
+	race->stop = true;
+	pthread_join(thread[0], NULL);
+	pthread_join(thread[1], NULL);
+	pthread_join(thread[2], NULL);
+	/* Had it no rounds, the race would show nothing. */
+	return race->rounds ? (long)race->wrong : -1;
+}
+
+TEST_F_TIMEOUT(hmm_mirror, reads_never_go_back_while_pages_are_renewed, 60)
+{
+	struct race race = {
+		.fd = self->fd, .map = memory(self->size), .page = self->page,
+	};
+
+	ASSERT_EQ(0, bind_self(self->fd));
+	EXPECT_EQ(0, race_run(&race, renew, read_renewed, 3));
+	EXPECT_EQ(0, stale(self->fd, getpid()));
+}
+
+/* Changes that leave the content as it is. */
+static void *move(void *arg)
+{
+	struct race *race = arg;
+	const size_t size = PAGES * race->page;
+	unsigned int seed = 1;
+
+	while (!race->stop) {
+		pid_t pid;
+
+		switch (rand_r(&seed) % 3) {
+		case 0:
+			madvise(race->map, size, MADV_PAGEOUT);
+			break;
+		case 1:
+			mprotect(race->map, size, PROT_READ);
+			mprotect(race->map, size, PROT_READ | PROT_WRITE);
+			break;
+		case 2:
+			pid = fork();
+			if (!pid)
+				_exit(0);
+			waitpid(pid, NULL, 0);
+			break;
+		}
+	}
+	return NULL;
+}
+
+/* Each thread has every other page, so that nobody else writes there. */
+static void *write_moved(void *arg)
+{
+	static atomic_uint threads;
+	struct race *race = arg;
+	unsigned int first = threads++ % 2;
+	__u64 value = 0;
+	size_t i = first;
+
+	while (!race->stop) {
+		__u64 back;
+		int ret;
+
+		value++;
+		ret = write_at(race->fd, slot(race, i), &value, sizeof(value));
+		if (!ret) {
+			if (__atomic_load_n(slot(race, i), __ATOMIC_ACQUIRE) !=
+			    value)
+				race->wrong++;
+			ret = read_at(race->fd, slot(race, i), &back,
+				      sizeof(back));
+			if (!ret && back != value)
+				race->wrong++;
+		}
+		/* Now and then the mapping is read-only. */
+		if (ret && ret != -EPERM && ret != -EBUSY)
+			race->wrong++;
+		race->rounds++;
+		i = (i + 2) % PAGES;
+	}
+	return NULL;
+}
+
+TEST_F_TIMEOUT(hmm_mirror, writes_are_not_lost_while_pages_move, 60)
+{
+	struct race race = {
+		.fd = self->fd, .map = memory(self->size), .page = self->page,
+	};
+
+	ASSERT_EQ(0, bind_self(self->fd));
+	EXPECT_EQ(0, race_run(&race, move, write_moved, 3));
+	EXPECT_EQ(0, stale(self->fd, getpid()));
+}
+
+TEST_HARNESS_MAIN
