@@ -314,39 +314,6 @@ TEST_F(hmm_mirror, access_stops_at_a_hole_with_EFAULT)
 	free(copy);
 }
 
-TEST_F(hmm_mirror, write_to_a_read_only_mapping_is_EPERM)
-{
-	char *map = memory(self->size), byte = 2;
-
-	memset(map, 1, self->size);
-	ASSERT_EQ(0, bind_self(self->fd));
-	/* The device has a writable entry when the permission goes. */
-	ASSERT_EQ(0, write_at(self->fd, map, &byte, 1));
-	mprotect(map, self->size, PROT_READ);
-	byte = 3;
-	EXPECT_EQ(-EPERM, write_at(self->fd, map, &byte, 1));
-	EXPECT_EQ(-EPERM, write_at(self->fd, map + self->page, &byte, 1));
-	EXPECT_EQ(2, map[0]);
-	EXPECT_EQ(1, map[self->page]);
-	EXPECT_EQ(2, byte_at(self->fd, map));
-	EXPECT_EQ(0, stale(self->fd, getpid()));
-}
-
-TEST_F(hmm_mirror, access_to_unreadable_memory_is_EFAULT)
-{
-	char *map = memory(self->size), byte = 2;
-
-	memset(map, 1, self->size);
-	ASSERT_EQ(0, bind_self(self->fd));
-	ASSERT_EQ(0, write_at(self->fd, map, &byte, 1));
-	mprotect(map, self->size, PROT_NONE);
-	EXPECT_EQ(-EFAULT, byte_at(self->fd, map));
-	EXPECT_EQ(-EFAULT, write_at(self->fd, map, &byte, 1));
-	EXPECT_EQ(0, stale(self->fd, getpid()));
-	mprotect(map, self->size, PROT_READ);
-	EXPECT_EQ(2, byte_at(self->fd, map));
-}
-
 /* The kernel's data for the vDSO: readable, but there is no struct page for it. */
 TEST_F(hmm_mirror, access_to_memory_without_pages_is_EFAULT)
 {

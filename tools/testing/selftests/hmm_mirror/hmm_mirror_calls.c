@@ -203,34 +203,6 @@ TEST_F(hmm_mirror, map_stops_at_a_hole_with_EFAULT)
 	EXPECT_EQ(0, stale(self->fd, getpid()));
 }
 
-TEST_F(hmm_mirror, map_of_unreadable_memory_is_EFAULT)
-{
-	char *map = memory(self->size);
-
-	memset(map, 1, self->size);
-	mprotect(map, self->size, PROT_NONE);
-	ASSERT_EQ(0, bind_self(self->fd));
-	EXPECT_EQ(-EFAULT, device_map(self->fd, (uintptr_t)map, self->size, 0,
-				      NULL));
-	EXPECT_EQ(-EFAULT, map_write(self->fd, map, self->size));
-	EXPECT_EQ(0, entries_in(self->fd, map, self->size));
-}
-
-TEST_F(hmm_mirror, map_for_writing_of_a_read_only_mapping_is_EPERM)
-{
-	char *map = memory(self->size);
-
-	memset(map, 1, self->size);
-	mprotect(map, self->size, PROT_READ);
-	ASSERT_EQ(0, bind_self(self->fd));
-	EXPECT_EQ(-EPERM, map_write(self->fd, map, self->size));
-	EXPECT_EQ(0, entries_with(self->fd, map, self->size,
-				  HMM_MIRROR_ENTRY_WRITE, 0));
-	EXPECT_EQ(0, device_map(self->fd, (uintptr_t)map, self->size, 0, NULL));
-	EXPECT_EQ(PAGES, entries_in(self->fd, map, self->size));
-	EXPECT_EQ(0, stale(self->fd, getpid()));
-}
-
 TEST_F(hmm_mirror, map_present_takes_what_is_there_and_no_more)
 {
 	char *map = memory(self->size);

@@ -107,7 +107,19 @@ TEST_F(invalidation, mmap_over_a_mapping_takes_out_its_pages)
 
 TEST_F(invalidation, mprotect_takes_the_permission_to_write)
 {
+	char byte = 2;
+
 	mprotect(self->map, self->size, PROT_READ);
+	EXPECT_EQ(0, entries_with(self->fd, self->map, self->size,
+				  HMM_MIRROR_ENTRY_WRITE, 0));
+	EXPECT_EQ(-EPERM, write_at(self->fd, self->map, &byte, 1));
+	EXPECT_EQ(-EPERM, map_write(self->fd, self->map, self->size));
+	EXPECT_EQ(1, self->map[0]);
+	/* But it may be read. */
+	EXPECT_EQ(1, byte_at(self->fd, self->map));
+	EXPECT_EQ(0, device_map(self->fd, (uintptr_t)self->map, self->size, 0,
+				NULL));
+	EXPECT_EQ(PAGES, entries_in(self->fd, self->map, self->size));
 	EXPECT_EQ(0, entries_with(self->fd, self->map, self->size,
 				  HMM_MIRROR_ENTRY_WRITE, 0));
 	EXPECT_EQ(0, stale(self->fd, getpid()));
@@ -115,9 +127,19 @@ TEST_F(invalidation, mprotect_takes_the_permission_to_write)
 
 TEST_F(invalidation, mprotect_takes_the_permission_to_read)
 {
+	char byte = 2;
+
 	mprotect(self->map, self->size, PROT_NONE);
 	EXPECT_EQ(0, entries_in(self->fd, self->map, self->size));
+	EXPECT_EQ(-EFAULT, byte_at(self->fd, self->map));
+	EXPECT_EQ(-EFAULT, write_at(self->fd, self->map, &byte, 1));
+	EXPECT_EQ(-EFAULT, device_map(self->fd, (uintptr_t)self->map, self->size,
+				      0, NULL));
+	EXPECT_EQ(-EFAULT, map_write(self->fd, self->map, self->size));
+	EXPECT_EQ(0, entries_in(self->fd, self->map, self->size));
 	EXPECT_EQ(0, stale(self->fd, getpid()));
+	mprotect(self->map, self->size, PROT_READ);
+	EXPECT_EQ(1, byte_at(self->fd, self->map));
 }
 
 TEST_F(invalidation, mremap_moves_the_pages)
