@@ -179,6 +179,13 @@ TEST_F(hmm_mirror, write_after_fork_is_seen_by_one_side_only)
 	EXPECT_EQ(1, byte_at(self->fd, map + self->page));
 	EXPECT_EQ(0, stale(self->fd, getpid()));
 	EXPECT_EQ(0, stale(fd, pid));
+
+	/* The parent itself writes, and so gets pages of its own. */
+	ASSERT_EQ(1, byte_at(self->fd, map + 2 * self->page));
+	memset(map, 4, self->size);
+	EXPECT_EQ(4, byte_at(self->fd, map + 2 * self->page));
+	EXPECT_EQ(1, byte_at(fd, map + 2 * self->page));
+	EXPECT_EQ(0, stale(self->fd, getpid()));
 	reap(pid);
 	close(fd);
 }
