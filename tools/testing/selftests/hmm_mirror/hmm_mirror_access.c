@@ -8,7 +8,6 @@
 #include <linux/userfaultfd.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,7 +16,6 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "fixture.h"
@@ -339,8 +337,6 @@ TEST_F(hmm_mirror, access_to_memory_without_pages_is_EFAULT)
 	EXPECT_EQ(0, entries_in(self->fd, vvar, self->page));
 }
 
-/* Races */
-
 static void ignore(int sig)
 {
 	(void)sig;
@@ -364,166 +360,6 @@ TEST_F_TIMEOUT(hmm_mirror, signals_do_not_interrupt_accesses, 60)
 	}
 	ASSERT_EQ(0, setitimer(ITIMER_REAL, &never, NULL));
 	free(copy);
-}
-
-/* What the threads of the races below have in common. */
-struct race {
-	int fd;
-	char *map;
-	size_t page;
-	atomic_ullong published[PAGES];	/* generations that were written */
-	atomic_ulong wrong;
-	atomic_ulong rounds;
-	atomic_bool stop;
-};
-
-static __u64 *slot(struct race *race, size_t i)
-{
-	return (__u64 *)(race->map + i * race->page);
-}
-
-/* Throws pages away and writes a new generation to what comes in their place. */
-static void *renew(void *arg)
-{
-	struct race *race = arg;
-	__u64 generation = 1;
-
-	while (!race->stop) {
-		size_t i;
-
-		madvise(race->map, PAGES * race->page, MADV_DONTNEED);
-		for (i = 0; i < PAGES; i++) {
-			__atomic_store_n(slot(race, i), generation,
-					 __ATOMIC_RELEASE);
-			race->published[i] = generation;
-		}
-		generation++;
-	}
-	return NULL;
-}
-
-/* What the device reads is never older than what was written before. */
-static void *read_renewed(void *arg)
-{
-	struct race *race = arg;
-	unsigned int seed = 1;
-
-	while (!race->stop) {
-		size_t i = rand_r(&seed) % PAGES;
-		__u64 before = race->published[i], value;
-		int ret = read_at(race->fd, slot(race, i), &value,
-				  sizeof(value));
-
-		/* 0 is a page that was thrown away and not yet written. */
-		if (ret && ret != -EBUSY)
-			race->wrong++;
-		else if (!ret && value && value < before)
-			race->wrong++;
-		race->rounds++;
-	}
-	return NULL;
-}
-
-/* Runs @a beside two of @b, and returns how often something was wrong. */
-static long race_run(struct race *race, void *(*a)(void *), void *(*b)(void *),
-		     unsigned int seconds)
-{
-	pthread_t thread[3];
-
-	pthread_create(&thread[0], NULL, a, race);
-	pthread_create(&thread[1], NULL, b, race);
-	pthread_create(&thread[2], NULL, b, race);
-	sleep(seconds);
-	race->stop = true;
-	pthread_join(thread[0], NULL);
-	pthread_join(thread[1], NULL);
-	pthread_join(thread[2], NULL);
-	/* Had it no rounds, the race would show nothing. */
-	return race->rounds ? (long)race->wrong : -1;
-}
-
-TEST_F_TIMEOUT(hmm_mirror, reads_never_go_back_while_pages_are_renewed, 60)
-{
-	struct race race = {
-		.fd = self->fd, .map = memory(self->size), .page = self->page,
-	};
-
-	ASSERT_EQ(0, bind_self(self->fd));
-	EXPECT_EQ(0, race_run(&race, renew, read_renewed, 3));
-	EXPECT_EQ(0, stale(self->fd, getpid()));
-}
-
-/* Changes that leave the content as it is. */
-static void *move(void *arg)
-{
-	struct race *race = arg;
-	const size_t size = PAGES * race->page;
-	unsigned int seed = 1;
-
-	while (!race->stop) {
-		pid_t pid;
-
-		switch (rand_r(&seed) % 3) {
-		case 0:
-			madvise(race->map, size, MADV_PAGEOUT);
-			break;
-		case 1:
-			mprotect(race->map, size, PROT_READ);
-			mprotect(race->map, size, PROT_READ | PROT_WRITE);
-			break;
-		case 2:
-			pid = fork();
-			if (!pid)
-				_exit(0);
-			waitpid(pid, NULL, 0);
-			break;
-		}
-	}
-	return NULL;
-}
-
-/* Each thread has every other page, so that nobody else writes there. */
-static void *write_moved(void *arg)
-{
-	static atomic_uint threads;
-	struct race *race = arg;
-	unsigned int first = threads++ % 2;
-	__u64 value = 0;
-	size_t i = first;
-
-	while (!race->stop) {
-		__u64 back;
-		int ret;
-
-		value++;
-		ret = write_at(race->fd, slot(race, i), &value, sizeof(value));
-		if (!ret) {
-			if (__atomic_load_n(slot(race, i), __ATOMIC_ACQUIRE) !=
-			    value)
-				race->wrong++;
-			ret = read_at(race->fd, slot(race, i), &back,
-				      sizeof(back));
-			if (!ret && back != value)
-				race->wrong++;
-		}
-		/* Now and then the mapping is read-only. */
-		if (ret && ret != -EPERM && ret != -EBUSY)
-			race->wrong++;
-		race->rounds++;
-		i = (i + 2) % PAGES;
-	}
-	return NULL;
-}
-
-TEST_F_TIMEOUT(hmm_mirror, writes_are_not_lost_while_pages_move, 60)
-{
-	struct race race = {
-		.fd = self->fd, .map = memory(self->size), .page = self->page,
-	};
-
-	ASSERT_EQ(0, bind_self(self->fd));
-	EXPECT_EQ(0, race_run(&race, move, write_moved, 3));
-	EXPECT_EQ(0, stale(self->fd, getpid()));
 }
 
 TEST_HARNESS_MAIN

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -484,6 +485,136 @@ TEST_F_TIMEOUT(storm, on_the_target_is_seen_by_the_device, 2 * PATIENCE)
 	ASSERT_EQ(0, device_stats(self->fd, &stats));
 	TH_LOG("%ld changes, %lld faults, %lld retries", (long)crew.rounds,
 	       stats.faults, stats.retries);
+}
+
+/* Runs the crew for some seconds. */
+static void crew_run(struct __test_metadata *_metadata, struct crew *crew)
+{
+	crew_start(crew);
+	sleep(3);
+	crew_stop(crew);
+	EXPECT_EQ(0, crew->wrong) {
+		TH_LOG("wrong %ld times, first: %s", (long)crew->wrong, crew->what);
+	}
+	/* Had it no rounds, it would show nothing. */
+	EXPECT_LT(0, crew->rounds);
+}
+
+static __u64 *word_of(struct crew *crew, unsigned int i)
+{
+	return (__u64 *)(crew->target + i * crew->page);
+}
+
+/*
+ * The first thread throws pages away, and writes a new generation to what comes in
+ * their place.  What the others read by the device is never older than what was written
+ * before.
+ */
+static void renew_or_read(struct crew *crew, unsigned int thread)
+{
+	static atomic_ullong published[TARGET_PAGES];
+	unsigned int seed = thread, i;
+	__u64 generation = 1;
+
+	while (!crew->stop && !thread) {
+		madvise(crew->target, TARGET_PAGES * crew->page, MADV_DONTNEED);
+		for (i = 0; i < TARGET_PAGES; i++) {
+			__atomic_store_n(word_of(crew, i), generation,
+					 __ATOMIC_RELEASE);
+			published[i] = generation;
+		}
+		generation++;
+	}
+	while (!crew->stop) {
+		__u64 before, value;
+		int ret;
+
+		i = rand_r(&seed) % TARGET_PAGES;
+		before = published[i];
+		ret = read_at(crew->fd, word_of(crew, i), &value, sizeof(value));
+		/* 0 is a page that was thrown away and not yet written. */
+		check(crew, ret == -EBUSY ||
+		      (!ret && (!value || value >= before)), "read");
+		crew->rounds++;
+	}
+}
+
+TEST_F_TIMEOUT(storm, reads_never_go_back_while_pages_are_renewed, PATIENCE)
+{
+	struct crew crew = {
+		.work = renew_or_read, .fd = self->fd, .page = self->page,
+		.target = self->target,
+	};
+
+	crew_run(_metadata, &crew);
+	EXPECT_EQ(0, stale(self->fd, getpid()));
+}
+
+/* Changes that leave the content as it is. */
+static void move_pages(struct crew *crew)
+{
+	const size_t size = TARGET_PAGES * crew->page;
+	unsigned int seed = 1;
+	pid_t pid;
+
+	while (!crew->stop) {
+		switch (rand_r(&seed) % 3) {
+		case 0:
+			madvise(crew->target, size, MADV_PAGEOUT);
+			break;
+		case 1:
+			mprotect(crew->target, size, PROT_READ);
+			mprotect(crew->target, size, PROT_READ | PROT_WRITE);
+			break;
+		case 2:
+			pid = fork();
+			if (!pid)
+				_exit(0);
+			waitpid(pid, NULL, 0);
+			break;
+		}
+	}
+}
+
+/* The first thread moves pages; each other writes to pages where nobody else does. */
+static void move_or_write(struct crew *crew, unsigned int thread)
+{
+	unsigned int i = thread - 1;
+	__u64 value = 0, back;
+	int ret;
+
+	if (!thread)
+		move_pages(crew);
+	while (!crew->stop) {
+		value++;
+		ret = write_at(crew->fd, word_of(crew, i), &value, sizeof(value));
+		/* Now and then the mapping is read-only. */
+		check(crew, !ret || ret == -EPERM || ret == -EBUSY, "write");
+		if (!ret) {
+			check(crew, __atomic_load_n(word_of(crew, i),
+						    __ATOMIC_ACQUIRE) == value,
+			      "written, as the process sees it");
+			ret = read_at(crew->fd, word_of(crew, i), &back,
+				      sizeof(back));
+			check(crew, ret == -EBUSY || (!ret && back == value),
+			      "written, as the device sees it");
+		}
+		crew->rounds++;
+		i += THREADS - 1;
+		if (i >= TARGET_PAGES)
+			i = thread - 1;
+	}
+}
+
+TEST_F_TIMEOUT(storm, writes_are_not_lost_while_pages_move, PATIENCE)
+{
+	struct crew crew = {
+		.work = move_or_write, .fd = self->fd, .page = self->page,
+		.target = self->target,
+	};
+
+	crew_run(_metadata, &crew);
+	EXPECT_EQ(0, stale(self->fd, getpid()));
 }
 
 TEST_HARNESS_MAIN
