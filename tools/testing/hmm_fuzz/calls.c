@@ -9,7 +9,8 @@
 #include <linux/mman.h>
 #include <sys/mman.h>
 
-#include "fuzz.h"
+#include "device.h"
+#include "program.h"
 
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE		25

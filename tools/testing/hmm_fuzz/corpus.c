@@ -5,7 +5,9 @@
  */
 #include <errno.h>
 
-#include "fuzz.h"
+#include "corpus.h"
+#include "generate.h"
+#include "shared.h"
 
 void corpus_init(void)
 {

@@ -11,7 +11,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "fuzz.h"
+#include "cover.h"
+#include "shared.h"
 
 #define KCOV	"/sys/kernel/debug/kcov"
 /* A call that takes more steps than this goes round in circles */

@@ -9,6 +9,7 @@
 #include <semaphore.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -18,13 +19,21 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "fuzz.h"
+#include "corpus.h"
+#include "cover.h"
+#include "device.h"
+#include "execute.h"
+#include "generate.h"
+#include "judge.h"
+#include "processes.h"
+#include "watch.h"
 
 #ifndef SYS_process_mrelease
 #define SYS_process_mrelease	448
 #endif
 
 #define NOBODY		65534
+#define MAX_CHILDREN	4
 #define FILE_PAGES	8
 #define CANARY		0x5a
 #define CANARIES	64

@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Fuzzer of the HMM mirroring sample devices: see fuzz.h for its parts, and
- * Documentation/mm/hmm_mirror_fuzz.rst.
+ * Fuzzer of the HMM mirroring sample devices: see Documentation/mm/hmm_mirror_fuzz.rst.
+ *
+ * A program is a list of calls (program.h).  It is made up (generate.c) from the grammar
+ * in calls.c, or from one that is in the corpus (corpus.c), and executed by a worker,
+ * which is a process with two threads (execute.c).  What came of each call is judged
+ * (judge.c).  If it has reached code in a way that none did before (cover.c), the program
+ * goes into the corpus.
  *
  * This one starts workers, round after round, and watches: that no program hangs, that
  * none finds anything wrong, that the kernel does not complain, and that nothing is left
@@ -9,160 +14,38 @@
  */
 #include <err.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "fuzz.h"
+#include "corpus.h"
+#include "device.h"
+#include "execute.h"
+#include "generate.h"
+#include "processes.h"
+#include "report.h"
+#include "shared.h"
+#include "text.h"
+#include "watch.h"
 
-#define NOBODY		65534
 #define ROUND_MS	5000
 #define PROGRESS_MS	5000
 #define MINIMIZE_MS	60000
 #define LEAST_SECONDS	20	/* for every call to have succeeded */
 #define LEFT_BYTES	(256L << 10)	/* of the kernel's memory, that caches may keep */
 
-struct shared *shared;
-int fixed_fd[SLOT_NR];
-char setuid_program[] = "/tmp/hmm-fuzz-setuid";
-__u64 task_size;
-
 static unsigned int nr_workers = 4;
 static unsigned int nr_killed;
-
-void failed(const struct program *program, unsigned int call, const char *format, ...)
-{
-	struct failure *failure = &shared->failure;
-	va_list args;
-	int none = 0;
-
-	if (!atomic_compare_exchange_strong(&failure->state, &none, 1))
-		return;
-	failure->program = program ? *program : (struct program){ };
-	failure->call = call;
-	va_start(args, format);
-	vsnprintf(failure->text, sizeof(failure->text), format, args);
-	va_end(args);
-	failure->state = 2;
-}
 
 static bool bad(void)
 {
 	return shared->failure.state;
-}
-
-/* Processes to be bound, and not to be */
-
-static int pidfd_of(pid_t pid)
-{
-	int fd = syscall(SYS_pidfd_open, pid, 0);
-
-	if (fd < 0)
-		err(2, "pidfd_open");
-	return fd;
-}
-
-static void copy_file(const char *from, const char *to)
-{
-	static char data[1 << 16];
-	int in = open(from, O_RDONLY | O_CLOEXEC), out;
-	ssize_t nr;
-
-	unlink(to);
-	out = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	if (in < 0 || out < 0)
-		err(2, "%s", in < 0 ? from : to);
-	while ((nr = read(in, data, sizeof(data))) > 0)
-		if (write(out, data, nr) != nr)
-			err(2, "%s", to);
-	close(in);
-	close(out);
-}
-
-static pid_t sleeper(void)
-{
-	pid_t pid = fork();
-
-	if (pid)
-		return pid;
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	for (;;)
-		pause();
-}
-
-/* One that runs a set-uid program of root, on behalf of nobody */
-static pid_t setuid_sleeper(void)
-{
-	int ends[2];
-	pid_t pid;
-	char c;
-
-	copy_file("/proc/self/exe", setuid_program);
-	if (chmod(setuid_program, 04755) || pipe2(ends, O_CLOEXEC))
-		err(2, "%s", setuid_program);
-	pid = fork();
-	if (!pid) {
-		if (!setresgid(NOBODY, NOBODY, NOBODY) && !setresuid(NOBODY, NOBODY, NOBODY))
-			execl(setuid_program, setuid_program, "--sleep", NULL);
-		_exit(1);
-	}
-	/* Until exec has closed it */
-	close(ends[1]);
-	if (read(ends[0], &c, 1) || waitpid(pid, NULL, WNOHANG))
-		err(2, "%s", setuid_program);
-	close(ends[0]);
-	return pid;
-}
-
-/* What the set-uid program does: as long as there is somebody who wants it */
-static int sleep_as_child(void)
-{
-	pid_t parent = getppid();
-
-	while (getppid() == parent)
-		usleep(100000);
-	return 0;
-}
-
-static pid_t sleepers[2];
-
-static void make_processes(void)
-{
-	pid_t pid = sleeper();
-
-	fixed_fd[SLOT_DEAD] = pidfd_of(pid);
-	kill(pid, SIGKILL);
-	waitpid(pid, NULL, 0);
-	sleepers[0] = sleeper();
-	sleepers[1] = setuid_sleeper();
-	fixed_fd[SLOT_ROOT] = pidfd_of(sleepers[0]);
-	fixed_fd[SLOT_SETUID] = pidfd_of(sleepers[1]);
-	fixed_fd[SLOT_KERNEL] = pidfd_of(2);
-	fixed_fd[SLOT_FILE] = open("/dev/null", O_RDWR | O_CLOEXEC);
-	fixed_fd[SLOT_CLOSED] = -1;
-}
-
-/* With five levels of page tables it is larger. */
-static __u64 find_task_size(void)
-{
-	void *high = (void *)(1UL << 50);
-	void *map = mmap(high, PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	if (map == MAP_FAILED)
-		err(2, "mmap");
-	munmap(map, PAGE);
-	return (map == high ? 1ULL << 56 : 1ULL << 47) - PAGE;
 }
 
 /* Workers */
@@ -519,9 +402,8 @@ static void prepare(void)
 	/* To tell which program it was */
 	must_write_file("/proc/sys/kernel/panic_on_oops", "0");
 	corpus_init();
-	make_processes();
+	processes_make();
 	watch_start();
-	task_size = find_task_size();
 	shared->have_cover = !access("/sys/kernel/debug/kcov", F_OK);
 	if (!shared->have_cover)
 		puts("fuzz: the kernel has no kcov: programs come from the grammar alone");
@@ -529,13 +411,7 @@ static void prepare(void)
 
 static void put_back(void)
 {
-	unsigned int i;
-
-	for (i = 0; i < ARRAY_SIZE(sleepers); i++) {
-		kill(sleepers[i], SIGKILL);
-		waitpid(sleepers[i], NULL, 0);
-	}
-	unlink(setuid_program);
+	processes_end();
 	if (chmod(DEVICE_C, 0600) || chmod(DEVICE_RUST, 0600))
 		err(2, "chmod");
 }
@@ -549,10 +425,7 @@ int main(int argc, char **argv)
 
 	if (argc == 2 && !strcmp(argv[1], "--sleep"))
 		return sleep_as_child();
-	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
-		      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (shared == MAP_FAILED)
-		err(2, "mmap");
+	shared_init();
 	shared->seed = time(NULL);
 	shared->patience = 20;
 	if (!parse_options(argc, argv, &options))

@@ -2,12 +2,20 @@
 /*
  * Making programs up, and making others of them.
  */
+#include <stdbool.h>
 #include <string.h>
 
-#include "fuzz.h"
+#include "device.h"
+#include "generate.h"
+#include "shared.h"
 
 #define HUGE		0x200000UL
 #define LONG_TO_LOOK	0x40000000UL
+
+static bool one_in(__u64 *state, unsigned int n)
+{
+	return !random_below(state, n);
+}
 
 static __u64 make_addr(__u64 *seed)
 {

@@ -9,7 +9,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "fuzz.h"
+#include "judge.h"
+#include "shared.h"
+#include "text.h"
 
 #define MOST_ENTRIES	512
 #define NO_FRAME	0x10000000000ULL	/* more than any machine has */

@@ -4,7 +4,9 @@
  */
 #include <string.h>
 
-#include "fuzz.h"
+#include "report.h"
+#include "shared.h"
+#include "text.h"
 
 static long long calls_of(enum call_id id)
 {

@@ -12,10 +12,11 @@
  * is meant.
  */
 #include <errno.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "fuzz.h"
+#include "text.h"
 
 const char *errno_name(int error)
 {

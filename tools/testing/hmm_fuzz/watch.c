@@ -6,13 +6,16 @@
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "device.h"
 #include "file.h"
-#include "fuzz.h"
+#include "shared.h"
+#include "watch.h"
 
 #define COUNTERS	"/sys/kernel/debug/hmm_mirror/counters"
 #define CGROUP		"/sys/fs/cgroup/hmm_fuzz"
