@@ -18,8 +18,10 @@
 #include <unistd.h>
 
 #include "device.h"
-#include "torture.h"
+#include "file.h"
+#include "parts.h"
 #include "verify.h"
+#include "victim.h"
 
 #ifndef SYS_process_mrelease
 #define SYS_process_mrelease	448

@@ -12,7 +12,8 @@
 #include <unistd.h>
 
 #include "device.h"
-#include "torture.h"
+#include "file.h"
+#include "parts.h"
 
 #define KSM		"/sys/kernel/mm/ksm/"
 #define MAY_SLEEP	"/sys/module/hmm_mirror_c/parameters/may_sleep"

@@ -14,11 +14,9 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -26,84 +24,14 @@
 #include <unistd.h>
 
 #include "device.h"
-#include "torture.h"
+#include "file.h"
+#include "parts.h"
 #include "verify.h"
 
 #define STATS		"/sys/kernel/debug/hmm_torture/stats"
 #define COUNTING	"/sys/kernel/debug/hmm_mirror/counting"
 #define KEEPERS		3
 #define PROGRESS_MS	5000
-
-struct shared *shared;
-
-static const struct {
-	const char *text;
-	bool needed;		/* if it stays 0, something has not been tested */
-} figures[FIGURE_NR] = {
-	[FIGURE_MUNMAP] = { "munmap", true },
-	[FIGURE_MPROTECT] = { "mprotect", true },
-	[FIGURE_MREMAP] = { "mremap", true },
-	[FIGURE_DONTNEED] = { "MADV_DONTNEED", true },
-	[FIGURE_FREE] = { "MADV_FREE", true },
-	[FIGURE_FORK] = { "fork", true },
-	[FIGURE_COLLAPSE] = { "collapse", true },
-	[FIGURE_SPLIT] = { "split", true },
-	[FIGURE_MOVE_PAGES] = { "move_pages", true },
-	[FIGURE_PAGEOUT] = { "MADV_PAGEOUT", true },
-	[FIGURE_MERGE] = { "ksm", true },
-	[FIGURE_TRUNCATE] = { "truncate", true },
-	[FIGURE_EXIT] = { "exit", true },
-	[FIGURE_EXEC] = { "execve", true },
-	[FIGURE_KILL] = { "SIGKILL", true },
-	[FIGURE_MRELEASE] = { "process_mrelease", true },
-	[FIGURE_OOM] = { "OOM kill", true },
-	[FIGURE_MRELEASE_VETOED] = { "process_mrelease vetoed" },
-	[FIGURE_CPU] = { "CPU hotplug", true },
-	[FIGURE_COMPACT] = { "compaction", true },
-	[FIGURE_UNMERGE] = { "ksm unmerge", true },
-	[FIGURE_RELOAD] = { "module reload", true },
-	[FIGURE_RELOAD_BUSY] = { "module in use" },
-	[FIGURE_SLEEPING] = { "may_sleep switch", true },
-	[FIGURE_TRACE] = { "tracing switch", true },
-	[FIGURE_COUNTERS] = { "counters read", true },
-	[FIGURE_PROGRAM] = { "real programs", true },
-	[FIGURE_READ] = { "device reads", true },
-	[FIGURE_WRITE] = { "device writes", true },
-	[FIGURE_MAP] = { "device maps", true },
-	[FIGURE_SELF] = { "device used by its process", true },
-	[FIGURE_BUSY] = { "device busy" },
-	[FIGURE_VERIFIED] = { "entries verified", true },
-	[FIGURE_DEATH] = { "deaths seen by devices", true },
-	[FIGURE_STALE] = { "stale" },
-	[FIGURE_LOST] = { "lost writes" },
-	[FIGURE_BROKEN] = { "failures" },
-};
-
-void failed(enum figure figure, const char *format, ...)
-{
-	va_list args;
-
-	if (atomic_fetch_add(&shared->figure[figure], 1) >= 10)
-		return;
-	printf("torture: %s: ", figures[figure].text);
-	va_start(args, format);
-	vprintf(format, args);
-	va_end(args);
-	putchar('\n');
-	fflush(stdout);
-}
-
-void pause_ms(long ms)
-{
-	usleep(ms * 1000);
-}
-
-int open_unless_avoided(const char *device)
-{
-	const char *avoid = (const char *)shared->avoid;
-
-	return avoid && !strcmp(device, avoid) ? -EBUSY : device_open(device);
-}
 
 /* The figures of the module, or of the kernel: lines of a name and a number */
 struct number {
@@ -543,10 +471,7 @@ int main(int argc, char **argv)
 	bool whole;
 	size_t i;
 
-	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
-		      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (shared == MAP_FAILED)
-		err(2, "mmap");
+	shared_init();
 	shared->seed = time(NULL);
 	shared->patience = 30;
 	if (!parse_options(argc, argv, &options))
@@ -574,3 +499,4 @@ int main(int argc, char **argv)
 	progress(bad() ? "FAILED" : whole ? "ok" : "interrupted", begin);
 	return bad() || !whole;
 }
+

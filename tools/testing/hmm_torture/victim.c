@@ -23,7 +23,9 @@
 #include <unistd.h>
 
 #include "device.h"
-#include "torture.h"
+#include "file.h"
+#include "shared.h"
+#include "victim.h"
 
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE	25

@@ -1,26 +1,23 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the parts of the torture test share.  Each part is a process, or more; see
- * torture.c.
+ * What all parts of the torture test see: what is counted, and who is at what.  Each part
+ * is a process, or more.
  */
-#ifndef HMM_TORTURE_H
-#define HMM_TORTURE_H
+#ifndef HMM_TORTURE_SHARED_H
+#define HMM_TORTURE_SHARED_H
 
 #include <stdatomic.h>
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
 #include "common.h"
-#include "file.h"
 #include "hmm_torture_uapi.h"
 
 #define PAGE		4096UL
 #define PAGES		HMM_TORTURE_PAGES
-#define TORTURE_DEVICE	"/dev/hmm_torture"
 
-/* What is counted, see figures[] in torture.c */
+/* What is counted, see figures[] in shared.c */
 enum figure {
 	/* what victims do to their memory */
 	FIGURE_MUNMAP,
@@ -67,6 +64,13 @@ enum figure {
 	FIGURE_NR
 };
 
+struct figure_type {
+	const char *text;
+	bool needed;		/* if it stays 0, something has not been tested */
+};
+
+extern const struct figure_type figures[FIGURE_NR];
+
 #define PARTS	16
 
 /* A part, and what it does that may take for ever */
@@ -89,6 +93,9 @@ struct shared {
 };
 
 extern struct shared *shared;
+
+/* Makes the shared memory; what cannot be made ends the program. */
+void shared_init(void);
 
 static inline void count(enum figure figure, long long nr)
 {
@@ -130,36 +137,4 @@ static inline void random_order(__u64 *state, unsigned int *order, unsigned int 
 	}
 }
 
-/* How a victim ends */
-enum end {
-	END_EXIT,
-	END_EXEC,
-	END_KILL,
-	END_MRELEASE,
-	END_OOM,
-	END_NR
-};
-
-/* What a victim and its keeper share, apart from the table of /dev/hmm_torture */
-struct life {
-	char *arena;
-	int fd;				/* of /dev/hmm_torture */
-	atomic_ullong *published;
-	__u64 seed;
-	const char *device;		/* that the victim uses on itself */
-	enum end end;
-	char cgroup[64];		/* to be killed in */
-	atomic_bool enlisted;
-	atomic_bool over;		/* the victim has to end now */
-};
-
-/* Opens /dev/hmm_torture for @life. */
-int life_open(struct life *life);
-/* The victim, a process of its own. */
-void victim(struct life *life);
-
-int keeper(struct part *part);
-int machine(struct part *part);
-int programs(struct part *part);
-
-#endif /* HMM_TORTURE_H */
+#endif /* HMM_TORTURE_SHARED_H */
