@@ -22,11 +22,12 @@
 #include <unistd.h>
 
 #include "cmd_run.h"
+#include "complain.h"
 #include "device.h"
 #include "json_stream.h"
-#include "picture.h"
+#include "json_write.h"
+#include "picture_line.h"
 #include "ptrace.h"
-#include "report.h"
 #include "verify.h"
 
 #define TICK		0.02		/* seconds */

@@ -14,7 +14,7 @@
 
 #include "cmd_view.h"
 #include "json_stream.h"
-#include "report.h"
+#include "picture_line.h"
 #include "view_screen.h"
 
 #define EXIT_FAILED	1

@@ -16,9 +16,11 @@
 #include "cmd_plot.h"
 #include "cmd_run.h"
 #include "cmd_view.h"
+#include "complain.h"
 #include "device.h"
+#include "json_write.h"
+#include "proc.h"
 #include "ptrace.h"
-#include "report.h"
 #include "verify.h"
 
 #define EXIT_STALE_OR_FAILED	1
@@ -460,6 +462,31 @@ static int dump_text(int fd, pid_t pid)
 	}
 	maps_free(&maps);
 	entries_free(&entries);
+	return ret;
+}
+
+/*
+ * Fills in what the process has in memory now; a new context is empty. Returns
+ * 0 or a negative errno value.
+ */
+static int mirror_present(int fd, pid_t pid)
+{
+	struct maps maps = { };
+	int ret = maps_read(pid, &maps);
+	size_t i;
+
+	for (i = 0; !ret && i < maps.nr; i++) {
+		const struct vma *vma = &maps.vma[i];
+
+		if (!vma->read)
+			continue;
+		ret = device_map(fd, vma->start, vma->end - vma->start,
+				 HMM_MIRROR_MAP_PRESENT, NULL);
+		/* The process changes this part all the time: leave it out. */
+		if (ret == -EBUSY)
+			ret = 0;
+	}
+	maps_free(&maps);
 	return ret;
 }
 

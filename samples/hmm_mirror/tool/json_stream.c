@@ -10,7 +10,7 @@
 
 #include "json_parse.h"
 #include "json_stream.h"
-#include "report.h"
+#include "json_write.h"
 
 static void put_head(FILE *out, const char *type, const struct sample *sample)
 {

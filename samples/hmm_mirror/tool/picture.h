@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Pictures of page tables: what they hold, and how that fits into cells.
+ * Pictures of page tables: what they hold, page by page.
  */
 #ifndef HMM_MIRROR_PICTURE_H
 #define HMM_MIRROR_PICTURE_H
 
 #include <stdbool.h>
 #include <stddef.h>
-#include <stdio.h>
 
 #include "device.h"
 #include "proc.h"
@@ -26,6 +25,7 @@ enum shade {
 
 char shade_letter(enum shade shade);
 const char *shade_ansi(enum shade shade);	/* for "\033[%sm" */
+const char *shade_text(enum shade shade);
 enum shade shade_find(char letter);		/* SHADE_NONE if there is none */
 
 /* Memory of one shade. Runs may overlap: then the later shade shows. */
@@ -79,50 +79,5 @@ struct sample {
 };
 
 void sample_free(struct sample *sample);
-
-/* A piece of the address space that a picture shows, with nothing in between. */
-struct region {
-	__u64 start;
-	__u64 end;
-	char name[48];
-	size_t first;		/* first cell, counted from the lowest address */
-	size_t cells;
-};
-
-struct layout {
-	struct region *region;
-	size_t nr;
-	size_t cells;
-};
-
-/*
- * Spreads the readable mappings over about @cells cells: each region at least
- * @least, larger ones more, by the root of their sizes, so that a few KiB show
- * beside a few GiB. @vma need not be sorted; it is when this returns.
- */
-int layout_make(struct layout *layout, struct vma *vma, size_t nr, size_t cells,
-		size_t least);
-void layout_free(struct layout *layout);
-
-/* The cells that memory from @start to @end covers in a region. */
-struct cells {
-	size_t first;
-	size_t end;
-};
-
-struct cells region_cells(const struct region *region, __u64 start, __u64 end);
-
-/* Sets @cell[0 .. layout->cells) to what @runs have there. */
-void runs_paint(const struct runs *runs, const struct layout *layout,
-		enum shade *cell);
-
-/*
- * Prints a line about the device's side, unless nothing has changed since @shown,
- * which it sets. Returns 0 or a negative errno value.
- */
-int picture_print(FILE *out, struct sample *sample, struct hmm_mirror_stats *shown,
-		  bool color);
-/* Says what a line means; @new: whether it tells what was just faulted in. */
-void picture_legend(FILE *out, bool new, bool color);
 
 #endif /* HMM_MIRROR_PICTURE_H */

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "layout.h"
 #include "svg.h"
 
 /* Sizes, in units of the SVG: heights in whole cells, to which patterns are cut. */

@@ -8,7 +8,7 @@
 #ifndef HMM_MIRROR_VIEW_GRID_H
 #define HMM_MIRROR_VIEW_GRID_H
 
-#include "picture.h"
+#include "layout.h"
 
 #define GRID_ALIGN	8
 

@@ -13,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "report.h"
+#include "complain.h"
 #include "view_mirror.h"
 
 #define CHUNK		(2ULL << 20)	/* bytes mirrored in one go */
