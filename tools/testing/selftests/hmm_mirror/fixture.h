@@ -5,7 +5,9 @@
 
 #include <unistd.h>
 
-#include "devices.h"
+#include "kselftest_harness.h"
+
+#include "context.h"
 
 #define PAGES	64
 
@@ -16,7 +18,20 @@ FIXTURE(hmm_mirror)
 	size_t size;	/* of PAGES */
 };
 
-DEVICE_VARIANTS(hmm_mirror);
+FIXTURE_VARIANT(hmm_mirror)
+{
+	const char *device;
+};
+
+FIXTURE_VARIANT_ADD(hmm_mirror, rust)
+{
+	.device = DEVICE_RUST,
+};
+
+FIXTURE_VARIANT_ADD(hmm_mirror, c)
+{
+	.device = DEVICE_C,
+};
 
 FIXTURE_SETUP(hmm_mirror)
 {

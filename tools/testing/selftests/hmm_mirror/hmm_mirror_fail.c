@@ -18,7 +18,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "devices.h"
+#include "kselftest_harness.h"
+
+#include "context.h"
 #include "file.h"
 
 #define PAGES		16
@@ -43,7 +45,20 @@ FIXTURE(fail)
 	long mms, refs;		/* before */
 };
 
-DEVICE_VARIANTS(fail);
+FIXTURE_VARIANT(fail)
+{
+	const char *device;
+};
+
+FIXTURE_VARIANT_ADD(fail, rust)
+{
+	.device = DEVICE_RUST,
+};
+
+FIXTURE_VARIANT_ADD(fail, c)
+{
+	.device = DEVICE_C,
+};
 
 static const char * const capabilities[] = {
 	"failslab", "fail_page_alloc", "fail_usercopy",

@@ -52,7 +52,20 @@ FIXTURE(invalidation)
 	char *map;
 };
 
-DEVICE_VARIANTS(invalidation);
+FIXTURE_VARIANT(invalidation)
+{
+	const char *device;
+};
+
+FIXTURE_VARIANT_ADD(invalidation, rust)
+{
+	.device = DEVICE_RUST,
+};
+
+FIXTURE_VARIANT_ADD(invalidation, c)
+{
+	.device = DEVICE_C,
+};
 
 FIXTURE_SETUP(invalidation)
 {

@@ -25,9 +25,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "kselftest_harness.h"
+
 #include <lib/test_hmm_uapi.h>
 
-#include "devices.h"
+#include "context.h"
 #include "file.h"
 #include "proc.h"
 

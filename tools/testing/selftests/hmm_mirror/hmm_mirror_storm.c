@@ -19,7 +19,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "devices.h"
+#include "kselftest_harness.h"
+
+#include "context.h"
 #include "file.h"
 
 #define THREADS		4	/* that make a storm */
@@ -92,7 +94,20 @@ FIXTURE(storm)
 	char *target;	/* and a page for each thread after it */
 };
 
-DEVICE_VARIANTS(storm);
+FIXTURE_VARIANT(storm)
+{
+	const char *device;
+};
+
+FIXTURE_VARIANT_ADD(storm, rust)
+{
+	.device = DEVICE_RUST,
+};
+
+FIXTURE_VARIANT_ADD(storm, c)
+{
+	.device = DEVICE_C,
+};
 
 FIXTURE_SETUP(storm)
 {
