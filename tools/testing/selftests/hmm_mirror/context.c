@@ -58,8 +58,7 @@ long stale(int fd, pid_t pid)
 	return ret ? ret : (long)verify.stale;
 }
 
-long entries_with(int fd, char *map, size_t size, __u32 flags,
-			 __u32 order)
+long entries_with(int fd, char *map, size_t size, __u32 flags, __u32 order)
 {
 	struct entries entries = { };
 	int ret = device_dump(fd, (uintptr_t)map, (uintptr_t)map + size,
