@@ -8,9 +8,9 @@
 //!
 //! - before the CPU page table changes, [`MirrorOps::invalidate`] gets the device's page table,
 //!   locked, and takes out what is about to change;
-//! - when the device needs a page, the driver puts a [`MirrorRange`] in flight, [reads] the CPU
+//! - when the device needs a page, the driver puts a [`FaultRange`] in flight, [reads] the CPU
 //!   page table through it, and [commits] what was read to the device's page table. That takes a
-//!   [`Session`], which either faults or holds the lock of the device's page table.
+//!   [`Faulter`], which either faults or holds the lock of the device's page table.
 //!
 //! The device's page table lives in the [`Mirror`], behind the one lock that both sides take, so
 //! the wrong lock cannot be taken and none can be forgotten. What was read has no accessors before
@@ -25,7 +25,7 @@
 //!
 //! ```
 //! use kernel::{
-//!     hmm::{Mirror, MirrorOps, PageRange, Pfn, Pfns, Update, VirtAddr, Write},
+//!     hmm::{Mirror, MirrorOps, PageRange, Pfn, FaultBuffer, Invalidation, VirtAddr, Write},
 //!     mm::MmWithUser,
 //!     new_mirror,
 //!     prelude::*,
@@ -44,8 +44,8 @@
 //!     type PageTable = Option<Entry>;
 //!     type Lock = SpinLockBackend;
 //!
-//!     fn invalidate(&self, table: &mut Option<Entry>, update: &Update<'_>) {
-//!         if table.as_ref().is_some_and(|e| update.range().contains(e.addr)) {
+//!     fn invalidate(&self, table: &mut Option<Entry>, invalidation: &Invalidation<'_>) {
+//!         if table.as_ref().is_some_and(|e| invalidation.range().contains(e.addr)) {
 //!             *table = None;
 //!             // A real device's TLB is flushed here.
 //!         }
@@ -58,9 +58,9 @@
 //!
 //! fn device_page_fault(mirror: &Mirror<OnePage>, addr: VirtAddr) -> Result {
 //!     let range = PageRange::page_of(addr)?;
-//!     let mut pfns = Pfns::new(range.pages(), GFP_KERNEL)?;
+//!     let mut buffer = FaultBuffer::new(range.pages(), GFP_KERNEL)?;
 //!
-//!     mirror.session().map(range, &mut pfns, Write, |table, pages| {
+//!     mirror.faulter().map(range, &mut buffer, Write, |table, pages| {
 //!         for page in pages {
 //!             *table = Some(Entry { addr: page.addr(), pfn: page.pfn() });
 //!         }
@@ -71,7 +71,7 @@
 //!
 //! C header: [`include/linux/hmm.h`](srctree/include/linux/hmm.h)
 //!
-//! [reads]: MirrorRange::fault
+//! [reads]: FaultRange::fault
 //! [commits]: Faulted::commit
 
 use crate::{
@@ -146,24 +146,23 @@ mod range;
 use range::HmmPfn;
 pub use range::{
     Access,
+    FaultBuffer,
+    FaultRange,
     Faulted,
-    KeptRange,
-    MirrorRange,
+    OwnedFaultRange,
     Page,
+    PageRequest,
     Pages,
-    Permission,
-    Pfns,
     Present,
     Read,
     Stale,
-    Want,
     Write, //
 };
 
 #[cfg(CONFIG_HMM_MIRROR_RUST_KUNIT_TEST)]
 mod tests;
 
-/// How long [`Session::map`] tries, as a fault in C does by default.
+/// How long [`Faulter::map`] tries, as a fault in C does by default.
 const MAP_TIMEOUT: Delta = Delta::from_millis(bindings::HMM_RANGE_DEFAULT_TIMEOUT as i64);
 
 /// The lock that protects a device's page table.
@@ -174,7 +173,7 @@ const MAP_TIMEOUT: Delta = Delta::from_millis(bindings::HMM_RANGE_DEFAULT_TIMEOU
 /// as the mirror exists.
 ///
 /// Memory must not be allocated with [`GFP_KERNEL`] under either: reclaim may need the lock.
-pub trait MirrorLock: Backend + private::MirrorLock {
+pub trait MirrorLock: Backend + sealed::Sealed {
     /// Whether callbacks under this lock are forbidden to sleep.
     const ATOMIC: bool;
 }
@@ -187,22 +186,13 @@ impl MirrorLock for MutexBackend {
     const ATOMIC: bool = false;
 }
 
-/// What only this module can implement.
-mod private {
+/// Seals [`MirrorLock`].
+mod sealed {
     use super::*;
 
-    pub trait MirrorLock {}
-    impl MirrorLock for SpinLockBackend {}
-    impl MirrorLock for MutexBackend {}
-
-    pub trait Permission {}
-    impl Permission for Read {}
-    impl Permission for Write {}
-
-    pub trait Access {}
-    impl Access for Present {}
-    impl Access for Read {}
-    impl Access for Write {}
+    pub trait Sealed {}
+    impl Sealed for SpinLockBackend {}
+    impl Sealed for MutexBackend {}
 }
 
 /// A device that mirrors address spaces.
@@ -231,15 +221,15 @@ pub trait MirrorOps: Sized + Send + Sync + 'static {
 
     /// Whether the "device" is this CPU, and follows its page table by [`Frame`]s.
     ///
-    /// That is for emulated devices. It costs 4 KiB for each mirror, and a little for each update.
+    /// That is for emulated devices. It costs 4 KiB for each mirror, and a little for each invalidation.
     const CPU_ACCESS: bool = false;
 
     /// The CPU page table is about to change, or the mirror is being dropped.
     ///
     /// When this returns, the device must not use what `table` said about
-    /// [`update.range()`](Update::range) any more: the entries are taken out and the device's TLB
+    /// [`invalidation.range()`](Invalidation::range) any more: the entries are taken out and the device's TLB
     /// is flushed.
-    fn invalidate(&self, _table: &mut Self::PageTable, _update: &Update<'_>) {
+    fn invalidate(&self, _table: &mut Self::PageTable, _invalidation: &Invalidation<'_>) {
         build_error!(crate::error::VTABLE_DEFAULT_ERROR)
     }
 
@@ -250,9 +240,9 @@ pub trait MirrorOps: Sized + Send + Sync + 'static {
     /// flush side by side.
     ///
     /// Returns what identifies the flush to the device, or [`None`] if there is nothing to wait
-    /// for. That there are no entries to take out is not enough for that: an update of the same
+    /// for. That there are no entries to take out is not enough for that: an invalidation of the same
     /// addresses in another thread may have taken them out just now, and its flush still be going
-    /// on. The pages may go when this update is over, so it has to wait for that one, too.
+    /// on. The pages may go when this invalidation is over, so it has to wait for that one, too.
     ///
     /// # Examples
     ///
@@ -261,7 +251,7 @@ pub trait MirrorOps: Sized + Send + Sync + 'static {
     /// ```
     /// use core::num::NonZeroU64;
     /// use kernel::{
-    ///     hmm::{MirrorOps, Pfn, Update, VirtAddr},
+    ///     hmm::{MirrorOps, Pfn, Invalidation, VirtAddr},
     ///     prelude::*,
     ///     sync::lock::mutex::MutexBackend,
     /// };
@@ -292,11 +282,11 @@ pub trait MirrorOps: Sized + Send + Sync + 'static {
     ///     fn invalidate_start(
     ///         &self,
     ///         table: &mut Table,
-    ///         update: &Update<'_>,
+    ///         invalidation: &Invalidation<'_>,
     ///     ) -> Option<NonZeroU64> {
     ///         let had = table.entries.len();
     ///
-    ///         table.entries.retain(|entry| !update.range().contains(entry.0));
+    ///         table.entries.retain(|entry| !invalidation.range().contains(entry.0));
     ///         if table.entries.len() < had {
     ///             table.last_flush = self.start_flush();
     ///         }
@@ -304,7 +294,7 @@ pub trait MirrorOps: Sized + Send + Sync + 'static {
     ///         NonZeroU64::new(table.last_flush)
     ///     }
     ///
-    ///     fn invalidate_finish(&self, _update: &Update<'_>, flush: NonZeroU64) {
+    ///     fn invalidate_finish(&self, _invalidation: &Invalidation<'_>, flush: NonZeroU64) {
     ///         self.wait_for_flush(flush.get());
     ///     }
     /// }
@@ -312,16 +302,16 @@ pub trait MirrorOps: Sized + Send + Sync + 'static {
     fn invalidate_start(
         &self,
         _table: &mut Self::PageTable,
-        _update: &Update<'_>,
+        _invalidation: &Invalidation<'_>,
     ) -> Option<NonZeroU64> {
         build_error!(crate::error::VTABLE_DEFAULT_ERROR)
     }
 
     /// Waits until the flush that [`invalidate_start`](Self::invalidate_start) has started is over.
     ///
-    /// Called without the lock of the page table, and with the same `update`; also when the mirror
+    /// Called without the lock of the page table, and with the same `invalidation`; also when the mirror
     /// is dropped. It may sleep if [`Self::Lock`] says that callbacks may.
-    fn invalidate_finish(&self, _update: &Update<'_>, _flush: NonZeroU64) {
+    fn invalidate_finish(&self, _invalidation: &Invalidation<'_>, _flush: NonZeroU64) {
         build_error!(crate::error::VTABLE_DEFAULT_ERROR)
     }
 
@@ -336,15 +326,15 @@ pub trait MirrorOps: Sized + Send + Sync + 'static {
     /// Who owns the private memory of the device, for devices that have some.
     ///
     /// Pages in there are found by a fault as they are then, instead of being moved to where the
-    /// CPU can access them, and updates that come of moving pages there or back
-    /// [can be told](Update::is_from) from others. Not for devices with
+    /// CPU can access them, and invalidations that come of moving pages there or back
+    /// [can be told](Invalidation::is_from) from others. Not for devices with
     /// [`CPU_ACCESS`](Self::CPU_ACCESS).
     fn owner(&self) -> Owner<'_> {
         build_error!(crate::error::VTABLE_DEFAULT_ERROR)
     }
 }
 
-/// The identity of who owns device private memory, or causes an update.
+/// The identity of who owns device private memory, or causes an invalidation.
 ///
 /// In C that is any pointer: `dev_pagemap.owner`, `migrate_vma.pgmap_owner`, `hmm_update.owner`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -410,14 +400,14 @@ impl Event {
     }
 }
 
-/// One update of the CPU page table, as [`MirrorOps::invalidate`] gets it.
-pub struct Update<'u> {
+/// One invalidation of the CPU page table, as [`MirrorOps::invalidate`] gets it.
+pub struct Invalidation<'u> {
     raw: &'u bindings::hmm_update,
-    // Makes `'u` invariant, so that nothing made for one update passes for another's.
+    // Makes `'u` invariant, so that nothing made for one invalidation passes for another's.
     _invariant: PhantomData<fn(&'u ()) -> &'u ()>,
 }
 
-impl Update<'_> {
+impl Invalidation<'_> {
     /// The addresses that change.
     #[inline]
     pub fn range(&self) -> PageRange {
@@ -543,7 +533,7 @@ pub struct Mirror<T: MirrorOps> {
     raw: Opaque<bindings::hmm_mirror>,
     #[pin]
     locked: Lock<Locked<T>, T::Lock>,
-    device: T,
+    ops: T,
     end_address: VirtAddr,
     // Dropped last: until then, the code of `T` is needed.
     _module: ModuleRef,
@@ -592,7 +582,7 @@ impl<T: MirrorOps> Mirror<T> {
     /// - [`ENODEV`]: the driver's module is being unloaded.
     pub fn new<'a>(
         mm: &'a MmWithUser,
-        device: T,
+        ops: T,
         table: T::PageTable,
         name: &'static CStr,
         key: Pin<&'static LockClassKey>,
@@ -600,7 +590,7 @@ impl<T: MirrorOps> Mirror<T> {
         try_pin_init!(&this in Self {
             raw <- Opaque::ffi_init(|slot: *mut bindings::hmm_mirror| {
                 let raw = bindings::hmm_mirror {
-                    ops: &Callbacks::<T>::OPS,
+                    ops: const { &Callbacks::<T>::OPS },
                     ..pin_init::zeroed()
                 };
                 // SAFETY: `slot` is valid for writes.
@@ -614,7 +604,7 @@ impl<T: MirrorOps> Mirror<T> {
                 name,
                 key,
             ),
-            device,
+            ops,
             // SAFETY: `mm` is valid, and this does not change.
             end_address: VirtAddr::new(unsafe { (*mm.as_raw()).__bindgen_anon_1.task_size }),
             _module: ModuleRef::new(this_module::<T::OwnerModule>())?,
@@ -641,8 +631,8 @@ impl<T: MirrorOps> Mirror<T> {
 
     /// The device.
     #[inline]
-    pub fn device(&self) -> &T {
-        &self.device
+    pub fn ops(&self) -> &T {
+        &self.ops
     }
 
     /// The first address that the address space has no room for.
@@ -653,8 +643,8 @@ impl<T: MirrorOps> Mirror<T> {
 
     /// Begins to use the mirror, to fault or to take the lock of the device's page table.
     #[inline]
-    pub fn session(&self) -> Session<'_, T> {
-        Session(self)
+    pub fn faulter(&self) -> Faulter<'_, T> {
+        Faulter(self)
     }
 
     #[inline]
@@ -665,7 +655,7 @@ impl<T: MirrorOps> Mirror<T> {
     /// What the registry knows the owner of the device's private memory by.
     fn owner(&self) -> *mut c_void {
         if T::HAS_OWNER {
-            self.device.owner().as_ptr()
+            self.ops.owner().as_ptr()
         } else {
             ptr::null_mut()
         }
@@ -675,21 +665,21 @@ impl<T: MirrorOps> Mirror<T> {
 /// One thread's use of a [`Mirror`], which either faults or holds the lock of the device's page
 /// table.
 ///
-/// There is nothing in a session but the reference, and any number of threads may have theirs.
+/// There is nothing in a faulter but the reference, and any number of threads may have theirs.
 ///
 /// # Deadlocks
 ///
-/// A fault waits for updates of the CPU page table, and updates wait for that lock. So whoever
-/// faults with the lock held would wait for himself, and that both borrow the session forbids it.
-/// A thread should therefore have one session of a mirror at a time; with two, it is up to lockdep
+/// A fault waits for invalidations of the CPU page table, and invalidations wait for that lock. So whoever
+/// faults with the lock held would wait for himself, and that both borrow the faulter forbids it.
+/// A thread should therefore have one faulter of a mirror at a time; with two, it is up to lockdep
 /// to tell.
 ///
 /// A fault also takes the mmap lock of the process, and allocates memory. So it must not be made
 /// with that lock held, nor with any other lock that a callback of a mirror takes. What must not
 /// be done with the lock of the page table held says [`lock`](Self::lock).
-pub struct Session<'m, T: MirrorOps>(&'m Mirror<T>);
+pub struct Faulter<'m, T: MirrorOps>(&'m Mirror<T>);
 
-impl<'m, T: MirrorOps> Session<'m, T> {
+impl<'m, T: MirrorOps> Faulter<'m, T> {
     /// The mirror.
     #[inline]
     pub fn mirror(&self) -> &'m Mirror<T> {
@@ -698,8 +688,8 @@ impl<'m, T: MirrorOps> Session<'m, T> {
 
     /// Locks the device's page table.
     ///
-    /// While the guard is held, no update of the CPU page table gets through this mirror, so
-    /// nothing may be waited for that such an update could hold up: a fault of the process, memory
+    /// While the guard is held, no invalidation of the CPU page table gets through this mirror, so
+    /// nothing may be waited for that such an invalidation could hold up: a fault of the process, memory
     /// allocated with [`GFP_KERNEL`], or its mmap lock.
     #[inline]
     pub fn lock(&mut self) -> TableGuard<'_, T> {
@@ -708,34 +698,34 @@ impl<'m, T: MirrorOps> Session<'m, T> {
 
     /// Prepares a range to be faulted in.
     ///
-    /// `pfns` has room for the pages of `range`. The initialiser puts the range in flight: updates
+    /// `buffer` has room for the pages of `range`. The initialiser puts the range in flight: invalidations
     /// that hit it are noted until it is dropped. It does not sleep.
     ///
     /// # Errors
     ///
-    /// - [`EINVAL`]: the range is above the address space, or larger than `pfns`.
+    /// - [`EINVAL`]: the range is above the address space, or larger than `buffer`.
     /// - [`ESRCH`]: the address space is dead.
     pub fn range<'s>(
         &'s mut self,
         range: PageRange,
-        pfns: &'s mut Pfns,
-    ) -> impl PinInit<MirrorRange<'s, T>, Error> + 's {
-        // SAFETY: `pfns` is borrowed for as long as the range can be used.
-        unsafe { MirrorRange::new(self.0, range, pfns) }
+        buffer: &'s mut FaultBuffer,
+    ) -> impl PinInit<FaultRange<'s, T>, Error> + 's {
+        // SAFETY: `buffer` is borrowed for as long as the range can be used.
+        unsafe { FaultRange::new(self.0, range, buffer) }
     }
 
-    /// Faults a range in and commits it, again and again while it collides with updates, for up to
+    /// Faults a range in and commits it, again and again while it collides with invalidations, for up to
     /// a second.
     ///
     /// `commit` gets the device's page table, locked, and the pages. It is called once, or not at
     /// all where this fails.
     ///
-    /// Sleeps. See [`Session`] for what must not be held, and [`lock`](Self::lock) for what
+    /// Sleeps. See [`Faulter`] for what must not be held, and [`lock`](Self::lock) for what
     /// `commit` must not do.
     ///
     /// # Errors
     ///
-    /// Those of [`Session::range`] and [`MirrorRange::fault`].
+    /// Those of [`Faulter::range`] and [`FaultRange::fault`].
     ///
     /// # Examples
     ///
@@ -744,20 +734,20 @@ impl<'m, T: MirrorOps> Session<'m, T> {
     ///
     /// ```
     /// use kernel::{
-    ///     hmm::{MirrorOps, PageRange, Pfn, Pfns, Read, Session, VirtAddr},
+    ///     hmm::{MirrorOps, PageRange, Pfn, FaultBuffer, Read, Faulter, VirtAddr},
     ///     prelude::*,
     /// };
     ///
     /// type Entries = KVec<(VirtAddr, Pfn)>;
     ///
     /// fn map<T: MirrorOps<PageTable = Option<Entries>>>(
-    ///     session: &mut Session<'_, T>,
+    ///     faulter: &mut Faulter<'_, T>,
     ///     range: PageRange,
     /// ) -> Result {
-    ///     let mut pfns = Pfns::new(range.pages(), GFP_KERNEL)?;
+    ///     let mut buffer = FaultBuffer::new(range.pages(), GFP_KERNEL)?;
     ///     let mut entries = Entries::with_capacity(range.pages().as_usize(), GFP_KERNEL)?;
     ///
-    ///     let old = session.map(range, &mut pfns, Read, |table, pages| -> Result<_> {
+    ///     let old = faulter.map(range, &mut buffer, Read, |table, pages| -> Result<_> {
     ///         for page in pages {
     ///             entries.push_within_capacity((page.addr(), page.pfn()))?;
     ///         }
@@ -771,14 +761,14 @@ impl<'m, T: MirrorOps> Session<'m, T> {
     pub fn map<A: Access, R>(
         &mut self,
         range: PageRange,
-        pfns: &mut Pfns,
+        buffer: &mut FaultBuffer,
         access: A,
-        commit: impl FnOnce(&mut T::PageTable, Pages<'_, T, A::Permission>) -> R,
+        commit: impl FnOnce(&mut T::PageTable, Pages<'_, T, A::Granted>) -> R,
     ) -> Result<R> {
         let begun = Instant::<Monotonic>::now();
         let mut commit = Some(commit);
 
-        pin_init::stack_try_pin_init!(let range: MirrorRange<'_, T> =? self.range(range, pfns));
+        pin_init::stack_try_pin_init!(let range: FaultRange<'_, T> =? self.range(range, buffer));
         loop {
             let done = range.as_mut().fault(access)?.commit(|table, pages| {
                 // `commit` is called once: the loop ends with it.
@@ -853,7 +843,7 @@ impl<T: MirrorOps> Callbacks<T> {
 
     /// Takes all that there is from the device, as before the end of the address space.
     fn invalidate_all(mirror: &Mirror<T>) {
-        let update = Update {
+        let invalidation = Invalidation {
             raw: &bindings::hmm_update {
                 start: 0,
                 end: usize::MAX,
@@ -865,30 +855,30 @@ impl<T: MirrorOps> Callbacks<T> {
         };
 
         if T::HAS_INVALIDATE {
-            Self::one_pass(mirror, &update);
-        } else if let Some(flush) = Self::first_pass(mirror, &update) {
-            mirror.device.invalidate_finish(&update, flush);
+            Self::one_pass(mirror, &invalidation);
+        } else if let Some(flush) = Self::first_pass(mirror, &invalidation) {
+            mirror.ops.invalidate_finish(&invalidation, flush);
         }
     }
 
     #[inline]
-    fn one_pass(mirror: &Mirror<T>, update: &Update<'_>) {
+    fn one_pass(mirror: &Mirror<T>, invalidation: &Invalidation<'_>) {
         let mut locked = mirror.locked.lock();
 
         if T::CPU_ACCESS {
-            locked.stamps.invalidate(update.range());
+            locked.stamps.invalidate(invalidation.range());
         }
-        mirror.device.invalidate(&mut locked.table, update);
+        mirror.ops.invalidate(&mut locked.table, invalidation);
     }
 
     #[inline]
-    fn first_pass(mirror: &Mirror<T>, update: &Update<'_>) -> Option<NonZeroU64> {
+    fn first_pass(mirror: &Mirror<T>, invalidation: &Invalidation<'_>) -> Option<NonZeroU64> {
         let mut locked = mirror.locked.lock();
 
         if T::CPU_ACCESS {
-            locked.stamps.invalidate(update.range());
+            locked.stamps.invalidate(invalidation.range());
         }
-        mirror.device.invalidate_start(&mut locked.table, update)
+        mirror.ops.invalidate_start(&mut locked.table, invalidation)
     }
 
     /// # Safety
@@ -902,11 +892,11 @@ impl<T: MirrorOps> Callbacks<T> {
 
     /// # Safety
     ///
-    /// `update` is valid for `'u`.
-    unsafe fn update<'u>(update: *const bindings::hmm_update) -> Update<'u> {
-        Update {
+    /// `invalidation` is valid for `'u`.
+    unsafe fn invalidation<'u>(invalidation: *const bindings::hmm_update) -> Invalidation<'u> {
+        Invalidation {
             // SAFETY: By the requirement.
-            raw: unsafe { &*update },
+            raw: unsafe { &*invalidation },
             _invariant: PhantomData,
         }
     }
@@ -916,14 +906,14 @@ impl<T: MirrorOps> Callbacks<T> {
     /// Only to be called by the registry, for a mirror that was registered with [`Self::OPS`].
     unsafe extern "C" fn invalidate(
         mirror: *mut bindings::hmm_mirror,
-        update: *const bindings::hmm_update,
+        invalidation: *const bindings::hmm_update,
     ) {
         // SAFETY: The registry calls this for mirrors that are registered with `Self::OPS`.
         let mirror = unsafe { Self::mirror(mirror) };
-        // SAFETY: `update` is valid for the duration of the call.
-        let update = unsafe { Self::update(update) };
+        // SAFETY: `invalidation` is valid for the duration of the call.
+        let invalidation = unsafe { Self::invalidation(invalidation) };
 
-        Self::one_pass(mirror, &update);
+        Self::one_pass(mirror, &invalidation);
     }
 
     /// # Safety
@@ -931,14 +921,14 @@ impl<T: MirrorOps> Callbacks<T> {
     /// As for [`Self::invalidate`].
     unsafe extern "C" fn invalidate_start(
         mirror: *mut bindings::hmm_mirror,
-        update: *const bindings::hmm_update,
+        invalidation: *const bindings::hmm_update,
     ) -> u64 {
         // SAFETY: The registry calls this for mirrors that are registered with `Self::OPS`.
         let mirror = unsafe { Self::mirror(mirror) };
-        // SAFETY: `update` is valid for the duration of the call.
-        let update = unsafe { Self::update(update) };
+        // SAFETY: `invalidation` is valid for the duration of the call.
+        let invalidation = unsafe { Self::invalidation(invalidation) };
 
-        Self::first_pass(mirror, &update).map_or(0, NonZeroU64::get)
+        Self::first_pass(mirror, &invalidation).map_or(0, NonZeroU64::get)
     }
 
     /// # Safety
@@ -946,16 +936,16 @@ impl<T: MirrorOps> Callbacks<T> {
     /// As for [`Self::invalidate`].
     unsafe extern "C" fn invalidate_finish(
         mirror: *mut bindings::hmm_mirror,
-        update: *const bindings::hmm_update,
+        invalidation: *const bindings::hmm_update,
         flush: u64,
     ) {
         // SAFETY: The registry calls this for mirrors that are registered with `Self::OPS`.
         let mirror = unsafe { Self::mirror(mirror) };
-        // SAFETY: `update` is valid for the duration of the call.
-        let update = unsafe { Self::update(update) };
+        // SAFETY: `invalidation` is valid for the duration of the call.
+        let invalidation = unsafe { Self::invalidation(invalidation) };
 
         if let Some(flush) = NonZeroU64::new(flush) {
-            mirror.device.invalidate_finish(&update, flush);
+            mirror.ops.invalidate_finish(&invalidation, flush);
         }
     }
 
@@ -966,11 +956,11 @@ impl<T: MirrorOps> Callbacks<T> {
         // SAFETY: The registry calls this for mirrors that are registered with `Self::OPS`.
         let mirror = unsafe { Self::mirror(mirror) };
 
-        mirror.device.release(&mut mirror.locked.lock().table);
+        mirror.ops.release(&mut mirror.locked.lock().table);
     }
 }
 
-/// The device's page table, locked. See [`Session::lock`].
+/// The device's page table, locked. See [`Faulter::lock`].
 pub struct TableGuard<'a, T: MirrorOps>(Guard<'a, Locked<T>, T::Lock>);
 
 impl<T: MirrorOps> TableGuard<'_, T> {

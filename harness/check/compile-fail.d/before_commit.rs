@@ -4,7 +4,7 @@
 
 include!("driver.rs");
 
-pub fn fault(in_flight: Pin<&mut MirrorRange<'_, OnePage>>) -> Result {
+pub fn fault(in_flight: Pin<&mut FaultRange<'_, OnePage>>) -> Result {
     let faulted = in_flight.fault(Read)?;
 
     #[cfg(misuse)]

@@ -4,11 +4,15 @@
 
 include!("driver.rs");
 
-pub fn fault(session: &mut Session<'_, OnePage>, range: PageRange, pfns: &mut Pfns) -> Result {
+pub fn fault(
+    faulter: &mut Faulter<'_, OnePage>,
+    range: PageRange,
+    buffer: &mut FaultBuffer,
+) -> Result {
     #[cfg(misuse)]
     let access = true;
     #[cfg(not(misuse))]
     let access = Write;
 
-    session.map(range, pfns, access, |_, _| ()) //~ ERROR E0277
+    faulter.map(range, buffer, access, |_, _| ()) //~ ERROR E0277
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Refuse an update.
+//! Refuse an invalidation.
 
 include!("driver.rs");
 
@@ -12,9 +12,9 @@ impl MirrorOps for Gpu {
     type Lock = SpinLockBackend;
 
     #[cfg(misuse)]
-    fn invalidate(&self, _table: &mut Option<Entry>, update: &Update<'_>) -> Result {
+    fn invalidate(&self, _table: &mut Option<Entry>, invalidation: &Invalidation<'_>) -> Result {
         //~^ ERROR E0053
-        if update.blockable() {
+        if invalidation.blockable() {
             Ok(())
         } else {
             Err(EAGAIN)
@@ -22,7 +22,7 @@ impl MirrorOps for Gpu {
     }
 
     #[cfg(not(misuse))]
-    fn invalidate(&self, table: &mut Option<Entry>, _update: &Update<'_>) {
+    fn invalidate(&self, table: &mut Option<Entry>, _invalidation: &Invalidation<'_>) {
         *table = None;
     }
 }

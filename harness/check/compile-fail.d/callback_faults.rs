@@ -11,13 +11,13 @@ impl MirrorOps for Gpu {
     type PageTable = Option<Entry>;
     type Lock = SpinLockBackend;
 
-    fn invalidate(&self, table: &mut Option<Entry>, _update: &Update<'_>) {
+    fn invalidate(&self, table: &mut Option<Entry>, _invalidation: &Invalidation<'_>) {
         #[cfg(misuse)]
         {
-            let session = self.session(); //~ ERROR E0599
-            let mm = _update.mm(); //~ ERROR E0599
-            drop(_update.mirror()); //~ ERROR E0599
-            let raw = _update.raw; //~ ERROR E0616
+            let faulter = self.faulter(); //~ ERROR E0599
+            let mm = _invalidation.mm(); //~ ERROR E0599
+            drop(_invalidation.mirror()); //~ ERROR E0599
+            let raw = _invalidation.raw; //~ ERROR E0616
         }
         *table = None;
     }

@@ -4,7 +4,7 @@
 
 include!("driver.rs");
 
-pub fn fault(mut in_flight: Pin<&mut MirrorRange<'_, OnePage>>) -> Result {
+pub fn fault(mut in_flight: Pin<&mut FaultRange<'_, OnePage>>) -> Result {
     #[cfg(not(misuse))]
     let empty = in_flight.as_mut().lock().is_none();
     let faulted = in_flight.as_mut().fault(Read)?;

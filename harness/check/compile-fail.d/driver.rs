@@ -36,10 +36,10 @@ impl MirrorOps for OnePage {
     type PageTable = Option<Entry>;
     type Lock = SpinLockBackend;
 
-    fn invalidate(&self, table: &mut Option<Entry>, update: &Update<'_>) {
+    fn invalidate(&self, table: &mut Option<Entry>, invalidation: &Invalidation<'_>) {
         if table
             .as_ref()
-            .is_some_and(|e| update.range().contains(e.addr))
+            .is_some_and(|e| invalidation.range().contains(e.addr))
         {
             *table = None;
         }
@@ -55,7 +55,7 @@ impl MirrorOps for Emulated {
     type Lock = SpinLockBackend;
     const CPU_ACCESS: bool = true;
 
-    fn invalidate(&self, table: &mut Option<Frame>, _update: &Update<'_>) {
+    fn invalidate(&self, table: &mut Option<Frame>, _invalidation: &Invalidation<'_>) {
         *table = None;
     }
 }

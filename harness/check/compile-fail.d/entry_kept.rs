@@ -18,7 +18,7 @@ impl MirrorOps for Gpu {
     type PageTable = Entry;
     type Lock = SpinLockBackend;
 
-    fn invalidate(&self, table: &mut Entry, _update: &Update<'_>) {
+    fn invalidate(&self, table: &mut Entry, _invalidation: &Invalidation<'_>) {
         #[cfg(misuse)]
         self.last.populate(table); //~ ERROR E0521
 

@@ -4,14 +4,18 @@
 
 include!("driver.rs");
 
-pub fn fault(session: &mut Session<'_, OnePage>, range: PageRange, pfns: &mut Pfns) -> Result {
-    let guard = session.lock();
+pub fn fault(
+    faulter: &mut Faulter<'_, OnePage>,
+    range: PageRange,
+    buffer: &mut FaultBuffer,
+) -> Result {
+    let guard = faulter.lock();
     let empty = guard.is_none();
 
     #[cfg(not(misuse))]
     drop(guard);
     if empty {
-        session.map(range, pfns, Read, |_, _| ())?; //~ ERROR E0499
+        faulter.map(range, buffer, Read, |_, _| ())?; //~ ERROR E0499
     }
     Ok(())
 }

@@ -15,12 +15,16 @@ impl MirrorOps for Gpu {
     type PageTable = ();
     type Lock = SpinLockBackend;
 
-    fn invalidate_start(&self, _table: &mut (), _update: &Update<'_>) -> Option<NonZeroU64> {
+    fn invalidate_start(
+        &self,
+        _table: &mut (),
+        _invalidation: &Invalidation<'_>,
+    ) -> Option<NonZeroU64> {
         NonZeroU64::new(1)
     }
 
     #[cfg(not(misuse))]
-    fn invalidate_finish(&self, _update: &Update<'_>, _flush: NonZeroU64) {}
+    fn invalidate_finish(&self, _invalidation: &Invalidation<'_>, _flush: NonZeroU64) {}
 }
 
 pub fn open(mm: &kernel::mm::MmWithUser) -> Result<Pin<KBox<Mirror<Gpu>>>> {

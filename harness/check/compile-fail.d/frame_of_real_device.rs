@@ -11,7 +11,7 @@ pub type Device = OnePage;
 #[cfg(not(misuse))]
 pub type Device = Emulated;
 
-pub fn fault(in_flight: Pin<&mut MirrorRange<'_, Device>>) -> Result<Option<Frame>> {
+pub fn fault(in_flight: Pin<&mut FaultRange<'_, Device>>) -> Result<Option<Frame>> {
     let committed = in_flight
         .fault(Read)?
         .commit(|_, mut pages| pages.next().map(|page| page.frame()));

@@ -9,12 +9,12 @@ pub fn send(mirror: &'static Mirror<OnePage>) -> Result {
 
     #[cfg(misuse)]
     {
-        let session = KBox::leak(KBox::new(mirror.session(), GFP_KERNEL)?);
-        let guard = session.lock();
+        let faulter = KBox::leak(KBox::new(mirror.faulter(), GFP_KERNEL)?);
+        let guard = faulter.lock();
         queue.try_spawn(GFP_KERNEL, move || drop(guard))?; //~ ERROR E0277
     }
 
     #[cfg(not(misuse))]
-    queue.try_spawn(GFP_KERNEL, || drop(mirror.session().lock()))?;
+    queue.try_spawn(GFP_KERNEL, || drop(mirror.faulter().lock()))?;
     Ok(())
 }

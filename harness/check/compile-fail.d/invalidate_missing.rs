@@ -14,7 +14,7 @@ impl MirrorOps for Gpu {
     type Lock = SpinLockBackend;
 
     #[cfg(not(misuse))]
-    fn invalidate(&self, _table: &mut (), _update: &Update<'_>) {}
+    fn invalidate(&self, _table: &mut (), _invalidation: &Invalidation<'_>) {}
 }
 
 pub fn open(mm: &kernel::mm::MmWithUser) -> Result<Pin<KBox<Mirror<Gpu>>>> {

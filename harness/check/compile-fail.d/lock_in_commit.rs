@@ -4,10 +4,14 @@
 
 include!("driver.rs");
 
-pub fn fault(session: &mut Session<'_, OnePage>, range: PageRange, pfns: &mut Pfns) -> Result {
+pub fn fault(
+    faulter: &mut Faulter<'_, OnePage>,
+    range: PageRange,
+    buffer: &mut FaultBuffer,
+) -> Result {
     let commit = |_table: &mut Option<Entry>, pages: Pages<'_, OnePage, Read>| {
         #[cfg(misuse)]
-        let mut _table = session.lock();
+        let mut _table = faulter.lock();
 
         *_table = pages.last().map(|page| Entry {
             addr: page.addr(),
@@ -15,5 +19,5 @@ pub fn fault(session: &mut Session<'_, OnePage>, range: PageRange, pfns: &mut Pf
         });
     };
 
-    session.map(range, pfns, Read, commit) //~ ERROR E0501
+    faulter.map(range, buffer, Read, commit) //~ ERROR E0501
 }

@@ -1,16 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Take the lock by the session, with a range of it in flight.
+//! Take the lock by the faulter, with a range of it in flight.
 
 include!("driver.rs");
 
-pub fn fault(session: &mut Session<'_, OnePage>, range: PageRange, pfns: &mut Pfns) -> Result {
+pub fn fault(
+    faulter: &mut Faulter<'_, OnePage>,
+    range: PageRange,
+    buffer: &mut FaultBuffer,
+) -> Result {
     pin_init::stack_try_pin_init!(
-        let in_flight: MirrorRange<'_, OnePage> =? session.range(range, pfns)
+        let in_flight: FaultRange<'_, OnePage> =? faulter.range(range, buffer)
     );
 
     #[cfg(misuse)]
-    let guard = session.lock(); //~ ERROR E0499
+    let guard = faulter.lock(); //~ ERROR E0499
     #[cfg(not(misuse))]
     let guard = in_flight.as_mut().lock();
 

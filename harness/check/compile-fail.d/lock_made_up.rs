@@ -8,7 +8,7 @@ pub struct NoLock;
 
 #[cfg(misuse)]
 impl MirrorLock for NoLock {
-    //~^ ERROR E0277: private::MirrorLock
+    //~^ ERROR E0277: Sealed
     //~^^ ERROR E0277: lock::Backend
     const ATOMIC: bool = true;
 }

@@ -17,5 +17,5 @@ impl MirrorOps for Gpu {
     #[cfg(not(misuse))]
     type Lock = SpinLockBackend;
 
-    fn invalidate(&self, _table: &mut (), _update: &Update<'_>) {}
+    fn invalidate(&self, _table: &mut (), _invalidation: &Invalidation<'_>) {}
 }

@@ -6,14 +6,17 @@ include!("driver.rs");
 
 #[cfg(misuse)]
 pub fn make(mirror: &Mirror<OnePage>, number: usize, frame: Frame) {
-    let session = Session(mirror); //~ ERROR E0423
-    let pfns = Pfns(KVVec::new()); //~ ERROR E0423
+    let faulter = Faulter(mirror); //~ ERROR E0423
+    let buffer = FaultBuffer(KVVec::new()); //~ ERROR E0423
     let pfn = Pfn(number); //~ ERROR E0423
     let pfn = Pfn::new(number); //~ ERROR E0624
     let frame = FrameMut(frame); //~ ERROR E0423
 }
 
 #[cfg(not(misuse))]
-pub fn make(mirror: &Mirror<OnePage>, pages: PageCount) -> Result<(Session<'_, OnePage>, Pfns)> {
-    Ok((mirror.session(), Pfns::new(pages, GFP_KERNEL)?))
+pub fn make(
+    mirror: &Mirror<OnePage>,
+    pages: PageCount,
+) -> Result<(Faulter<'_, OnePage>, FaultBuffer)> {
+    Ok((mirror.faulter(), FaultBuffer::new(pages, GFP_KERNEL)?))
 }

@@ -4,11 +4,15 @@
 
 include!("driver.rs");
 
-pub fn fault(mirror: Pin<KBox<Mirror<OnePage>>>, range: PageRange, pfns: &mut Pfns) -> Result {
-    let mut session = mirror.session();
+pub fn fault(
+    mirror: Pin<KBox<Mirror<OnePage>>>,
+    range: PageRange,
+    buffer: &mut FaultBuffer,
+) -> Result {
+    let mut faulter = mirror.faulter();
 
     pin_init::stack_try_pin_init!(
-        let in_flight: MirrorRange<'_, OnePage> =? session.range(range, pfns)
+        let in_flight: FaultRange<'_, OnePage> =? faulter.range(range, buffer)
     );
     #[cfg(misuse)]
     drop(mirror); //~ ERROR E0505

@@ -5,8 +5,8 @@
 include!("driver.rs");
 
 pub fn stop(mirror: Pin<KBox<Mirror<OnePage>>>) {
-    let mut session = mirror.session();
-    let guard = session.lock();
+    let mut faulter = mirror.faulter();
+    let guard = faulter.lock();
 
     #[cfg(misuse)]
     drop(mirror); //~ ERROR E0505

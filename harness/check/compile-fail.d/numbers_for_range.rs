@@ -5,15 +5,15 @@
 include!("driver.rs");
 
 pub fn fault(
-    session: &mut Session<'_, OnePage>,
+    faulter: &mut Faulter<'_, OnePage>,
     start: VirtAddr,
     end: VirtAddr,
-    pfns: &mut Pfns,
+    buffer: &mut FaultBuffer,
 ) -> Result {
     #[cfg(misuse)]
     let range = start.as_usize()..end.as_usize();
     #[cfg(not(misuse))]
     let range = PageRange::from_bounds(start, end)?;
 
-    session.map(range, pfns, Read, |_, _| ()) //~ ERROR E0308
+    faulter.map(range, buffer, Read, |_, _| ()) //~ ERROR E0308
 }

@@ -16,7 +16,7 @@ impl MirrorOps for Gpu {
     type Lock = SpinLockBackend;
     const CPU_ACCESS: bool = cfg!(misuse);
 
-    fn invalidate(&self, _table: &mut (), _update: &Update<'_>) {}
+    fn invalidate(&self, _table: &mut (), _invalidation: &Invalidation<'_>) {}
 
     fn owner(&self) -> Owner<'_> {
         Owner::of(self)

@@ -13,7 +13,7 @@ impl MirrorOps for Gpu {
     type PageTable = ();
     type Lock = SpinLockBackend;
 
-    fn invalidate(&self, _table: &mut (), _update: &Update<'_>) {}
+    fn invalidate(&self, _table: &mut (), _invalidation: &Invalidation<'_>) {}
 
     fn owner(&self) -> Owner<'_> {
         #[cfg(misuse)]

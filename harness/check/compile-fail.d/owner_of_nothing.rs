@@ -14,14 +14,14 @@ impl MirrorOps for Gpu {
     type PageTable = ();
     type Lock = SpinLockBackend;
 
-    fn invalidate(&self, _table: &mut (), _update: &Update<'_>) {}
+    fn invalidate(&self, _table: &mut (), _invalidation: &Invalidation<'_>) {}
 
     fn owner(&self) -> Owner<'_> {
         Owner::of(self)
     }
 }
 
-pub fn fault(in_flight: Pin<&mut MirrorRange<'_, Gpu>>) -> Result {
+pub fn fault(in_flight: Pin<&mut FaultRange<'_, Gpu>>) -> Result {
     let _ = in_flight.fault(Read)?.commit(|(), pages| pages.count());
     Ok(())
 }

@@ -4,7 +4,7 @@
 
 include!("driver.rs");
 
-pub fn fault(in_flight: Pin<&mut MirrorRange<'_, Emulated>>) -> Result<Option<FrameMut>> {
+pub fn fault(in_flight: Pin<&mut FaultRange<'_, Emulated>>) -> Result<Option<FrameMut>> {
     #[cfg(misuse)]
     let access = Read;
     #[cfg(not(misuse))]

@@ -16,5 +16,5 @@ impl MirrorOps for Gpu {
     type PageTable = Root; //~ ERROR E0277
     type Lock = SpinLockBackend;
 
-    fn invalidate(&self, _root: &mut Root, _update: &Update<'_>) {}
+    fn invalidate(&self, _root: &mut Root, _invalidation: &Invalidation<'_>) {}
 }

@@ -4,11 +4,11 @@
 
 include!("driver.rs");
 
-pub fn hits(update: &Update<'_>, entry: &Entry) -> bool {
+pub fn hits(invalidation: &Invalidation<'_>, entry: &Entry) -> bool {
     #[cfg(misuse)]
     let addr = entry.pfn;
     #[cfg(not(misuse))]
     let addr = entry.addr;
 
-    update.range().contains(addr) //~ ERROR E0308
+    invalidation.range().contains(addr) //~ ERROR E0308
 }

@@ -4,7 +4,7 @@
 
 include!("driver.rs");
 
-pub fn fault(mut in_flight: Pin<&mut MirrorRange<'_, OnePage>>) -> Result {
+pub fn fault(mut in_flight: Pin<&mut FaultRange<'_, OnePage>>) -> Result {
     let guard = in_flight.as_mut().lock();
     let empty = guard.is_none();
 

@@ -4,7 +4,7 @@
 
 include!("driver.rs");
 
-pub fn refill(in_flight: Pin<&mut MirrorRange<'_, OnePage>>) -> Option<Pfn> {
+pub fn refill(in_flight: Pin<&mut FaultRange<'_, OnePage>>) -> Option<Pfn> {
     #[cfg(misuse)]
     let pfn = in_flight
         .recommit(|_, mut pages| pages.next()) //~ ERROR lifetime may not live long enough

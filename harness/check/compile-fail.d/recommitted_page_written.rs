@@ -4,7 +4,7 @@
 
 include!("driver.rs");
 
-pub fn refill(in_flight: Pin<&mut MirrorRange<'_, Emulated>>) -> Option<FrameMut> {
+pub fn refill(in_flight: Pin<&mut FaultRange<'_, Emulated>>) -> Option<FrameMut> {
     in_flight
         .recommit(|_, mut pages| {
             let page = pages.next()?;

@@ -16,11 +16,15 @@ impl MirrorOps for Gpu {
     type Lock = SpinLockBackend;
 
     #[cfg(not(misuse))]
-    fn invalidate_start(&self, _table: &mut (), _update: &Update<'_>) -> Option<NonZeroU64> {
+    fn invalidate_start(
+        &self,
+        _table: &mut (),
+        _invalidation: &Invalidation<'_>,
+    ) -> Option<NonZeroU64> {
         NonZeroU64::new(1)
     }
 
-    fn invalidate_finish(&self, _update: &Update<'_>, _flush: NonZeroU64) {}
+    fn invalidate_finish(&self, _invalidation: &Invalidation<'_>, _flush: NonZeroU64) {}
 }
 
 pub fn open(mm: &kernel::mm::MmWithUser) -> Result<Pin<KBox<Mirror<Gpu>>>> {

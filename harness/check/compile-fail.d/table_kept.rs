@@ -4,12 +4,12 @@
 
 include!("driver.rs");
 
-pub fn look(session: &mut Session<'_, OnePage>) -> Option<Pfn> {
+pub fn look(faulter: &mut Faulter<'_, OnePage>) -> Option<Pfn> {
     #[cfg(misuse)]
-    let entry = session.lock().as_ref(); //~ ERROR E0716
+    let entry = faulter.lock().as_ref(); //~ ERROR E0716
 
     #[cfg(not(misuse))]
-    let guard = session.lock();
+    let guard = faulter.lock();
     #[cfg(not(misuse))]
     let entry = guard.as_ref();
 

@@ -9,9 +9,9 @@ pub fn look(mirror: &Mirror<OnePage>) -> Option<Pfn> {
     let entry = mirror.locked.table.as_ref(); //~ ERROR E0616
 
     #[cfg(not(misuse))]
-    let mut session = mirror.session();
+    let mut faulter = mirror.faulter();
     #[cfg(not(misuse))]
-    let guard = session.lock();
+    let guard = faulter.lock();
     #[cfg(not(misuse))]
     let entry = guard.as_ref();
 

@@ -12,5 +12,5 @@ impl MirrorOps for Gpu {
     type PageTable = ();
     type Lock = SpinLockBackend;
 
-    fn invalidate(&self, _table: &mut (), _update: &Update<'_>) {}
+    fn invalidate(&self, _table: &mut (), _invalidation: &Invalidation<'_>) {}
 }

@@ -8,7 +8,10 @@
 
 use kernel::{
     fs::File,
-    hmm::{new_mirror, Mirror, MirrorOps, MirrorRange, PageRange, Pfns, Read, Update, VirtAddr},
+    hmm::{
+        new_mirror, FaultBuffer, FaultRange, Invalidation, Mirror, MirrorOps, PageRange, Read,
+        VirtAddr,
+    },
     ioctl::_IO,
     miscdevice::{MiscDevice, MiscDeviceOptions, MiscDeviceRegistration},
     new_mutex,
@@ -51,7 +54,7 @@ impl MirrorOps for Device {
     type PageTable = ();
     type Lock = MutexBackend;
 
-    fn invalidate(&self, _table: &mut (), _update: &Update<'_>) {
+    fn invalidate(&self, _table: &mut (), _invalidation: &Invalidation<'_>) {
         match self.callback_does {
             DROP_IN_CALLBACK => drop(self.shared.mirror.lock().take()),
             ALLOCATE_IN_CALLBACK => drop(KBox::new(0, GFP_KERNEL)),
@@ -104,12 +107,12 @@ impl MiscDevice for Context {
             FAULT_UNDER_LOCK => {
                 let mirror = mirror(cmd, shared)?;
                 let page = PageRange::page_of(VirtAddr::new(addr))?;
-                let mut pfns = Pfns::new(page.pages(), GFP_KERNEL)?;
-                let (mut one, mut other) = (mirror.session(), mirror.session());
+                let mut buffer = FaultBuffer::new(page.pages(), GFP_KERNEL)?;
+                let (mut one, mut other) = (mirror.faulter(), mirror.faulter());
                 let _table = one.lock();
 
                 pin_init::stack_try_pin_init!(
-                    let range: MirrorRange<'_, Device> =? other.range(page, &mut pfns)
+                    let range: FaultRange<'_, Device> =? other.range(page, &mut buffer)
                 );
                 let _ = range.as_mut().fault(Read)?;
             }

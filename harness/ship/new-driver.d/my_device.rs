@@ -12,15 +12,15 @@ use kernel::{
     hmm::{
         new_mirror,
         Access,
+        FaultBuffer,
+        Faulter,
+        Invalidation,
         Mirror,
         MirrorOps,
         PageCount,
         PageRange,
         Pfn,
-        Pfns,
         Read,
-        Session,
-        Update,
         VirtAddr,
         Write, //
     },
@@ -145,8 +145,8 @@ impl MirrorOps for MyDevice {
     // TODO: `MutexBackend`, if the device has to be waited for in a way that sleeps.
     type Lock = SpinLockBackend;
 
-    fn invalidate(&self, table: &mut PageTable, update: &Update<'_>) {
-        if table.remove(update.range()) {
+    fn invalidate(&self, table: &mut PageTable, invalidation: &Invalidation<'_>) {
+        if table.remove(invalidation.range()) {
             // TODO: flush the device's TLB, and wait until that is done: when this returns, the
             // pages may go.
         }
@@ -165,12 +165,12 @@ struct Context {
 impl Context {
     /// A device page fault: puts a range into the device's page table.
     fn fault(
-        session: &mut Session<'_, MyDevice>,
+        faulter: &mut Faulter<'_, MyDevice>,
         range: PageRange,
-        pfns: &mut Pfns,
+        buffer: &mut FaultBuffer,
         access: impl Access,
     ) -> Result {
-        session.map(range, pfns, access, |table, pages| {
+        faulter.map(range, buffer, access, |table, pages| {
             for page in pages {
                 table.insert(Entry {
                     addr: page.addr(),
@@ -183,7 +183,7 @@ impl Context {
     }
 
     fn map(&self, arg: &uapi::Map) -> Result {
-        let mut session = self.mirror.session();
+        let mut faulter = self.mirror.faulter();
         let start = VirtAddr::new(arg.addr.try_into()?);
         let end = start.checked_add(arg.len.try_into()?).ok_or(EINVAL)?;
         let range = PageRange::from_bounds(start, end)?;
@@ -192,22 +192,22 @@ impl Context {
             return Err(EINVAL);
         }
 
-        let mut pfns = Pfns::new(range.pages(), GFP_KERNEL)?;
+        let mut buffer = FaultBuffer::new(range.pages(), GFP_KERNEL)?;
         match arg.flags {
-            0 => Self::fault(&mut session, range, &mut pfns, Read),
-            uapi::MAP_WRITE => Self::fault(&mut session, range, &mut pfns, Write),
+            0 => Self::fault(&mut faulter, range, &mut buffer, Read),
+            uapi::MAP_WRITE => Self::fault(&mut faulter, range, &mut buffer, Write),
             _ => Err(EINVAL),
         }
     }
 
     fn lookup(&self, arg: &mut uapi::Lookup) -> Result {
-        let mut session = self.mirror.session();
+        let mut faulter = self.mirror.faulter();
         let addr = VirtAddr::new(arg.addr.try_into()?);
 
         if arg.flags != 0 || arg.reserved != 0 {
             return Err(EINVAL);
         }
-        if let Some(entry) = session.lock().get(addr) {
+        if let Some(entry) = faulter.lock().get(addr) {
             arg.flags = uapi::ENTRY_VALID;
             if entry.writable {
                 arg.flags |= uapi::ENTRY_WRITE;

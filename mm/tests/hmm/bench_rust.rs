@@ -8,16 +8,16 @@ use kernel::{
     bindings,
     hmm::{
         new_mirror,
+        Access,
+        FaultBuffer,
+        FaultRange,
+        Invalidation,
         Mirror,
         MirrorOps,
-        MirrorRange,
         PageCount,
         PageRange,
         Pages,
-        Permission,
-        Pfns,
         Read,
-        Update,
         VirtAddr, //
     },
     mm::MmWithUser,
@@ -54,7 +54,7 @@ impl Device {
         addr.as_usize().wrapping_sub(self.0.start().as_usize()) >> PAGE_SHIFT
     }
 
-    fn enter<P: Permission>(&self, table: &mut [usize], pages: Pages<'_, Self, P>) {
+    fn enter<P: Access>(&self, table: &mut [usize], pages: Pages<'_, Self, P>) {
         for page in pages {
             let Some(entry) = table.get_mut(self.index(page.addr())) else {
                 continue;
@@ -73,8 +73,8 @@ impl MirrorOps for Device {
     type PageTable = KVVec<usize>;
     type Lock = SpinLockBackend;
 
-    fn invalidate(&self, table: &mut KVVec<usize>, update: &Update<'_>) {
-        let hit = update.range().intersect(&self.0);
+    fn invalidate(&self, table: &mut KVVec<usize>, invalidation: &Invalidation<'_>) {
+        let hit = invalidation.range().intersect(&self.0);
 
         for addr in hit.into_iter().flat_map(PageRange::addrs) {
             if let Some(entry) = table.get_mut(self.index(addr)) {
@@ -94,12 +94,12 @@ fn register(mm: &MmWithUser, base: VirtAddr, pages: PageCount) -> Result<Owned> 
 }
 
 fn commits(mirror: &Mirror<Device>, n: usize) -> Result {
-    let device = mirror.device();
-    let mut pfns = Pfns::new(device.0.pages(), GFP_KERNEL)?;
-    let mut session = mirror.session();
+    let device = mirror.ops();
+    let mut buffer = FaultBuffer::new(device.0.pages(), GFP_KERNEL)?;
+    let mut faulter = mirror.faulter();
 
     pin_init::stack_try_pin_init!(
-        let range: MirrorRange<'_, Device> =? session.range(device.0, &mut pfns)
+        let range: FaultRange<'_, Device> =? faulter.range(device.0, &mut buffer)
     );
     // Nothing invalidates meanwhile, so none of these is stale.
     range

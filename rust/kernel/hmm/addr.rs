@@ -85,8 +85,8 @@ impl VirtAddr {
 ///
 /// assert_eq!(PageCount::new(3).bytes(), Some(3 * PAGE_SIZE));
 /// assert_eq!(PageCount::new(usize::MAX).bytes(), None);
-/// assert_eq!(PageCount::of_order(9), PageCount::new(512));
-/// assert_eq!(PageCount::of_order(99).bytes(), None);
+/// assert_eq!(PageCount::from_order(9), PageCount::new(512));
+/// assert_eq!(PageCount::from_order(99).bytes(), None);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(transparent)]
@@ -105,7 +105,7 @@ impl PageCount {
     /// The pages of a block whose size is given by the logarithm to base 2; all that there can be
     /// if it has more.
     #[inline]
-    pub const fn of_order(order: u32) -> Self {
+    pub const fn from_order(order: u32) -> Self {
         match 1usize.checked_shl(order) {
             Some(pages) => Self(pages),
             None => Self(usize::MAX),
@@ -172,12 +172,12 @@ impl Pfn {
 /// assert_eq!(parts.next().map(|part| part.pages()), Some(PageCount::new(1)));
 /// assert_eq!(parts.next(), None);
 ///
-/// // What of it an update hits.
-/// let update = PageRange::new(VirtAddr::new(16 * PAGE_SIZE), PageCount::new(5))?;
-/// assert_eq!(range.intersect(&update).map(|common| common.pages()), Some(PageCount::ONE));
+/// // What of it an invalidation hits.
+/// let invalidation = PageRange::new(VirtAddr::new(16 * PAGE_SIZE), PageCount::new(5))?;
+/// assert_eq!(range.intersect(&invalidation).map(|common| common.pages()), Some(PageCount::ONE));
 /// assert_eq!(range.intersect(&PageRange::page_of(range.end())?), None);
-/// assert_eq!(update.addrs().nth(4), Some(VirtAddr::new(20 * PAGE_SIZE)));
-/// assert_eq!(update.addrs().nth(5), None);
+/// assert_eq!(invalidation.addrs().nth(4), Some(VirtAddr::new(20 * PAGE_SIZE)));
+/// assert_eq!(invalidation.addrs().nth(5), None);
 ///
 /// // Parts of pages, and no pages, are no ranges of pages.
 /// assert!(PageRange::new(VirtAddr::new(5), PageCount::ONE).is_err());
@@ -246,10 +246,10 @@ impl PageRange {
         }
     }
 
-    /// All pages that an update touches, but for the last page there is.
+    /// All pages that an invalidation touches, but for the last page there is.
     #[inline]
     pub(super) fn touched(start: usize, end: usize) -> Self {
-        // INVARIANT: Both are page aligned. An update is not empty, and nothing is mapped in the
+        // INVARIANT: Both are page aligned. An invalidation is not empty, and nothing is mapped in the
         // last page there is, which rounding up would need.
         Self {
             start: start & PAGE_MASK,

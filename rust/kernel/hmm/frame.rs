@@ -5,7 +5,7 @@
 //! A real device follows its page table by itself, and nothing that a driver does wrong there can
 //! be caught by a compiler. An emulated device follows it with this CPU's loads and stores, so a
 //! stale entry would be a use after free in the kernel itself. A [`Frame`] is therefore not
-//! believed: it carries a stamp of when it was made, and is refused if an update may have hit it
+//! believed: it carries a stamp of when it was made, and is refused if an invalidation may have hit it
 //! since. A driver that forgets to take an entry out sees its accesses fail; it cannot reach the
 //! page.
 
@@ -15,7 +15,7 @@ use crate::sync::atomic::{
     Relaxed, //
 };
 
-/// Number of buckets in which updates are noted. An update of more pages counts for all addresses.
+/// Number of buckets in which invalidations are noted. An invalidation of more pages counts for all addresses.
 const BUCKETS: usize = 512;
 
 /// An entry of an emulated device's page table: where a page of the process is.
@@ -93,11 +93,11 @@ pub struct StaleFrame;
 
 /// When which addresses were last updated.
 ///
-/// Protected by the lock of the mirror. Time is counted in updates.
+/// Protected by the lock of the mirror. Time is counted in invalidations.
 ///
 /// # Invariants
 ///
-/// For every address, the time of the last update that hit it is at most the larger of `all` and
+/// For every address, the time of the last invalidation that hit it is at most the larger of `all` and
 /// its bucket. `now` is at least any of these. No other instance has the same `mirror`.
 pub(super) struct FrameStamps {
     mirror: u64,
@@ -131,7 +131,7 @@ impl FrameStamps {
         (addr >> PAGE_SHIFT) % BUCKETS
     }
 
-    /// Notes an update of `range`.
+    /// Notes an invalidation of `range`.
     pub(super) fn invalidate(&mut self, range: PageRange) {
         // INVARIANT: All addresses in `range` get the new time.
         self.now += 1;
@@ -153,7 +153,7 @@ impl FrameStamps {
     /// # Safety
     ///
     /// `pfn` is what a fault has read for `addr`, and is mapped together with at least all that
-    /// `order` says; no update has hit that since; and the lock that protects `self` is held.
+    /// `order` says; no invalidation has hit that since; and the lock that protects `self` is held.
     pub(super) unsafe fn frame(&self, addr: usize, pfn: HmmPfn, order: u32) -> Frame {
         Frame {
             addr,
@@ -164,10 +164,10 @@ impl FrameStamps {
         }
     }
 
-    /// Gets the page of a frame that `offset` is in, if no update can have hit it.
+    /// Gets the page of a frame that `offset` is in, if no invalidation can have hit it.
     ///
     /// The page is there, and at the frame's address, for as long as `self` is borrowed: as that
-    /// needs the lock, no update gets through the mirror.
+    /// needs the lock, no invalidation gets through the mirror.
     fn page(
         &self,
         frame: &Frame,
@@ -186,7 +186,7 @@ impl FrameStamps {
         if frame.mirror != self.mirror || frame.stamp < *updated {
             return Err(StaleFrame);
         }
-        // SAFETY: By the type invariants no update has hit the address since the frame was made,
+        // SAFETY: By the type invariants no invalidation has hit the address since the frame was made,
         // so its pfn is that of a page of the process, and `index` is within the frame.
         Ok(Some(unsafe { frame.pfn.page(index) }))
     }
@@ -223,7 +223,7 @@ impl FrameStamps {
         // SAFETY: As in `read`, and the process itself may write the page.
         unsafe { bindings::memcpy_to_page(page, offset, from.as_ptr().cast(), len) };
         // The CPU's entry is writable but need not be dirty, as after MADV_FREE.
-        // SAFETY: The page is mapped, and an update would have to wait for us to unmap it.
+        // SAFETY: The page is mapped, and an invalidation would have to wait for us to unmap it.
         unsafe { bindings::set_page_dirty(page) };
         Ok(len)
     }

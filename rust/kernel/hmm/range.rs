@@ -8,53 +8,30 @@ use crate::{
     sync::Arc, //
 };
 
-/// What a device may do with a page: [`Read`] or [`Write`].
-pub trait Permission: private::Permission + Copy + 'static {
-    /// What an entry of the CPU page table that permits it has.
-    #[doc(hidden)]
-    const FLAGS: usize;
-}
-
 /// What a device page fault asks for: [`Read`], [`Write`] or [`Present`].
 ///
 /// It says what kind of pages come back, so it is known when a driver is compiled. What is known
 /// only when it runs is a match with a call for each, of a function that takes `impl Access`.
-/// [`Want`] is for faults that ask for different things at once.
-pub trait Access: private::Access + Copy + 'static {
+/// [`PageRequest`] is for faults that ask for different things at once.
+pub trait Access: sealed::Sealed + Copy + 'static {
     /// What the device may do with the pages that it gets.
-    type Permission: Permission;
-
-    /// The request, as the C side takes it.
-    #[doc(hidden)]
-    const REQUEST: usize;
+    type Granted: Access;
 }
 
 /// Pages are faulted in, so that they can be read; and the permission to do so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Read;
 
-impl Permission for Read {
-    const FLAGS: usize = bindings::hmm_pfn_flags_HMM_PFN_VALID;
-}
-
 impl Access for Read {
-    type Permission = Read;
-    const REQUEST: usize = bindings::hmm_pfn_flags_HMM_PFN_REQ_FAULT;
+    type Granted = Read;
 }
 
 /// Pages are faulted in, so that they can be written; and the permission to read and write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Write;
 
-impl Permission for Write {
-    const FLAGS: usize =
-        bindings::hmm_pfn_flags_HMM_PFN_VALID | bindings::hmm_pfn_flags_HMM_PFN_WRITE;
-}
-
 impl Access for Write {
-    type Permission = Write;
-    const REQUEST: usize =
-        bindings::hmm_pfn_flags_HMM_PFN_REQ_FAULT | bindings::hmm_pfn_flags_HMM_PFN_REQ_WRITE;
+    type Granted = Write;
 }
 
 /// A snapshot: nothing is faulted in, and pages that the CPU has no entry for are left out.
@@ -62,13 +39,42 @@ impl Access for Write {
 pub struct Present;
 
 impl Access for Present {
-    type Permission = Read;
-    const REQUEST: usize = 0;
+    type Granted = Read;
 }
 
-/// What is asked for one page, see [`MirrorRange::fault_each`].
+/// Seals [`Access`], and has the flags that belong to it.
+mod sealed {
+    use super::*;
+
+    pub trait Sealed {
+        /// The request, as the C side takes it.
+        const REQUEST: usize;
+        /// What an entry of the CPU page table that permits it has.
+        const FLAGS: usize;
+    }
+
+    impl Sealed for Present {
+        const REQUEST: usize = 0;
+        const FLAGS: usize = Read::FLAGS;
+    }
+
+    impl Sealed for Read {
+        const REQUEST: usize = bindings::hmm_pfn_flags_HMM_PFN_REQ_FAULT;
+        const FLAGS: usize = bindings::hmm_pfn_flags_HMM_PFN_VALID;
+    }
+
+    impl Sealed for Write {
+        const REQUEST: usize =
+            bindings::hmm_pfn_flags_HMM_PFN_REQ_FAULT | bindings::hmm_pfn_flags_HMM_PFN_REQ_WRITE;
+        const FLAGS: usize =
+            bindings::hmm_pfn_flags_HMM_PFN_VALID | bindings::hmm_pfn_flags_HMM_PFN_WRITE;
+    }
+}
+use sealed::Sealed as _;
+
+/// What is asked for one page, see [`FaultRange::fault_each`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Want {
+pub enum PageRequest {
     /// Whatever is there.
     Present,
     /// The page, so that it can be read.
@@ -77,12 +83,12 @@ pub enum Want {
     Write,
 }
 
-impl Want {
+impl PageRequest {
     fn request(self) -> usize {
         match self {
-            Want::Present => Present::REQUEST,
-            Want::Read => Read::REQUEST,
-            Want::Write => Write::REQUEST,
+            PageRequest::Present => Present::REQUEST,
+            PageRequest::Read => Read::REQUEST,
+            PageRequest::Write => Write::REQUEST,
         }
     }
 }
@@ -98,7 +104,7 @@ impl HmmPfn {
     }
 
     #[inline]
-    pub(super) fn permits<P: Permission>(self) -> bool {
+    pub(super) fn grants<P: Access>(self) -> bool {
         self.0 & P::FLAGS == P::FLAGS
     }
 
@@ -121,9 +127,9 @@ impl HmmPfn {
 }
 
 /// Room for what is read from the CPU page table: one entry per page.
-pub struct Pfns(KVVec<c_ulong>);
+pub struct FaultBuffer(KVVec<c_ulong>);
 
-impl Pfns {
+impl FaultBuffer {
     /// Makes room for ranges of up to `pages` pages.
     ///
     /// # Errors
@@ -140,30 +146,30 @@ impl Pfns {
     }
 }
 
-/// A range of addresses in flight: updates that hit it are noted, others are not.
+/// A range of addresses in flight: invalidations that hit it are noted, others are not.
 ///
-/// Made by [`Session::range`]. It may be kept for one fault or for longer, and be faulted in
-/// again. It belongs to one thread, and to the function that has the session; one that belongs to
-/// an object is a [`KeptRange`].
+/// Made by [`Faulter::range`]. It may be kept for one fault or for longer, and be faulted in
+/// again. It belongs to one thread, and to the function that has the faulter; one that belongs to
+/// an object is a [`OwnedFaultRange`].
 ///
 /// # Examples
 ///
-/// What [`Session::map`] does for most drivers, once:
+/// What [`Faulter::map`] does for most drivers, once:
 ///
 /// ```
 /// use kernel::{
-///     hmm::{Faulted, MirrorOps, MirrorRange, PageRange, Pfns, Session, Stale, Write},
+///     hmm::{Faulted, MirrorOps, FaultRange, PageRange, FaultBuffer, Faulter, Stale, Write},
 ///     prelude::*,
 /// };
 ///
 /// fn try_map<T: MirrorOps>(
-///     session: &mut Session<'_, T>,
+///     faulter: &mut Faulter<'_, T>,
 ///     range: PageRange,
-///     pfns: &mut Pfns,
+///     buffer: &mut FaultBuffer,
 ///     put_in: impl FnOnce(&mut T::PageTable),
 /// ) -> Result<bool> {
 ///     pin_init::stack_try_pin_init!(
-///         let in_flight: MirrorRange<'_, T> =? session.range(range, pfns)
+///         let in_flight: FaultRange<'_, T> =? faulter.range(range, buffer)
 ///     );
 ///     let faulted: Faulted<'_, '_, T, Write> = in_flight.as_mut().fault(Write)?;
 ///
@@ -178,33 +184,33 @@ impl Pfns {
 ///
 /// `raw` is in flight for `mirror`, and its pfn array has room for its pages and is ours alone.
 #[pin_data(PinnedDrop)]
-pub struct MirrorRange<'s, T: MirrorOps> {
+pub struct FaultRange<'s, T: MirrorOps> {
     mirror: &'s Mirror<T>,
-    // The session is borrowed as well, so that its lock is not held while this faults.
-    _borrowed: PhantomData<&'s mut Pfns>,
+    // The faulter is borrowed as well, so that its lock is not held while this faults.
+    _borrowed: PhantomData<&'s mut FaultBuffer>,
     /// Whether what was read last was committed.
     committed: bool,
     #[pin]
     pub(super) raw: Opaque<bindings::hmm_mirror_range>,
 }
 
-impl<'s, T: MirrorOps> MirrorRange<'s, T> {
-    /// See [`Session::range`], which borrows the session for `'s`, and [`KeptRange::new`].
+impl<'s, T: MirrorOps> FaultRange<'s, T> {
+    /// See [`Faulter::range`], which borrows the faulter for `'s`, and [`OwnedFaultRange::new`].
     ///
     /// # Safety
     ///
-    /// What `pfns` has on the heap is there, and used by nobody else, for as long as the range.
+    /// What `buffer` has on the heap is there, and used by nobody else, for as long as the range.
     pub(super) unsafe fn new(
         mirror: &'s Mirror<T>,
         range: PageRange,
-        pfns: &mut Pfns,
+        buffer: &mut FaultBuffer,
     ) -> impl PinInit<Self, Error> + 's {
-        let fits = range.pages() <= pfns.pages();
+        let fits = range.pages() <= buffer.pages();
         let raw = bindings::hmm_mirror_range {
             range: bindings::hmm_range {
                 start: range.start().as_usize(),
                 end: range.end().as_usize(),
-                hmm_pfns: pfns.0.as_mut_ptr(),
+                hmm_pfns: buffer.0.as_mut_ptr(),
                 dev_private_owner: mirror.owner(),
                 ..pin_init::zeroed()
             },
@@ -237,7 +243,7 @@ impl<'s, T: MirrorOps> MirrorRange<'s, T> {
     /// Waits while the range is being updated. What comes back can only be
     /// [committed](Faulted::commit).
     ///
-    /// Sleeps. See [`Session`] for what must not be held.
+    /// Sleeps. See [`Faulter`] for what must not be held.
     ///
     /// # Errors
     ///
@@ -251,40 +257,40 @@ impl<'s, T: MirrorOps> MirrorRange<'s, T> {
     pub fn fault<A: Access>(
         self: Pin<&mut Self>,
         _access: A,
-    ) -> Result<Faulted<'_, 's, T, A::Permission>> {
+    ) -> Result<Faulted<'_, 's, T, A::Granted>> {
         // 0 stands for the default of the C side.
         self.read(A::REQUEST, 0)
     }
 
-    /// Same as [`MirrorRange::fault`], with a time limit other than a second.
+    /// Same as [`FaultRange::fault`], with a time limit other than a second.
     ///
-    /// What is limited is the waiting for updates and the trying again because of them, not the
+    /// What is limited is the waiting for invalidations and the trying again because of them, not the
     /// time that it takes to fault a page in. The limit is rounded up to at least one tick of the
     /// kernel's clock; [`EBUSY`] says that it is over.
     ///
     /// # Errors
     ///
-    /// Those of [`MirrorRange::fault`].
+    /// Those of [`FaultRange::fault`].
     pub fn fault_timeout<A: Access>(
         self: Pin<&mut Self>,
         _access: A,
         limit: Delta,
-    ) -> Result<Faulted<'_, 's, T, A::Permission>> {
+    ) -> Result<Faulted<'_, 's, T, A::Granted>> {
         let msecs = limit.as_millis_ceil().clamp(1, i64::from(Msecs::MAX));
 
         self.read(A::REQUEST, msecs_to_jiffies(msecs as Msecs).max(1))
     }
 
-    /// Reads the CPU page table, and faults in what is missing, as `want` says for each page.
+    /// Reads the CPU page table, and faults in what is missing, as `request` says for each page.
     ///
-    /// `want` is called with the address of each page, again when the range was updated meanwhile.
+    /// `request` is called with the address of each page, again when the range was updated meanwhile.
     /// Each page is at least what was wanted; those around one that has to be faulted in may be
     /// faulted in along with it.
     /// [`Page::writable`] says which pages may be written.
     ///
     /// # Errors
     ///
-    /// Those of [`MirrorRange::fault`], [`EFAULT`] and [`EPERM`] only for pages that are wanted
+    /// Those of [`FaultRange::fault`], [`EFAULT`] and [`EPERM`] only for pages that are wanted
     /// for reading or writing; and [`EFAULT`] for memory that only `userfaultfd(2)` can fill in.
     ///
     /// # Examples
@@ -293,23 +299,23 @@ impl<'s, T: MirrorOps> MirrorRange<'s, T> {
     ///
     /// ```
     /// use kernel::{
-    ///     hmm::{MirrorOps, MirrorRange, PageRange, Pfns, Session, VirtAddr, Want},
+    ///     hmm::{MirrorOps, FaultRange, PageRange, FaultBuffer, Faulter, VirtAddr, PageRequest},
     ///     prelude::*,
     /// };
     ///
     /// fn fault_around<T: MirrorOps>(
-    ///     session: &mut Session<'_, T>,
+    ///     faulter: &mut Faulter<'_, T>,
     ///     around: PageRange,
     ///     needed: VirtAddr,
-    ///     pfns: &mut Pfns,
+    ///     buffer: &mut FaultBuffer,
     /// ) -> Result<usize> {
     ///     pin_init::stack_try_pin_init!(
-    ///         let range: MirrorRange<'_, T> =? session.range(around, pfns)
+    ///         let range: FaultRange<'_, T> =? faulter.range(around, buffer)
     ///     );
-    ///     let want = |addr| if addr == needed { Want::Write } else { Want::Present };
+    ///     let request = |addr| if addr == needed { PageRequest::Write } else { PageRequest::Present };
     ///
     ///     loop {
-    ///         let faulted = range.as_mut().fault_each(want)?;
+    ///         let faulted = range.as_mut().fault_each(request)?;
     ///         if let Ok(there) = faulted.commit(|_table, pages| pages.count()) {
     ///             return Ok(there);
     ///         }
@@ -318,22 +324,22 @@ impl<'s, T: MirrorOps> MirrorRange<'s, T> {
     /// ```
     pub fn fault_each(
         mut self: Pin<&mut Self>,
-        mut want: impl FnMut(VirtAddr) -> Want,
+        mut request: impl FnMut(VirtAddr) -> PageRequest,
     ) -> Result<Faulted<'_, 's, T, Read>> {
         let raw = self.raw.get();
         let begun = Instant::<Monotonic>::now();
         // SAFETY: By the type invariants `raw` is valid and in flight, and these do not change.
-        let (start, end, pfns) = unsafe {
+        let (start, end, buffer) = unsafe {
             let range = &raw const (*raw).range;
             ((*range).start, (*range).end, (*range).hmm_pfns)
         };
 
         loop {
             for (i, addr) in (start..end).step_by(PAGE_SIZE).enumerate() {
-                let request = want(VirtAddr::new(addr)).request();
+                let request = request(VirtAddr::new(addr)).request();
 
                 // SAFETY: By the type invariants there is an entry for each page, for us alone.
-                unsafe { *pfns.add(i) = request };
+                unsafe { *buffer.add(i) = request };
             }
             // SAFETY: `raw` is valid; by `&mut` nobody else uses it but the registry, which does
             // not touch this field.
@@ -350,7 +356,7 @@ impl<'s, T: MirrorOps> MirrorRange<'s, T> {
         }
     }
 
-    fn read<P: Permission>(
+    fn read<P: Access>(
         mut self: Pin<&mut Self>,
         request: usize,
         timeout: Jiffies,
@@ -371,7 +377,7 @@ impl<'s, T: MirrorOps> MirrorRange<'s, T> {
         to_result(unsafe { bindings::hmm_mirror_range_fault(raw, timeout) })
     }
 
-    /// Locks the device's page table. See [`Session::lock`], which is borrowed by the range.
+    /// Locks the device's page table. See [`Faulter::lock`], which is borrowed by the range.
     #[inline]
     pub fn lock(self: Pin<&mut Self>) -> TableGuard<'_, T> {
         self.into_ref().get_ref().mirror.lock()
@@ -379,13 +385,13 @@ impl<'s, T: MirrorOps> MirrorRange<'s, T> {
 
     /// Locks the device's page table, if what was committed is still true.
     ///
-    /// For a range that is kept: as long as no update has hit it since it was faulted in, neither
+    /// For a range that is kept: as long as no invalidation has hit it since it was faulted in, neither
     /// has one hit the entries that were made of it. What the driver itself has taken out comes
     /// back by [`recommit`](Self::recommit).
     ///
     /// # Errors
     ///
-    /// [`Stale`]: nothing was committed yet, or an update came since.
+    /// [`Stale`]: nothing was committed yet, or an invalidation came since.
     ///
     /// # Examples
     ///
@@ -394,12 +400,12 @@ impl<'s, T: MirrorOps> MirrorRange<'s, T> {
     ///
     /// ```
     /// use kernel::{
-    ///     hmm::{MirrorOps, MirrorRange, Read},
+    ///     hmm::{MirrorOps, FaultRange, Read},
     ///     prelude::*,
     /// };
     ///
     /// fn look<T: MirrorOps>(
-    ///     mut page: Pin<&mut MirrorRange<'_, T>>,
+    ///     mut page: Pin<&mut FaultRange<'_, T>>,
     ///     ring: impl Fn(&T::PageTable) -> bool,
     /// ) -> Result {
     ///     loop {
@@ -409,7 +415,7 @@ impl<'s, T: MirrorOps> MirrorRange<'s, T> {
     ///             }
     ///             continue;
     ///         }
-    ///         // If an update came meanwhile, that is found by the next look.
+    ///         // If an invalidation came meanwhile, that is found by the next look.
     ///         let _ = page.as_mut().fault(Read)?.commit(|_table, _pages| ());
     ///     }
     /// }
@@ -433,7 +439,7 @@ impl<'s, T: MirrorOps> MirrorRange<'s, T> {
     ///
     /// # Errors
     ///
-    /// [`Stale`]: nothing was committed yet, or an update came since.
+    /// [`Stale`]: nothing was committed yet, or an invalidation came since.
     pub fn recommit<R>(
         self: Pin<&mut Self>,
         f: impl FnOnce(&mut T::PageTable, Pages<'_, T, Read>) -> R,
@@ -446,7 +452,7 @@ impl<'s, T: MirrorOps> MirrorRange<'s, T> {
     }
 
     /// See [`Faulted::commit`]. The range was read, and the pages that permit `P` are shown.
-    fn commit<P: Permission, R>(
+    fn commit<P: Access, R>(
         self: Pin<&mut Self>,
         f: impl FnOnce(&mut T::PageTable, Pages<'_, T, P>) -> R,
     ) -> core::result::Result<R, Stale> {
@@ -467,7 +473,7 @@ impl<'s, T: MirrorOps> MirrorRange<'s, T> {
         let pages = Pages {
             // SAFETY: By the type invariants, the array has room for all pages of the range, and
             // it is not written to while we hold `self`.
-            pfns: unsafe {
+            buffer: unsafe {
                 core::slice::from_raw_parts(range.hmm_pfns, (range.end - range.start) >> PAGE_SHIFT)
             },
             addr: range.start,
@@ -480,14 +486,14 @@ impl<'s, T: MirrorOps> MirrorRange<'s, T> {
 }
 
 #[pinned_drop]
-impl<T: MirrorOps> PinnedDrop for MirrorRange<'_, T> {
+impl<T: MirrorOps> PinnedDrop for FaultRange<'_, T> {
     fn drop(self: Pin<&mut Self>) {
         // SAFETY: By the type invariants the range is in flight.
         unsafe { bindings::hmm_mirror_range_end(self.raw.get()) };
     }
 }
 
-/// A [`MirrorRange`] that belongs to an object, and stays in flight for as long as that does.
+/// A [`FaultRange`] that belongs to an object, and stays in flight for as long as that does.
 ///
 /// It has a reference to the mirror, so that must not be dropped either where dropping a mirror
 /// would [wait for itself](Mirror#deadlocks): in a callback, or with the page table that it belongs
@@ -500,7 +506,7 @@ impl<T: MirrorOps> PinnedDrop for MirrorRange<'_, T> {
 ///
 /// ```
 /// use kernel::{
-///     hmm::{KeptRange, Mirror, MirrorOps, PageRange, Pages, Pfns, Write},
+///     hmm::{OwnedFaultRange, Mirror, MirrorOps, PageRange, Pages, FaultBuffer, Write},
 ///     prelude::*,
 ///     sync::Arc,
 /// };
@@ -508,15 +514,15 @@ impl<T: MirrorOps> PinnedDrop for MirrorRange<'_, T> {
 /// #[pin_data]
 /// struct Buffer<T: MirrorOps> {
 ///     #[pin]
-///     range: KeptRange<T>,
+///     range: OwnedFaultRange<T>,
 /// }
 ///
 /// impl<T: MirrorOps> Buffer<T> {
 ///     fn new(mirror: Arc<Mirror<T>>, range: PageRange) -> Result<Pin<KBox<Self>>> {
-///         let pfns = Pfns::new(range.pages(), GFP_KERNEL)?;
+///         let buffer = FaultBuffer::new(range.pages(), GFP_KERNEL)?;
 ///
 ///         KBox::try_pin_init(
-///             try_pin_init!(Self { range <- KeptRange::new(mirror, range, pfns) }),
+///             try_pin_init!(Self { range <- OwnedFaultRange::new(mirror, range, buffer) }),
 ///             GFP_KERNEL,
 ///         )
 ///     }
@@ -539,30 +545,30 @@ impl<T: MirrorOps> PinnedDrop for MirrorRange<'_, T> {
 /// }
 /// ```
 #[pin_data]
-pub struct KeptRange<T: MirrorOps> {
+pub struct OwnedFaultRange<T: MirrorOps> {
     // In the order in which they are dropped: the range has ended before what it uses goes.
     #[pin]
-    range: MirrorRange<'static, T>,
-    _pfns: Pfns,
+    range: FaultRange<'static, T>,
+    _pfns: FaultBuffer,
     _mirror: Arc<Mirror<T>>,
 }
 
 // SAFETY: The registry does not care which thread uses a range, as long as it is one at a time,
 // which `&mut` says. What it refers to, a mirror, may be used by any.
-unsafe impl<T: MirrorOps> Send for KeptRange<T> {}
-// SAFETY: There is nothing to be done with a `&KeptRange`.
-unsafe impl<T: MirrorOps> Sync for KeptRange<T> {}
+unsafe impl<T: MirrorOps> Send for OwnedFaultRange<T> {}
+// SAFETY: There is nothing to be done with a `&OwnedFaultRange`.
+unsafe impl<T: MirrorOps> Sync for OwnedFaultRange<T> {}
 
-impl<T: MirrorOps> KeptRange<T> {
+impl<T: MirrorOps> OwnedFaultRange<T> {
     /// Puts a range in flight that has room of its own for what is read.
     ///
     /// # Errors
     ///
-    /// Those of [`Session::range`].
+    /// Those of [`Faulter::range`].
     pub fn new(
         mirror: Arc<Mirror<T>>,
         range: PageRange,
-        mut pfns: Pfns,
+        mut buffer: FaultBuffer,
     ) -> impl PinInit<Self, Error> {
         // SAFETY: The mirror is there for as long as the range is, by the reference that is kept
         // beside it. The lifetime does not get out: what a range lends lasts no longer than it is
@@ -570,18 +576,18 @@ impl<T: MirrorOps> KeptRange<T> {
         let borrowed = unsafe { &*Arc::as_ptr(&mirror) };
 
         try_pin_init!(Self {
-            // SAFETY: `pfns` is kept beside the range, and dropped after it.
-            range <- unsafe { MirrorRange::new(borrowed, range, &mut pfns) },
-            _pfns: pfns,
+            // SAFETY: `buffer` is kept beside the range, and dropped after it.
+            range <- unsafe { FaultRange::new(borrowed, range, &mut buffer) },
+            _pfns: buffer,
             _mirror: mirror,
         })
     }
 
     /// The range, to fault it in and to use what was committed.
     ///
-    /// That is what a [`Session`] of the mirror is, too, and has the same to say about deadlocks.
+    /// That is what a [`Faulter`] of the mirror is, too, and has the same to say about deadlocks.
     #[inline]
-    pub fn range(self: Pin<&mut Self>) -> Pin<&mut MirrorRange<'static, T>> {
+    pub fn range(self: Pin<&mut Self>) -> Pin<&mut FaultRange<'static, T>> {
         self.project().range
     }
 }
@@ -590,19 +596,19 @@ impl<T: MirrorOps> KeptRange<T> {
 ///
 /// There is nothing to see in here. [`Faulted::commit`] shows it, if it is still true.
 #[must_use = "what was read is of use only when it is committed"]
-pub struct Faulted<'r, 's, T: MirrorOps, P: Permission> {
-    range: Pin<&'r mut MirrorRange<'s, T>>,
+pub struct Faulted<'r, 's, T: MirrorOps, P: Access> {
+    range: Pin<&'r mut FaultRange<'s, T>>,
     _permission: PhantomData<P>,
 }
 
-/// The CPU page table was updated after it was read: [fault](MirrorRange::fault) again.
+/// The CPU page table was updated after it was read: [fault](FaultRange::fault) again.
 ///
 /// That is no failure, and so it does not turn into an [`Error`] by itself.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Stale;
 
-impl<'r, 's, T: MirrorOps, P: Permission> Faulted<'r, 's, T, P> {
-    fn new(range: Pin<&'r mut MirrorRange<'s, T>>) -> Self {
+impl<'r, 's, T: MirrorOps, P: Access> Faulted<'r, 's, T, P> {
+    fn new(range: Pin<&'r mut FaultRange<'s, T>>) -> Self {
         Self {
             range,
             _permission: PhantomData,
@@ -616,11 +622,11 @@ impl<'r, 's, T: MirrorOps, P: Permission> Faulted<'r, 's, T, P> {
     /// are in the page table and the device was not told to [invalidate](MirrorOps::invalidate)
     /// them. That holds for the entries that `f` has made, also where it then fails.
     ///
-    /// Under that lock `f` must not do what [`Session::lock`] says.
+    /// Under that lock `f` must not do what [`Faulter::lock`] says.
     ///
     /// # Errors
     ///
-    /// [`Stale`]: an update came in between. `f` was not called.
+    /// [`Stale`]: an invalidation came in between. `f` was not called.
     pub fn commit<R>(
         self,
         f: impl FnOnce(&mut T::PageTable, Pages<'_, T, P>) -> R,
@@ -630,22 +636,22 @@ impl<'r, 's, T: MirrorOps, P: Permission> Faulted<'r, 's, T, P> {
 }
 
 /// The pages of a range that are there, in address order. See [`Faulted::commit`].
-pub struct Pages<'p, T: MirrorOps, P: Permission> {
-    pfns: &'p [c_ulong],
+pub struct Pages<'p, T: MirrorOps, P: Access> {
+    buffer: &'p [c_ulong],
     addr: usize,
     order: u32,
     stamps: &'p FrameStamps,
     _device: PhantomData<fn() -> (T, P)>,
 }
 
-impl<T: MirrorOps, P: Permission> Pages<'_, T, P> {
+impl<T: MirrorOps, P: Access> Pages<'_, T, P> {
     /// Joins pages to huge ones, wherever that can be done.
     ///
     /// `order` is the logarithm to base 2 of the pages in a huge page of the device. Pages that
     /// the CPU maps by an entry of at least that size come as one then, if all of it is in the
     /// range; all others come one by one, as they do without this.
     #[inline]
-    pub fn joined(self, order: u32) -> Self {
+    pub fn blocks(self, order: u32) -> Self {
         Self { order, ..self }
     }
 
@@ -654,7 +660,7 @@ impl<T: MirrorOps, P: Permission> Pages<'_, T, P> {
     fn next_order(&self, pfn: HmmPfn) -> u32 {
         let joined = self.order != 0
             && pfn.map_order() >= self.order
-            && self.pfns.len() >> self.order != 0
+            && self.buffer.len() >> self.order != 0
             && (self.addr >> PAGE_SHIFT).trailing_zeros() >= self.order;
 
         if joined {
@@ -665,14 +671,14 @@ impl<T: MirrorOps, P: Permission> Pages<'_, T, P> {
     }
 }
 
-impl<'p, T: MirrorOps, P: Permission> Iterator for Pages<'p, T, P> {
+impl<'p, T: MirrorOps, P: Access> Iterator for Pages<'p, T, P> {
     type Item = Page<'p, T, P>;
 
     #[inline]
     fn next(&mut self) -> Option<Page<'p, T, P>> {
-        while let Some(&pfn) = self.pfns.first() {
+        while let Some(&pfn) = self.buffer.first() {
             let pfn = HmmPfn(pfn);
-            let there = pfn.permits::<P>();
+            let there = pfn.grants::<P>();
             let page = Page {
                 pfn,
                 addr: self.addr,
@@ -681,7 +687,7 @@ impl<'p, T: MirrorOps, P: Permission> Iterator for Pages<'p, T, P> {
                 _device: PhantomData,
             };
 
-            self.pfns = self.pfns.get(1 << page.order..).unwrap_or_default();
+            self.buffer = self.buffer.get(1 << page.order..).unwrap_or_default();
             self.addr = self.addr.wrapping_add(PAGE_SIZE << page.order);
             if there {
                 return Some(page);
@@ -692,7 +698,7 @@ impl<'p, T: MirrorOps, P: Permission> Iterator for Pages<'p, T, P> {
 }
 
 /// A page of the process, lent for as long as a commit lasts.
-pub struct Page<'p, T: MirrorOps, P: Permission> {
+pub struct Page<'p, T: MirrorOps, P: Access> {
     pfn: HmmPfn,
     addr: usize,
     order: u32,
@@ -700,7 +706,7 @@ pub struct Page<'p, T: MirrorOps, P: Permission> {
     _device: PhantomData<fn() -> (T, P)>,
 }
 
-impl<'p, T: MirrorOps, P: Permission> Page<'p, T, P> {
+impl<'p, T: MirrorOps, P: Access> Page<'p, T, P> {
     /// Its address in the process.
     #[inline]
     pub fn addr(&self) -> VirtAddr {
@@ -715,7 +721,7 @@ impl<'p, T: MirrorOps, P: Permission> Page<'p, T, P> {
 
     /// Its page frame number: what a device's entry is made of.
     ///
-    /// Of a [joined](Pages::joined) page, that of the first.
+    /// Of a [joined](Pages::blocks) page, that of the first.
     #[inline]
     pub fn pfn(&self) -> Pfn {
         self.pfn.pfn()
@@ -726,7 +732,7 @@ impl<'p, T: MirrorOps, P: Permission> Page<'p, T, P> {
     /// A device that enters it as writable at once spares itself another fault.
     #[inline]
     pub fn writable(&self) -> Option<Page<'p, T, Write>> {
-        self.pfn.permits::<Write>().then_some(Page {
+        self.pfn.grants::<Write>().then_some(Page {
             pfn: self.pfn,
             addr: self.addr,
             order: self.order,
@@ -735,7 +741,7 @@ impl<'p, T: MirrorOps, P: Permission> Page<'p, T, P> {
         })
     }
 
-    /// Its size: the logarithm to base 2 of its pages. 0, but for [joined](Pages::joined) ones.
+    /// Its size: the logarithm to base 2 of its pages. 0, but for [joined](Pages::blocks) ones.
     ///
     /// It is aligned to its size, in the process and in memory.
     #[inline]

@@ -3,7 +3,7 @@
 //! KUnit tests, against real address spaces.
 //!
 //! A failed assertion ends the test's thread without running destructors. A [`Mirror`] in a box is
-//! merely leaked by that, but a [`MirrorRange`] on the stack would stay in flight while the stack
+//! merely leaked by that, but a [`FaultRange`] on the stack would stay in flight while the stack
 //! goes. So whatever is in flight is ended first, and what was seen is asserted then.
 
 use super::*;
@@ -84,13 +84,13 @@ fn get_user(addr: usize, bytes: &mut [u8]) -> Result {
         .read_slice(bytes)
 }
 
-/// An update of the current process's page table that goes on until this is dropped.
-struct UpdateInProgress(bindings::mmu_notifier_range);
+/// An invalidation of the current process's page table that goes on until this is dropped.
+struct InvalidationInProgress(bindings::mmu_notifier_range);
 
-impl UpdateInProgress {
+impl InvalidationInProgress {
     fn new(range: PageRange, event: bindings::mmu_notifier_event, owner: *mut c_void) -> Self {
         let task = current!();
-        let mut update = Self(bindings::mmu_notifier_range {
+        let mut invalidation = Self(bindings::mmu_notifier_range {
             mm: task.mm().map_or(ptr::null_mut(), |mm| mm.as_raw()),
             start: range.start().as_usize(),
             end: range.end().as_usize(),
@@ -100,12 +100,12 @@ impl UpdateInProgress {
         });
 
         // SAFETY: The mm is that of this thread and so has users, and it has a mirror.
-        unsafe { bindings::__mmu_notifier_invalidate_range_start(&mut update.0) };
-        update
+        unsafe { bindings::__mmu_notifier_invalidate_range_start(&mut invalidation.0) };
+        invalidation
     }
 }
 
-impl Drop for UpdateInProgress {
+impl Drop for InvalidationInProgress {
     fn drop(&mut self) {
         // SAFETY: Was started by `new`.
         unsafe { bindings::__mmu_notifier_invalidate_range_end(&mut self.0) };
@@ -167,7 +167,7 @@ impl Table {
         })
     }
 
-    fn fill<T: MirrorOps, P: Permission>(&mut self, pages: Pages<'_, T, P>) -> usize {
+    fn fill<T: MirrorOps, P: Access>(&mut self, pages: Pages<'_, T, P>) -> usize {
         let mut filled = 0;
 
         for page in pages {
@@ -180,15 +180,15 @@ impl Table {
         filled
     }
 
-    fn note(&mut self, update: &Update<'_>) {
-        self.last = Some(update.range());
-        self.event = Some(update.event());
-        self.blockable = update.blockable();
+    fn note(&mut self, invalidation: &Invalidation<'_>) {
+        self.last = Some(invalidation.range());
+        self.event = Some(invalidation.event());
+        self.blockable = invalidation.blockable();
     }
 
-    fn invalidate(&mut self, update: &Update<'_>) {
+    fn invalidate(&mut self, invalidation: &Invalidation<'_>) {
         self.calls.invalidate.fetch_add(1, Relaxed);
-        self.note(update);
+        self.note(invalidation);
     }
 
     fn remove(&mut self, range: PageRange) {
@@ -236,9 +236,9 @@ impl MirrorOps for Device {
     type Lock = SpinLockBackend;
     const CPU_ACCESS: bool = true;
 
-    fn invalidate(&self, table: &mut Table, update: &Update<'_>) {
-        table.invalidate(update);
-        table.remove(update.range());
+    fn invalidate(&self, table: &mut Table, invalidation: &Invalidation<'_>) {
+        table.invalidate(invalidation);
+        table.remove(invalidation.range());
     }
 
     fn release(&self, table: &mut Table) {
@@ -256,8 +256,8 @@ impl MirrorOps for Forgetful {
     type Lock = MutexBackend;
     const CPU_ACCESS: bool = true;
 
-    fn invalidate(&self, table: &mut Table, update: &Update<'_>) {
-        table.invalidate(update);
+    fn invalidate(&self, table: &mut Table, invalidation: &Invalidation<'_>) {
+        table.invalidate(invalidation);
     }
 }
 
@@ -280,19 +280,23 @@ impl MirrorOps for TwoPasses {
     type PageTable = Table;
     type Lock = MutexBackend;
 
-    fn invalidate_start(&self, table: &mut Table, update: &Update<'_>) -> Option<NonZeroU64> {
+    fn invalidate_start(
+        &self,
+        table: &mut Table,
+        invalidation: &Invalidation<'_>,
+    ) -> Option<NonZeroU64> {
         let flush = table.calls.start.fetch_add(1, Relaxed) + 1;
 
-        table.note(update);
-        table.own = update.is_from(self.owner());
+        table.note(invalidation);
+        table.own = invalidation.is_from(self.owner());
         // Of those of a single page, there is none to wait for.
-        if update.range().pages() == PageCount::ONE {
+        if invalidation.range().pages() == PageCount::ONE {
             return None;
         }
         NonZeroU64::new(flush as u64)
     }
 
-    fn invalidate_finish(&self, _update: &Update<'_>, flush: NonZeroU64) {
+    fn invalidate_finish(&self, _invalidation: &Invalidation<'_>, flush: NonZeroU64) {
         self.flushes.store(flush.get() as i32, Relaxed);
     }
 
@@ -319,11 +323,11 @@ fn map<T: MirrorOps<PageTable = Table>>(
     range: PageRange,
     access: impl Access,
 ) -> Result<usize> {
-    let mut pfns = Pfns::new(PageCount::new(16), GFP_KERNEL)?;
+    let mut buffer = FaultBuffer::new(PageCount::new(16), GFP_KERNEL)?;
 
     mirror
-        .session()
-        .map(range, &mut pfns, access, |table, pages| table.fill(pages))
+        .faulter()
+        .map(range, &mut buffer, access, |table, pages| table.fill(pages))
 }
 
 /// Faults `range` in, calls `between`, and says whether it can be committed still.
@@ -332,11 +336,11 @@ fn commit_after(
     range: PageRange,
     between: impl FnOnce() -> Result,
 ) -> Result<bool> {
-    let mut pfns = Pfns::new(PageCount::new(16), GFP_KERNEL)?;
-    let mut session = mirror.session();
+    let mut buffer = FaultBuffer::new(PageCount::new(16), GFP_KERNEL)?;
+    let mut faulter = mirror.faulter();
 
     pin_init::stack_try_pin_init!(
-        let range: MirrorRange<'_, Device> =? session.range(range, &mut pfns)
+        let range: FaultRange<'_, Device> =? faulter.range(range, &mut buffer)
     );
     let faulted = range.as_mut().fault(Write)?;
     between()?;
@@ -357,8 +361,8 @@ mod suite {
         let mut bytes = [0; 22];
         let filled = map(&mirror, pages(addr, 0, 1)?, Read)?;
         let read = {
-            let mut session = mirror.session();
-            let table = session.lock();
+            let mut faulter = mirror.faulter();
+            let table = faulter.lock();
             read_first(&table, 100, &mut bytes)
         };
 
@@ -376,8 +380,8 @@ mod suite {
 
         map(&mirror, pages(addr, 0, 1)?, Write)?;
         let written = {
-            let mut session = mirror.session();
-            let table = session.lock();
+            let mut faulter = mirror.faulter();
+            let table = faulter.lock();
             write_first(&table, 7, b"by the device")
         };
         let mut bytes = [0; 13];
@@ -395,8 +399,8 @@ mod suite {
         let mirror = mirror!(Device)?;
 
         map(&mirror, pages(addr, 0, 1)?, Write)?;
-        let mut session = mirror.session();
-        let table = session.lock();
+        let mut faulter = mirror.faulter();
+        let table = faulter.lock();
         let done = (
             read_first(&table, PAGE_SIZE - 2, &mut [0; 4]),
             write_first(&table, PAGE_SIZE - 2, &[0; 4]),
@@ -419,8 +423,8 @@ mod suite {
         map(&mirror, pages(addr, 0, 4)?, Write)?;
         let second = pages(addr, 1, 1)?;
         munmap(second)?;
-        let mut session = mirror.session();
-        let table = session.lock();
+        let mut faulter = mirror.faulter();
+        let table = faulter.lock();
         let (left, last, event, blockable) = (
             table.entries.len(),
             table.last,
@@ -441,7 +445,7 @@ mod suite {
         attach_mm()?;
         let addr = mmap(2, true)?;
         let mirror = mirror!(Device)?;
-        let calls = mirror.session().lock().calls.clone();
+        let calls = mirror.faulter().lock().calls.clone();
 
         put_user(addr, &[1])?;
         put_user(addr + PAGE_SIZE, &[1])?;
@@ -469,8 +473,8 @@ mod suite {
         map(&mutex, pages(addr, 0, 1)?, Write)?;
         munmap(pages(addr, 0, 1)?)?;
         let told = |table: &Table| table.calls.invalidate.load(Relaxed) > 0;
-        let spin_told = told(&spin.session().lock());
-        let mutex_told = told(&mutex.session().lock());
+        let spin_told = told(&spin.faulter().lock());
+        let mutex_told = told(&mutex.faulter().lock());
 
         assert!(spin_told && mutex_told);
         Ok(())
@@ -512,12 +516,12 @@ mod suite {
         attach_mm()?;
         let addr = mmap(1, true)?;
         let mirror = mirror!(Device)?;
-        let mut pfns = Pfns::new(PageCount::ONE, GFP_KERNEL)?;
-        let mut session = mirror.session();
+        let mut buffer = FaultBuffer::new(PageCount::ONE, GFP_KERNEL)?;
+        let mut faulter = mirror.faulter();
         let commits = {
             pin_init::stack_try_pin_init!(
-                let range: MirrorRange<'_, Device> =?
-                    session.range(pages(addr, 0, 1)?, &mut pfns)
+                let range: FaultRange<'_, Device> =?
+                    faulter.range(pages(addr, 0, 1)?, &mut buffer)
             );
             let first = range.as_mut().fault(Read)?.commit(|_, _| ());
             // The process writes, which replaces the zero page.
@@ -542,8 +546,8 @@ mod suite {
         let write = map(&mirror, pages(addr, 0, 1)?, Write);
         let read = map(&mirror, pages(addr, 0, 1)?, Read);
         let wrote = {
-            let mut session = mirror.session();
-            let table = session.lock();
+            let mut faulter = mirror.faulter();
+            let table = faulter.lock();
             write_first(&table, 0, &[1])
         };
         munmap(pages(addr, 0, 1)?)?;
@@ -637,8 +641,8 @@ mod suite {
 
         map(&mirror, pages(addr, 0, 2)?, Write)?;
         munmap(pages(addr, 0, 1)?)?;
-        let mut session = mirror.session();
-        let table = session.lock();
+        let mut faulter = mirror.faulter();
+        let table = faulter.lock();
         let done = (
             read_first(&table, 0, &mut [0]),
             write_first(&table, 0, &[0]),
@@ -660,8 +664,8 @@ mod suite {
         // Large enough to count for all addresses.
         munmap(pages(addr, 0, 1024)?)?;
         let done = {
-            let mut session = mirror.session();
-            let table = session.lock();
+            let mut faulter = mirror.faulter();
+            let table = faulter.lock();
             read_first(&table, 0, &mut [0])
         };
 
@@ -677,7 +681,7 @@ mod suite {
 
         map(&one, pages(addr, 0, 1)?, Write)?;
         map(&other, pages(addr, 0, 1)?, Write)?;
-        let (mut one, mut other) = (one.session(), other.session());
+        let (mut one, mut other) = (one.faulter(), other.faulter());
         let (one, other) = (one.lock(), other.lock());
         let (one_frame, other_frame) = (one.entries[0].frame(), other.entries[0].frame());
         let done = (
@@ -696,8 +700,8 @@ mod suite {
         attach_mm()?;
         let addr = mmap(1, true)?;
         let (mirror, forgetful) = (mirror!(Device)?, mirror!(Forgetful)?);
-        let calls = mirror.session().lock().calls.clone();
-        let forgotten = forgetful.session().lock().calls.clone();
+        let calls = mirror.faulter().lock().calls.clone();
+        let forgotten = forgetful.faulter().lock().calls.clone();
 
         map(&mirror, pages(addr, 0, 1)?, Write)?;
         map(&forgetful, pages(addr, 0, 1)?, Write)?;
@@ -713,7 +717,7 @@ mod suite {
         attach_mm()?;
         let addr = mmap(3, true)?;
         let mirror = mirror!(TwoPasses)?;
-        let calls = mirror.session().lock().calls.clone();
+        let calls = mirror.faulter().lock().calls.clone();
 
         for page in 0..3 {
             put_user(addr + page * PAGE_SIZE, &[1])?;
@@ -722,12 +726,12 @@ mod suite {
         munmap(pages(addr, 0, 2)?)?;
         let (two, waited) = (
             calls.start.load(Relaxed),
-            mirror.device().flushes.load(Relaxed),
+            mirror.ops().flushes.load(Relaxed),
         );
         munmap(pages(addr, 2, 1)?)?;
         let (one, not) = (
             calls.start.load(Relaxed),
-            mirror.device().flushes.load(Relaxed),
+            mirror.ops().flushes.load(Relaxed),
         );
         drop(mirror);
 
@@ -745,15 +749,22 @@ mod suite {
         let addr = mmap(1, true)?;
         let mirror = mirror!(TwoPasses)?;
         let (owner, other) = (mirror.owner(), Owner::of(&addr).as_ptr());
-        let update = |owner| -> Result<(bool, Option<Event>)> {
+        let invalidation = |owner| -> Result<(bool, Option<Event>)> {
             let event = bindings::mmu_notifier_event_MMU_NOTIFY_MIGRATE;
-            drop(UpdateInProgress::new(pages(addr, 0, 1)?, event, owner));
-            let mut session = mirror.session();
-            let table = session.lock();
+            drop(InvalidationInProgress::new(
+                pages(addr, 0, 1)?,
+                event,
+                owner,
+            ));
+            let mut faulter = mirror.faulter();
+            let table = faulter.lock();
             Ok((table.own, table.event))
         };
-        let (by_owner, by_other, by_nobody) =
-            (update(owner), update(other), update(ptr::null_mut()));
+        let (by_owner, by_other, by_nobody) = (
+            invalidation(owner),
+            invalidation(other),
+            invalidation(ptr::null_mut()),
+        );
 
         assert!(!owner.is_null());
         assert_eq!(by_owner, Ok((true, Some(Event::Migrate))));
@@ -768,17 +779,17 @@ mod suite {
         let addr = mmap(1, true)?;
         let (owned, plain) = (mirror!(TwoPasses)?, mirror!(Device)?);
         let (mut one, mut other) = (
-            Pfns::new(PageCount::ONE, GFP_KERNEL)?,
-            Pfns::new(PageCount::ONE, GFP_KERNEL)?,
+            FaultBuffer::new(PageCount::ONE, GFP_KERNEL)?,
+            FaultBuffer::new(PageCount::ONE, GFP_KERNEL)?,
         );
-        let (mut owned_session, mut plain_session) = (owned.session(), plain.session());
+        let (mut owned_session, mut plain_session) = (owned.faulter(), plain.faulter());
         let owners = {
             pin_init::stack_try_pin_init!(
-                let owned: MirrorRange<'_, TwoPasses> =?
+                let owned: FaultRange<'_, TwoPasses> =?
                     owned_session.range(pages(addr, 0, 1)?, &mut one)
             );
             pin_init::stack_try_pin_init!(
-                let plain: MirrorRange<'_, Device> =?
+                let plain: FaultRange<'_, Device> =?
                     plain_session.range(pages(addr, 0, 1)?, &mut other)
             );
             let (owned, plain) = (owned.raw.get(), plain.raw.get());
@@ -800,14 +811,14 @@ mod suite {
         attach_mm()?;
         let addr = mmap(3, true)?;
         let mirror = mirror!(Device)?;
-        let mut pfns = Pfns::new(PageCount::new(3), GFP_KERNEL)?;
-        let mut session = mirror.session();
-        let wants = [Want::Write, Want::Present, Want::Read];
+        let mut buffer = FaultBuffer::new(PageCount::new(3), GFP_KERNEL)?;
+        let mut faulter = mirror.faulter();
+        let wants = [PageRequest::Write, PageRequest::Present, PageRequest::Read];
 
         munmap(pages(addr, 1, 1)?)?;
         let seen = {
             pin_init::stack_try_pin_init!(
-                let range: MirrorRange<'_, Device> =? session.range(pages(addr, 0, 3)?, &mut pfns)
+                let range: FaultRange<'_, Device> =? faulter.range(pages(addr, 0, 3)?, &mut buffer)
             );
             let index = |at: VirtAddr| (at.as_usize() - addr) >> PAGE_SHIFT;
             let commit = |faulted: Faulted<'_, '_, Device, Read>| {
@@ -820,7 +831,7 @@ mod suite {
                     seen
                 })
             };
-            let nothing = commit(range.as_mut().fault_each(|_| Want::Present)?);
+            let nothing = commit(range.as_mut().fault_each(|_| PageRequest::Present)?);
             let some = commit(range.as_mut().fault_each(|at| wants[index(at)])?);
 
             (nothing, some, range.as_mut().fault(Read).map(|_| ()))
@@ -837,13 +848,16 @@ mod suite {
         attach_mm()?;
         let addr = mmap(1, false)?;
         let mirror = mirror!(Device)?;
-        let mut pfns = Pfns::new(PageCount::ONE, GFP_KERNEL)?;
-        let mut session = mirror.session();
+        let mut buffer = FaultBuffer::new(PageCount::ONE, GFP_KERNEL)?;
+        let mut faulter = mirror.faulter();
         let done = {
             pin_init::stack_try_pin_init!(
-                let range: MirrorRange<'_, Device> =? session.range(pages(addr, 0, 1)?, &mut pfns)
+                let range: FaultRange<'_, Device> =? faulter.range(pages(addr, 0, 1)?, &mut buffer)
             );
-            let write = range.as_mut().fault_each(|_| Want::Write).map(|_| ());
+            let write = range
+                .as_mut()
+                .fault_each(|_| PageRequest::Write)
+                .map(|_| ());
             // What one fault asked for does not stay for the next.
             (write, range.as_mut().fault(Read).map(|_| ()))
         };
@@ -857,11 +871,11 @@ mod suite {
         attach_mm()?;
         let addr = mmap(2, true)?;
         let mirror = mirror!(Device)?;
-        let mut pfns = Pfns::new(PageCount::ONE, GFP_KERNEL)?;
-        let mut session = mirror.session();
+        let mut buffer = FaultBuffer::new(PageCount::ONE, GFP_KERNEL)?;
+        let mut faulter = mirror.faulter();
         let seen = {
             pin_init::stack_try_pin_init!(
-                let range: MirrorRange<'_, Device> =? session.range(pages(addr, 0, 1)?, &mut pfns)
+                let range: FaultRange<'_, Device> =? faulter.range(pages(addr, 0, 1)?, &mut buffer)
             );
             let never = range.as_mut().lock_committed().is_ok()
                 || range.as_mut().recommit(|_, _| ()).is_ok();
@@ -893,8 +907,11 @@ mod suite {
         let mm = task.mm().ok_or(ESRCH)?;
         let mirror = Arc::pin_init(new_mirror!(mm, Device, table), GFP_KERNEL)?;
         let keep = |range, room| {
-            let pfns = Pfns::new(PageCount::new(room), GFP_KERNEL)?;
-            KBox::pin_init(KeptRange::new(mirror.clone(), range, pfns), GFP_KERNEL)
+            let buffer = FaultBuffer::new(PageCount::new(room), GFP_KERNEL)?;
+            KBox::pin_init(
+                OwnedFaultRange::new(mirror.clone(), range, buffer),
+                GFP_KERNEL,
+            )
         };
 
         let no_room = keep(pages(addr, 0, 2)?, 1).map(|_| ());
@@ -936,21 +953,22 @@ mod suite {
         attach_mm()?;
         let addr = mmap(1, true)?;
         let mirror = mirror!(Device)?;
-        let mut pfns = Pfns::new(PageCount::ONE, GFP_KERNEL)?;
-        let mut session = mirror.session();
+        let mut buffer = FaultBuffer::new(PageCount::ONE, GFP_KERNEL)?;
+        let mut faulter = mirror.faulter();
         let (ended, took) = {
             pin_init::stack_try_pin_init!(
-                let range: MirrorRange<'_, Device> =? session.range(pages(addr, 0, 1)?, &mut pfns)
+                let range: FaultRange<'_, Device> =? faulter.range(pages(addr, 0, 1)?, &mut buffer)
             );
             let begun = Instant::<Monotonic>::now();
             let event = bindings::mmu_notifier_event_MMU_NOTIFY_CLEAR;
-            let update = UpdateInProgress::new(pages(addr, 0, 1)?, event, ptr::null_mut());
+            let invalidation =
+                InvalidationInProgress::new(pages(addr, 0, 1)?, event, ptr::null_mut());
             let ended = range
                 .as_mut()
                 .fault_timeout(Read, Delta::from_millis(30))
                 .map(|_| ());
 
-            drop(update);
+            drop(invalidation);
             (ended, begun.elapsed().as_millis())
         };
 
@@ -964,13 +982,13 @@ mod suite {
         attach_mm()?;
         let addr = mmap(2, true)?;
         let mirror = mirror!(Device)?;
-        let mut pfns = Pfns::new(PageCount::new(2), GFP_KERNEL)?;
+        let mut buffer = FaultBuffer::new(PageCount::new(2), GFP_KERNEL)?;
 
         put_user(addr, b"first")?;
         put_user(addr + PAGE_SIZE, b"second")?;
         let seen = mirror
-            .session()
-            .map(pages(addr, 0, 2)?, &mut pfns, Write, |_, pages| {
+            .faulter()
+            .map(pages(addr, 0, 2)?, &mut buffer, Write, |_, pages| {
                 let mut seen = [([0; 6], true); 2];
 
                 for (page, (bytes, private)) in pages.zip(&mut seen) {

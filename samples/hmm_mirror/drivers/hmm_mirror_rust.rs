@@ -16,23 +16,22 @@ use kernel::{
     hmm::{
         self,
         Access,
+        FaultBuffer,
+        FaultRange,
+        Faulter,
         Frame,
         FrameMut,
+        Invalidation,
         Mirror,
         MirrorOps,
-        MirrorRange,
         PageCount,
         PageRange,
         Pages,
-        Permission,
-        Pfns,
         Present,
         Read,
-        Session,
         Stale,
         StaleFrame,
         TableGuard,
-        Update,
         VirtAddr,
         Write, //
     },
@@ -77,9 +76,9 @@ module! {
 }
 
 /// Pages that are faulted in at once.
-const FAULT_PAGES: PageCount = PageCount::of_order(page_table::HUGE_ORDER);
+const FAULT_PAGES: PageCount = PageCount::from_order(page_table::HUGE_ORDER);
 
-/// How often a fault is tried again after an update came in between.
+/// How often a fault is tried again after an invalidation came in between.
 const FAULT_TRIES: u64 = 100;
 
 /// An entry of the device's page table.
@@ -120,21 +119,21 @@ struct DeviceState {
 
 impl DeviceState {
     /// Puts pages in, huge ones where it can. Returns how many that were.
-    fn insert<P: Permission>(
+    fn insert<P: Access>(
         &mut self,
         pages: Pages<'_, FakeDevice, P>,
         spare: &mut Spare<Entry>,
     ) -> Result<u64> {
         let mut filled = 0;
 
-        for page in pages.joined(page_table::HUGE_ORDER) {
+        for page in pages.blocks(page_table::HUGE_ORDER) {
             let entry = match page.writable() {
                 Some(page) => Entry::Writable(page.frame_mut()),
                 None => Entry::ReadOnly(page.frame()),
             };
 
             self.table.insert(page.addr(), page.order(), entry, spare)?;
-            filled += PageCount::of_order(page.order()).as_usize() as u64;
+            filled += PageCount::from_order(page.order()).as_usize() as u64;
         }
         Ok(filled)
     }
@@ -149,9 +148,9 @@ impl MirrorOps for FakeDevice {
     type Lock = SpinLockBackend;
     const CPU_ACCESS: bool = true;
 
-    fn invalidate(&self, state: &mut DeviceState, update: &Update<'_>) {
+    fn invalidate(&self, state: &mut DeviceState, invalidation: &Invalidation<'_>) {
         state.stats.invalidations += 1;
-        state.stats.invalidated += state.table.remove(update.range()) as u64;
+        state.stats.invalidated += state.table.remove(invalidation.range()) as u64;
     }
 
     fn release(&self, state: &mut DeviceState) {
@@ -166,10 +165,10 @@ struct Context {
 }
 
 impl Context {
-    fn session(&self) -> Result<Session<'_, FakeDevice>> {
+    fn faulter(&self) -> Result<Faulter<'_, FakeDevice>> {
         self.mirror
             .as_ref()
-            .map(|mirror| mirror.session())
+            .map(|mirror| mirror.faulter())
             .ok_or(ENXIO)
     }
 
@@ -199,15 +198,15 @@ impl Context {
     /// A device page fault: puts what a range has into the device's page table. Returns how many
     /// pages that were.
     fn fault(
-        session: &mut Session<'_, FakeDevice>,
+        faulter: &mut Faulter<'_, FakeDevice>,
         range: PageRange,
-        pfns: &mut Pfns,
+        buffer: &mut FaultBuffer,
         access: impl Access,
     ) -> Result<u64> {
         let mut retries = 0;
 
         pin_init::stack_try_pin_init!(
-            let in_flight: MirrorRange<'_, FakeDevice> =? session.range(range, pfns)
+            let in_flight: FaultRange<'_, FakeDevice> =? faulter.range(range, buffer)
         );
         while retries < FAULT_TRIES {
             let missing = in_flight.as_mut().lock().table.missing_tables(range);
@@ -232,10 +231,10 @@ impl Context {
     }
 
     fn map(&self, arg: &mut uapi::Map) -> Result {
-        let mut session = self.session()?;
-        let (start, end) = checked(session.mirror(), arg.addr, arg.len)?;
+        let mut faulter = self.faulter()?;
+        let (start, end) = checked(faulter.mirror(), arg.addr, arg.len)?;
         let range = PageRange::from_bounds(start, end)?;
-        let mut pfns = Pfns::new(FAULT_PAGES, GFP_KERNEL)?;
+        let mut buffer = FaultBuffer::new(FAULT_PAGES, GFP_KERNEL)?;
 
         if arg.reserved != 0 {
             return Err(EINVAL);
@@ -243,9 +242,9 @@ impl Context {
         arg.pages = 0;
         for part in range.split_at_multiples(FAULT_PAGES) {
             arg.pages += match arg.flags {
-                0 => Self::fault(&mut session, part, &mut pfns, Read),
-                uapi::MAP_WRITE => Self::fault(&mut session, part, &mut pfns, Write),
-                uapi::MAP_PRESENT => Self::fault(&mut session, part, &mut pfns, Present),
+                0 => Self::fault(&mut faulter, part, &mut buffer, Read),
+                uapi::MAP_WRITE => Self::fault(&mut faulter, part, &mut buffer, Write),
+                uapi::MAP_PRESENT => Self::fault(&mut faulter, part, &mut buffer, Present),
                 _ => Err(EINVAL),
             }?;
         }
@@ -255,9 +254,9 @@ impl Context {
     /// One access of the device to one page: follows the page table, and faults while there is no
     /// entry that permits it. `follow` makes the access by way of the entry that was found.
     fn access(
-        session: &mut Session<'_, FakeDevice>,
+        faulter: &mut Faulter<'_, FakeDevice>,
         addr: VirtAddr,
-        pfns: &mut Pfns,
+        buffer: &mut FaultBuffer,
         access: impl Access,
         mut follow: impl FnMut(
             &mut TableGuard<'_, FakeDevice>,
@@ -266,23 +265,23 @@ impl Context {
         let page = PageRange::page_of(addr)?;
 
         for _ in 0..FAULT_TRIES {
-            if let Ok(done) = follow(&mut session.lock()) {
+            if let Ok(done) = follow(&mut faulter.lock()) {
                 return Ok(done);
             }
-            Self::fault(session, page, pfns, access)?;
+            Self::fault(faulter, page, buffer, access)?;
         }
         Err(EBUSY)
     }
 
     fn read(&self, arg: &mut uapi::Rw) -> Result {
-        let mut session = self.session()?;
+        let mut faulter = self.faulter()?;
         let mut out =
             UserSlice::new(UserPtr::from_addr(arg.buf as usize), arg.len as usize).writer();
         let mut bytes = KVec::from_elem(0u8, PAGE_SIZE, GFP_KERNEL)?;
-        let mut pfns = Pfns::new(PageCount::ONE, GFP_KERNEL)?;
+        let mut buffer = FaultBuffer::new(PageCount::ONE, GFP_KERNEL)?;
 
-        for_each_page(session.mirror(), arg, |addr, len| {
-            let done = Self::access(&mut session, addr, &mut pfns, Read, |state| {
+        for_each_page(faulter.mirror(), arg, |addr, len| {
+            let done = Self::access(&mut faulter, addr, &mut buffer, Read, |state| {
                 let frame = state.table.get(addr).ok_or(StaleFrame)?.frame();
                 let done = state.read(frame, within(frame, addr), &mut bytes[..len])?;
 
@@ -296,15 +295,15 @@ impl Context {
     }
 
     fn write(&self, arg: &mut uapi::Rw) -> Result {
-        let mut session = self.session()?;
+        let mut faulter = self.faulter()?;
         let mut from =
             UserSlice::new(UserPtr::from_addr(arg.buf as usize), arg.len as usize).reader();
         let mut bytes = KVec::from_elem(0u8, PAGE_SIZE, GFP_KERNEL)?;
-        let mut pfns = Pfns::new(PageCount::ONE, GFP_KERNEL)?;
+        let mut buffer = FaultBuffer::new(PageCount::ONE, GFP_KERNEL)?;
 
-        for_each_page(session.mirror(), arg, |addr, len| {
+        for_each_page(faulter.mirror(), arg, |addr, len| {
             from.read_slice(&mut bytes[..len])?;
-            Self::access(&mut session, addr, &mut pfns, Write, |state| {
+            Self::access(&mut faulter, addr, &mut buffer, Write, |state| {
                 let Some(Entry::Writable(frame)) = state.table.get(addr) else {
                     return Err(StaleFrame);
                 };
@@ -318,7 +317,7 @@ impl Context {
     }
 
     fn dump(&self, arg: &mut uapi::Dump) -> Result {
-        let mut session = self.session()?;
+        let mut faulter = self.faulter()?;
 
         if arg.start > arg.end || arg.capacity == 0 {
             return Err(EINVAL);
@@ -328,7 +327,7 @@ impl Context {
         let mut entries = KVec::<uapi::Entry>::with_capacity(capacity, GFP_KERNEL)?;
         let mut next = arg.end;
         let start = VirtAddr::new(arg.start as usize);
-        session.lock().table.walk(start, |addr, entry| {
+        faulter.lock().table.walk(start, |addr, entry| {
             let shown = entry.show(addr);
 
             if shown.addr >= arg.end {
@@ -352,8 +351,8 @@ impl Context {
     }
 
     fn stats(&self, arg: &mut uapi::Stats) -> Result {
-        let mut session = self.session()?;
-        let state = session.lock();
+        let mut faulter = self.faulter()?;
+        let state = faulter.lock();
 
         *arg = state.stats;
         arg.pages = state.table.pages() as u64;

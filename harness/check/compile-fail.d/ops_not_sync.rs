@@ -22,7 +22,7 @@ impl MirrorOps for Gpu {
     type PageTable = ();
     type Lock = SpinLockBackend;
 
-    fn invalidate(&self, _table: &mut (), _update: &Update<'_>) {
+    fn invalidate(&self, _table: &mut (), _invalidation: &Invalidation<'_>) {
         #[cfg(misuse)]
         self.flushes.set(self.flushes.get() + 1);
         #[cfg(not(misuse))]

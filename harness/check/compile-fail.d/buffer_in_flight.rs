@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Use the pfns of a range in flight.
+//! Use the buffer of a range in flight.
 
 include!("driver.rs");
 
 pub fn fault(
-    session: &mut Session<'_, OnePage>,
+    faulter: &mut Faulter<'_, OnePage>,
     range: PageRange,
-    pfns: &mut Pfns,
+    buffer: &mut FaultBuffer,
 ) -> Result<PageCount> {
     #[cfg(not(misuse))]
-    let room = pfns.pages();
+    let room = buffer.pages();
 
     pin_init::stack_try_pin_init!(
-        let in_flight: MirrorRange<'_, OnePage> =? session.range(range, pfns)
+        let in_flight: FaultRange<'_, OnePage> =? faulter.range(range, buffer)
     );
     #[cfg(misuse)]
-    let room = pfns.pages(); //~ ERROR E0502
+    let room = buffer.pages(); //~ ERROR E0502
 
     let _ = in_flight.fault(Read)?.commit(|_, pages| pages.count());
     Ok(room)

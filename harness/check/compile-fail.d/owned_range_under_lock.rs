@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Fault a kept range with its lock held.
+//! Fault an owned range with its lock held.
 
 include!("driver.rs");
 
-pub fn fault(mut kept: Pin<&mut KeptRange<OnePage>>) -> Result {
+pub fn fault(mut kept: Pin<&mut OwnedFaultRange<OnePage>>) -> Result {
     let table = kept.as_mut().range().lock_committed();
 
     #[cfg(not(misuse))]

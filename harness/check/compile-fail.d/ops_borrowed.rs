@@ -24,7 +24,7 @@ impl<'a> MirrorOps for Gpu<'a> {
     type PageTable = ();
     type Lock = SpinLockBackend;
 
-    fn invalidate(&self, _table: &mut (), _update: &Update<'_>) {}
+    fn invalidate(&self, _table: &mut (), _invalidation: &Invalidation<'_>) {}
 }
 
 #[cfg(not(misuse))]
@@ -33,5 +33,5 @@ impl MirrorOps for Gpu {
     type PageTable = ();
     type Lock = SpinLockBackend;
 
-    fn invalidate(&self, _table: &mut (), _update: &Update<'_>) {}
+    fn invalidate(&self, _table: &mut (), _invalidation: &Invalidation<'_>) {}
 }
