@@ -4,6 +4,7 @@
 
 use kernel::{
     hmm::*,
+    mm::addr::*,
     prelude::*,
     sync::lock::spinlock::SpinLockBackend, //
 };

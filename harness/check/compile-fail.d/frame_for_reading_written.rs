@@ -8,6 +8,6 @@ pub fn store(
     guard: &TableGuard<'_, Emulated>,
     #[cfg(misuse)] frame: &Frame,
     #[cfg(not(misuse))] frame: &FrameMut,
-) -> core::result::Result<usize, StaleFrame> {
+) -> Result<usize, StaleFrame> {
     guard.write(frame, 0, &[1]) //~ ERROR E0308
 }

@@ -9,7 +9,7 @@ pub fn make(mirror: &Mirror<OnePage>, number: usize, frame: Frame) {
     let faulter = Faulter(mirror); //~ ERROR E0423
     let buffer = FaultBuffer(KVVec::new()); //~ ERROR E0423
     let pfn = Pfn(number); //~ ERROR E0423
-    let pfn = Pfn::new(number); //~ ERROR E0624
+    let pfn = Pfn::new(number); //~ ERROR E0599
     let frame = FrameMut(frame); //~ ERROR E0423
 }
 

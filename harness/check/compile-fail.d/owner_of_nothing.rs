@@ -21,9 +21,8 @@ impl MirrorOps for Gpu {
     }
 }
 
-pub fn fault(in_flight: Pin<&mut FaultRange<'_, Gpu>>) -> Result {
-    let _ = in_flight.fault(Read)?.commit(|(), pages| pages.count());
-    Ok(())
+pub fn fault(faulter: &mut Faulter<'_, Gpu>, range: PageRange, buffer: &mut FaultBuffer) -> Result {
+    faulter.map(range, buffer, Read, |_, _| ())
 }
 
-//~? ERROR E0080: what has no size has no address of its own
+//~? ERROR E0080: a zero-sized type has no address of its own

@@ -8,12 +8,10 @@
 
 use kernel::{
     fs::File,
-    hmm::{
-        new_mirror, FaultBuffer, FaultRange, Invalidation, Mirror, MirrorOps, PageRange, Read,
-        VirtAddr,
-    },
+    hmm::{new_mirror, FaultBuffer, FaultRange, Invalidation, Mirror, MirrorOps, Read},
     ioctl::_IO,
     miscdevice::{MiscDevice, MiscDeviceOptions, MiscDeviceRegistration},
+    mm::addr::{PageRange, VirtAddr},
     new_mutex,
     prelude::*,
     sync::{lock::mutex::MutexBackend, Arc, Mutex},

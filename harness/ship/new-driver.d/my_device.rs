@@ -17,11 +17,7 @@ use kernel::{
         Invalidation,
         Mirror,
         MirrorOps,
-        PageCount,
-        PageRange,
-        Pfn,
         Read,
-        VirtAddr,
         Write, //
     },
     ioctl::{
@@ -33,6 +29,12 @@ use kernel::{
         MiscDevice,
         MiscDeviceOptions,
         MiscDeviceRegistration, //
+    },
+    mm::addr::{
+        PageCount,
+        PageRange,
+        Pfn,
+        VirtAddr, //
     },
     page::PAGE_SIZE,
     prelude::*,

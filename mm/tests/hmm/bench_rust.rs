@@ -14,13 +14,17 @@ use kernel::{
         Invalidation,
         Mirror,
         MirrorOps,
-        PageCount,
-        PageRange,
         Pages,
-        Read,
-        VirtAddr, //
+        Read, //
     },
-    mm::MmWithUser,
+    mm::{
+        addr::{
+            PageCount,
+            PageRange,
+            VirtAddr, //
+        },
+        MmWithUser, //
+    },
     page::PAGE_SHIFT,
     prelude::*,
     sync::lock::spinlock::SpinLockBackend,

@@ -1,26 +1,45 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Entries of an emulated device's page table, which the CPU follows.
+//! Entries for the page table of an emulated device.
 //!
-//! A real device follows its page table by itself, and nothing that a driver does wrong there can
-//! be caught by a compiler. An emulated device follows it with this CPU's loads and stores, so a
-//! stale entry would be a use after free in the kernel itself. A [`Frame`] is therefore not
-//! believed: it carries a stamp of when it was made, and is refused if an invalidation may have hit it
-//! since. A driver that forgets to take an entry out sees its accesses fail; it cannot reach the
-//! page.
+//! A real device follows its page table by itself, and no compiler can check that. For an emulated
+//! device this CPU follows it, so a stale entry would be a use after free in the kernel itself. A
+//! [`Frame`] therefore carries a stamp of when it was created, and is refused if an invalidation
+//! may have hit it since. If a driver forgets to remove an entry, its accesses fail.
 
-use super::*;
-use crate::sync::atomic::{
-    Atomic,
-    Relaxed, //
+use super::page::{
+    block,
+    HmmPfn, //
 };
+use crate::{
+    bindings, fmt,
+    mm::addr::{
+        PageRange,
+        Pfn,
+        VirtAddr, //
+    },
+    page::{
+        PAGE_MASK,
+        PAGE_SHIFT,
+        PAGE_SIZE, //
+    },
+    prelude::*,
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
+    },
+};
+use core::ops::Deref;
 
-/// Number of buckets in which invalidations are noted. An invalidation of more pages counts for all addresses.
+/// Number of buckets that invalidations are noted in. One with more pages counts for all addresses.
 const BUCKETS: usize = 512;
 
-/// An entry of an emulated device's page table: where a page of the process is.
+/// An entry of the page table of an emulated device: says where a page of the process is.
 ///
-/// Made by [`Page::frame`], and used by [`TableGuard::read`], which finds out when it is stale.
+/// Created by [`Page::frame`], and used by [`TableGuard::read`], which refuses stale frames.
+///
+/// [`Page::frame`]: super::Page::frame
+/// [`TableGuard::read`]: super::TableGuard::read
 pub struct Frame {
     addr: usize,
     pfn: HmmPfn,
@@ -30,48 +49,52 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// Its address in the process.
+    /// Returns the address of the frame in the process.
     #[inline]
     pub fn addr(&self) -> VirtAddr {
         VirtAddr::new(self.addr)
     }
 
-    /// The addresses that it maps.
+    /// Returns the addresses that the frame maps.
     #[inline]
     pub fn range(&self) -> PageRange {
-        PageRange::mapped(self.addr, self.order)
+        block(self.addr, self.order)
     }
 
-    /// Its page frame number.
+    /// Returns the page frame number.
     #[inline]
     pub fn pfn(&self) -> Pfn {
         self.pfn.pfn()
     }
 
-    /// Its size: the logarithm to base 2 of its pages. See [`Page::order`].
+    /// Returns the order of the frame. See [`Page::order`](super::Page::order).
     #[inline]
     pub fn order(&self) -> u32 {
         self.order
     }
 
-    /// The size of the CPU's mapping when the entry was made. See [`Page::map_order`].
+    /// Returns the order that the CPU's mapping had when the frame was created. See
+    /// [`Page::map_order`](super::Page::map_order).
     #[inline]
     pub fn map_order(&self) -> u32 {
         self.pfn.map_order()
     }
 }
 
-/// A [`Frame`] that the device may write to as well, by [`TableGuard::write`].
+/// A [`Frame`] that the device may also write to, by [`TableGuard::write`].
 ///
-/// Made by [`Page::frame_mut`].
+/// Created by [`Page::frame_mut`].
+///
+/// [`Page::frame_mut`]: super::Page::frame_mut
+/// [`TableGuard::write`]: super::TableGuard::write
 ///
 /// # Invariants
 ///
-/// When the frame was made, the process had the permission to write.
+/// When the frame was created, the process had write access.
 pub struct FrameMut(Frame);
 
 impl FrameMut {
-    /// For a page that the process may write.
+    /// Makes a frame writable. The process must have write access to the page.
     #[inline]
     pub(super) fn new(frame: Frame) -> Self {
         Self(frame)
@@ -87,27 +110,43 @@ impl Deref for FrameMut {
     }
 }
 
-/// The page may not be there any more: see [`TableGuard::read`].
-#[derive(Debug, PartialEq, Eq)]
+/// The page of a frame may have gone: [fault](super::FaultRange::fault) again.
+///
+/// Drivers usually do so at once. Converted to an [`Error`], it is [`EAGAIN`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StaleFrame;
 
-/// When which addresses were last updated.
+impl fmt::Display for StaleFrame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the frame may have been invalidated")
+    }
+}
+
+impl From<StaleFrame> for Error {
+    #[inline]
+    fn from(_: StaleFrame) -> Self {
+        EAGAIN
+    }
+}
+
+/// The time of the last invalidation of each address, counted in invalidations.
 ///
-/// Protected by the lock of the mirror. Time is counted in invalidations.
+/// Protected by the lock of the mirror.
 ///
 /// # Invariants
 ///
-/// For every address, the time of the last invalidation that hit it is at most the larger of `all` and
-/// its bucket. `now` is at least any of these. No other instance has the same `mirror`.
+/// For every address, the time of the last invalidation that hit it is at most the larger one of
+/// `all` and its bucket. `now` is at least any of these. No other instance has the same `mirror`.
 pub(super) struct FrameStamps {
     mirror: u64,
     now: u64,
     all: u64,
-    /// Empty for devices without [`MirrorOps::CPU_ACCESS`].
+    /// Empty without [`MirrorOps::CPU_ACCESS`](super::MirrorOps::CPU_ACCESS).
     buckets: KVec<u64>,
 }
 
-/// Where in a page `offset` is, and what of `len` bytes from there on is in the page.
+/// Returns the offset in its page of `offset`, and how many of `len` bytes from there on are in
+/// that page.
 fn within_page(offset: usize, len: usize) -> (usize, usize) {
     let offset = offset & !PAGE_MASK;
 
@@ -118,7 +157,7 @@ impl FrameStamps {
     pub(super) fn new(cpu_access: bool) -> Result<Self> {
         static NEXT_MIRROR: Atomic<i64> = Atomic::new(0);
 
-        // INVARIANT: Nothing was updated yet, and 64 bits do not wrap around in any lifetime.
+        // INVARIANT: Nothing was invalidated yet, and 64 bits do not wrap around in practice.
         Ok(Self {
             mirror: NEXT_MIRROR.fetch_add(1, Relaxed) as u64,
             now: 0,
@@ -148,12 +187,12 @@ impl FrameStamps {
         }
     }
 
-    /// Makes a frame of what the CPU page table says now.
+    /// Creates a frame with the current time.
     ///
     /// # Safety
     ///
-    /// `pfn` is what a fault has read for `addr`, and is mapped together with at least all that
-    /// `order` says; no invalidation has hit that since; and the lock that protects `self` is held.
+    /// `pfn` is the valid entry that `hmm_range_fault()` reported for `addr`, its mapping includes
+    /// a block of `order`, no invalidation hit it since, and the lock that protects `self` is held.
     pub(super) unsafe fn frame(&self, addr: usize, pfn: HmmPfn, order: u32) -> Frame {
         Frame {
             addr,
@@ -164,30 +203,30 @@ impl FrameStamps {
         }
     }
 
-    /// Gets the page of a frame that `offset` is in, if no invalidation can have hit it.
+    /// Returns the page of a frame that `offset` is in, unless an invalidation may have hit it.
     ///
-    /// The page is there, and at the frame's address, for as long as `self` is borrowed: as that
-    /// needs the lock, no invalidation gets through the mirror.
+    /// The process maps the page at the address of the frame for as long as `self` is borrowed:
+    /// that takes the lock, which invalidations wait for.
     fn page(
         &self,
         frame: &Frame,
         offset: usize,
-    ) -> core::result::Result<Option<*mut bindings::page>, StaleFrame> {
+    ) -> Result<Option<*mut bindings::page>, StaleFrame> {
         let index = offset >> PAGE_SHIFT;
         if index >> frame.order != 0 {
             return Ok(None);
         }
 
-        let updated = self
+        let invalidated = self
             .buckets
             .get(Self::bucket(frame.addr + (index << PAGE_SHIFT)))
             .ok_or(StaleFrame)?
             .max(&self.all);
-        if frame.mirror != self.mirror || frame.stamp < *updated {
+        if frame.mirror != self.mirror || frame.stamp < *invalidated {
             return Err(StaleFrame);
         }
-        // SAFETY: By the type invariants no invalidation has hit the address since the frame was made,
-        // so its pfn is that of a page of the process, and `index` is within the frame.
+        // SAFETY: `frame()` created the frame from a valid entry. By the type invariants no
+        // invalidation has hit the address since, and `index` is within the frame.
         Ok(Some(unsafe { frame.pfn.page(index) }))
     }
 
@@ -196,15 +235,16 @@ impl FrameStamps {
         frame: &Frame,
         offset: usize,
         to: &mut [u8],
-    ) -> core::result::Result<usize, StaleFrame> {
+    ) -> Result<usize, StaleFrame> {
         let Some(page) = self.page(frame, offset)? else {
             return Ok(0);
         };
         let (offset, len) = within_page(offset, to.len());
 
-        // SAFETY: The page stays what it is while we hold `self`, and the bytes lie within it.
-        // That the process may write them meanwhile is C's business, which copies bytes as they
-        // are.
+        // SAFETY: The process maps the page while we borrow `self`, and the bytes are within it.
+        // The kernel can access the page as well: it is not device private, because a mirror with
+        // frames has no owner, and hmm_mirror_range_fault() refuses secret memory. The process may
+        // write to the page meanwhile, so the copy is made by C code.
         unsafe { bindings::memcpy_from_page(to.as_mut_ptr().cast(), page, offset, len) };
         Ok(len)
     }
@@ -214,16 +254,17 @@ impl FrameStamps {
         frame: &FrameMut,
         offset: usize,
         from: &[u8],
-    ) -> core::result::Result<usize, StaleFrame> {
+    ) -> Result<usize, StaleFrame> {
         let Some(page) = self.page(frame, offset)? else {
             return Ok(0);
         };
         let (offset, len) = within_page(offset, from.len());
 
-        // SAFETY: As in `read`, and the process itself may write the page.
+        // SAFETY: As in `read`. By the type invariants of `FrameMut`, and as no invalidation has
+        // hit the frame, the process has write access.
         unsafe { bindings::memcpy_to_page(page, offset, from.as_ptr().cast(), len) };
-        // The CPU's entry is writable but need not be dirty, as after MADV_FREE.
-        // SAFETY: The page is mapped, and an invalidation would have to wait for us to unmap it.
+        // The CPU's entry is writable, but need not be dirty, as after MADV_FREE.
+        // SAFETY: The process maps the page while we borrow `self`.
         unsafe { bindings::set_page_dirty(page) };
         Ok(len)
     }

@@ -14,7 +14,7 @@
 use kernel::{
     fs::File,
     hmm::{
-        self,
+        new_mirror,
         Access,
         FaultBuffer,
         FaultRange,
@@ -24,15 +24,12 @@ use kernel::{
         Invalidation,
         Mirror,
         MirrorOps,
-        PageCount,
-        PageRange,
         Pages,
         Present,
         Read,
         Stale,
         StaleFrame,
         TableGuard,
-        VirtAddr,
         Write, //
     },
     ioctl::{
@@ -45,6 +42,14 @@ use kernel::{
         MiscDevice,
         MiscDeviceOptions,
         MiscDeviceRegistration, //
+    },
+    mm::{
+        addr::{
+            PageCount,
+            PageRange,
+            VirtAddr, //
+        },
+        MmWithUser, //
     },
     page::PAGE_SIZE,
     prelude::*,
@@ -180,12 +185,12 @@ impl Context {
             return Err(EBUSY);
         }
 
-        let mm = hmm::mm_from_pidfd(arg.pidfd)?;
+        let mm = MmWithUser::from_pidfd(arg.pidfd)?;
         let state = DeviceState {
             table: PageTable::new(GFP_KERNEL_ACCOUNT)?,
             stats: uapi::Stats::default(),
         };
-        let mirror = KBox::pin_init(hmm::new_mirror!(&mm, FakeDevice, state), GFP_KERNEL_ACCOUNT)?;
+        let mirror = KBox::pin_init(new_mirror!(&mm, FakeDevice, state), GFP_KERNEL_ACCOUNT)?;
 
         // Another thread may have been faster.
         if self.mirror.populate(mirror) {
@@ -258,9 +263,7 @@ impl Context {
         addr: VirtAddr,
         buffer: &mut FaultBuffer,
         access: impl Access,
-        mut follow: impl FnMut(
-            &mut TableGuard<'_, FakeDevice>,
-        ) -> core::result::Result<usize, StaleFrame>,
+        mut follow: impl FnMut(&mut TableGuard<'_, FakeDevice>) -> Result<usize, StaleFrame>,
     ) -> Result<usize> {
         let page = PageRange::page_of(addr)?;
 

@@ -5,7 +5,7 @@
 
 use kernel::{
     alloc::Flags,
-    hmm::{
+    mm::addr::{
         PageRange,
         VirtAddr, //
     },
@@ -294,7 +294,7 @@ impl<E> PageTable<E> {
 #[kunit_tests(hmm_mirror_page_table)]
 mod tests {
     use super::*;
-    use kernel::hmm::PageCount;
+    use kernel::mm::addr::PageCount;
 
     const HUGE: usize = PAGE_SIZE << HUGE_ORDER;
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Addresses, page frame numbers and numbers of pages, each a type of its own.
+//! Addresses, page frame numbers and page counts as types of their own.
 //!
-//! Functions of memory management count in bytes here and in pages there, and an address of the
-//! process looks like any other number. None of these types turns into another one by itself, or
-//! into a number.
+//! Memory management counts in bytes in some places and in pages in others, and a user address is
+//! a plain number in C. These types cannot be confused: none of them converts to another one, or
+//! to a number, implicitly.
 
 use crate::{
     io::PhysAddr,
@@ -19,12 +19,12 @@ use core::num::NonZeroUsize;
 
 const PAGE_SIZE_NON_ZERO: NonZeroUsize = NonZeroUsize::new(PAGE_SIZE).unwrap();
 
-/// An address in a mirrored process, in bytes.
+/// A virtual address in the address space of a process, in bytes.
 ///
 /// # Examples
 ///
 /// ```
-/// use kernel::{hmm::VirtAddr, page::PAGE_SIZE};
+/// use kernel::{mm::addr::VirtAddr, page::PAGE_SIZE};
 ///
 /// let addr = VirtAddr::new(3 * PAGE_SIZE + 5);
 ///
@@ -39,37 +39,37 @@ const PAGE_SIZE_NON_ZERO: NonZeroUsize = NonZeroUsize::new(PAGE_SIZE).unwrap();
 pub struct VirtAddr(usize);
 
 impl VirtAddr {
-    /// Makes an address of its number.
+    /// Creates an address from its numeric value.
     #[inline]
     pub const fn new(addr: usize) -> Self {
         Self(addr)
     }
 
-    /// The address as a number.
+    /// Returns the numeric value of the address.
     #[inline]
     pub const fn as_usize(self) -> usize {
         self.0
     }
 
-    /// The first address of its page.
+    /// Returns the first address of the page that contains this address.
     #[inline]
     pub const fn page_start(self) -> Self {
         Self(self.0 & PAGE_MASK)
     }
 
-    /// How far it is from the start of its page, in bytes.
+    /// Returns the offset in bytes of this address in its page.
     #[inline]
     pub const fn page_offset(self) -> usize {
         self.0 & !PAGE_MASK
     }
 
-    /// The address `bytes` later, or [`None`] where there is none.
+    /// Adds `bytes`, or returns [`None`] on overflow.
     #[inline]
     pub fn checked_add(self, bytes: usize) -> Option<Self> {
         self.0.checked_add(bytes).map(Self)
     }
 
-    /// How many bytes it is behind `start`, or [`None`] where it is before that.
+    /// Returns the distance in bytes from `start`, or [`None`] if this address is below `start`.
     #[inline]
     pub fn offset_from(self, start: Self) -> Option<usize> {
         self.0.checked_sub(start.0)
@@ -81,7 +81,7 @@ impl VirtAddr {
 /// # Examples
 ///
 /// ```
-/// use kernel::{hmm::PageCount, page::PAGE_SIZE};
+/// use kernel::{mm::addr::PageCount, page::PAGE_SIZE};
 ///
 /// assert_eq!(PageCount::new(3).bytes(), Some(3 * PAGE_SIZE));
 /// assert_eq!(PageCount::new(usize::MAX).bytes(), None);
@@ -96,14 +96,13 @@ impl PageCount {
     /// One page.
     pub const ONE: Self = Self(1);
 
-    /// Makes a count of a number.
+    /// Creates a count of `pages` pages.
     #[inline]
     pub const fn new(pages: usize) -> Self {
         Self(pages)
     }
 
-    /// The pages of a block whose size is given by the logarithm to base 2; all that there can be
-    /// if it has more.
+    /// Returns `2^order` pages, or [`usize::MAX`] pages if that does not fit.
     #[inline]
     pub const fn from_order(order: u32) -> Self {
         match 1usize.checked_shl(order) {
@@ -112,52 +111,50 @@ impl PageCount {
         }
     }
 
-    /// The count as a number.
+    /// Returns the count as a number.
     #[inline]
     pub const fn as_usize(self) -> usize {
         self.0
     }
 
-    /// How many bytes the pages have, or [`None`] for more than there can be.
+    /// Returns the size of the pages in bytes, or [`None`] on overflow.
     #[inline]
     pub fn bytes(self) -> Option<usize> {
         self.0.checked_mul(PAGE_SIZE)
     }
 }
 
-/// A page frame number: where a page is in memory.
+/// A page frame number.
 ///
-/// It belongs into the device's page table. A copy that is kept elsewhere is as good as none once
-/// the page has been invalidated.
+/// It holds no reference to the page. Whoever stores it has to know for how long the page stays in
+/// this frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(transparent)]
-pub struct Pfn(usize);
+pub struct Pfn(pub(crate) usize);
 
 impl Pfn {
-    #[inline]
-    pub(super) const fn new(pfn: usize) -> Self {
-        Self(pfn)
-    }
-
-    /// The page frame number as a number.
+    /// Returns the page frame number as a number.
     #[inline]
     pub const fn as_usize(self) -> usize {
         self.0
     }
 
-    /// The physical address of the page's first byte.
+    /// Returns the physical address of the first byte of the page.
     #[inline]
     pub const fn phys_addr(self) -> PhysAddr {
         (self.0 as PhysAddr) << PAGE_SHIFT
     }
 }
 
-/// Whole pages of a process's address space, at least one.
+/// A nonempty range of whole pages in the address space of a process.
+///
+/// The last page of the address space cannot be part of a range, because the end of the range
+/// would overflow.
 ///
 /// # Examples
 ///
 /// ```
-/// use kernel::{hmm::{PageCount, PageRange, VirtAddr}, page::PAGE_SIZE};
+/// use kernel::{mm::addr::{PageCount, PageRange, VirtAddr}, page::PAGE_SIZE};
 ///
 /// let range = PageRange::new(VirtAddr::new(7 * PAGE_SIZE), PageCount::new(10))?;
 ///
@@ -165,21 +162,21 @@ impl Pfn {
 /// assert!(range.contains(VirtAddr::new(17 * PAGE_SIZE - 1)));
 /// assert!(!range.contains(range.end()));
 ///
-/// // In parts that do not cross a multiple of 8 pages.
+/// // Split where an address is a multiple of 8 pages.
 /// let mut parts = range.split_at_multiples(PageCount::new(8));
 /// assert_eq!(parts.next().map(|part| part.pages()), Some(PageCount::new(1)));
 /// assert_eq!(parts.next().map(|part| part.pages()), Some(PageCount::new(8)));
 /// assert_eq!(parts.next().map(|part| part.pages()), Some(PageCount::new(1)));
 /// assert_eq!(parts.next(), None);
 ///
-/// // What of it an invalidation hits.
-/// let invalidation = PageRange::new(VirtAddr::new(16 * PAGE_SIZE), PageCount::new(5))?;
-/// assert_eq!(range.intersect(&invalidation).map(|common| common.pages()), Some(PageCount::ONE));
+/// // The part of the range that an invalidation hits.
+/// let invalidated = PageRange::new(VirtAddr::new(16 * PAGE_SIZE), PageCount::new(5))?;
+/// assert_eq!(range.intersect(&invalidated).map(|common| common.pages()), Some(PageCount::ONE));
 /// assert_eq!(range.intersect(&PageRange::page_of(range.end())?), None);
-/// assert_eq!(invalidation.addrs().nth(4), Some(VirtAddr::new(20 * PAGE_SIZE)));
-/// assert_eq!(invalidation.addrs().nth(5), None);
+/// assert_eq!(invalidated.addrs().nth(4), Some(VirtAddr::new(20 * PAGE_SIZE)));
+/// assert_eq!(invalidated.addrs().nth(5), None);
 ///
-/// // Parts of pages, and no pages, are no ranges of pages.
+/// // A range is neither unaligned nor empty.
 /// assert!(PageRange::new(VirtAddr::new(5), PageCount::ONE).is_err());
 /// assert!(PageRange::new(VirtAddr::new(0), PageCount::new(0)).is_err());
 /// # Ok::<(), Error>(())
@@ -195,12 +192,12 @@ pub struct PageRange {
 }
 
 impl PageRange {
-    /// The `pages` pages from `start` on.
+    /// Creates a range of `pages` pages that begins at `start`.
     ///
     /// # Errors
     ///
-    /// [`EINVAL`]: `start` is not page aligned, there are no pages, or there is no room for them
-    /// in an address space, the last page of which cannot be in a range.
+    /// [`EINVAL`] if `start` is not page aligned, if `pages` is 0, or if the end of the range
+    /// overflows.
     #[inline]
     pub fn new(start: VirtAddr, pages: PageCount) -> Result<Self> {
         let len = pages.bytes().ok_or(EINVAL)?;
@@ -208,96 +205,85 @@ impl PageRange {
         Self::from_bounds(start, start.checked_add(len).ok_or(EINVAL)?)
     }
 
-    /// The pages from `start`, inclusive, to `end`, exclusive.
+    /// Creates a range from `start`, inclusive, to `end`, exclusive.
     ///
     /// # Errors
     ///
-    /// [`EINVAL`]: `start` or `end` is not page aligned, or `end` is not above `start`.
+    /// [`EINVAL`] if `start` or `end` is not page aligned, or if `end` is not above `start`.
     #[inline]
     pub fn from_bounds(start: VirtAddr, end: VirtAddr) -> Result<Self> {
         if start.page_offset() != 0 || end.page_offset() != 0 || start >= end {
             return Err(EINVAL);
         }
-        // INVARIANT: Just checked.
-        Ok(Self {
-            start: start.0,
-            end: end.0,
-        })
+        // SAFETY: Just checked.
+        Ok(unsafe { Self::from_bounds_unchecked(start, end) })
     }
 
-    /// The page that `addr` is in.
+    /// Creates a range from `start`, inclusive, to `end`, exclusive, without checks.
+    ///
+    /// # Safety
+    ///
+    /// `start` and `end` are page aligned, and `start` is below `end`.
+    #[inline]
+    pub const unsafe fn from_bounds_unchecked(start: VirtAddr, end: VirtAddr) -> Self {
+        // INVARIANT: By the safety requirements.
+        Self {
+            start: start.0,
+            end: end.0,
+        }
+    }
+
+    /// Returns the page that contains `addr`.
     ///
     /// # Errors
     ///
-    /// [`EINVAL`]: that is the last page there is.
+    /// [`EINVAL`] if `addr` is in the last page of the address space.
     #[inline]
     pub fn page_of(addr: VirtAddr) -> Result<Self> {
         Self::new(addr.page_start(), PageCount::ONE)
     }
 
-    /// The `2^order` pages from `start` on, which the process has.
-    #[inline]
-    pub(super) fn mapped(start: usize, order: u32) -> Self {
-        // INVARIANT: An entry of the CPU page table is page aligned, and nothing is mapped as high
-        // as the last page there is.
-        Self {
-            start,
-            end: start.saturating_add(PAGE_SIZE << order),
-        }
-    }
-
-    /// All pages that an invalidation touches, but for the last page there is.
-    #[inline]
-    pub(super) fn touched(start: usize, end: usize) -> Self {
-        // INVARIANT: Both are page aligned. An invalidation is not empty, and nothing is mapped in the
-        // last page there is, which rounding up would need.
-        Self {
-            start: start & PAGE_MASK,
-            end: end.saturating_add(!PAGE_MASK) & PAGE_MASK,
-        }
-    }
-
-    /// The first address.
+    /// Returns the first address of the range.
     #[inline]
     pub const fn start(&self) -> VirtAddr {
         VirtAddr(self.start)
     }
 
-    /// The first address behind the range.
+    /// Returns the first address after the range.
     #[inline]
     pub const fn end(&self) -> VirtAddr {
         VirtAddr(self.end)
     }
 
-    /// How many pages there are.
+    /// Returns the number of pages.
     #[inline]
     pub const fn pages(&self) -> PageCount {
         PageCount((self.end - self.start) >> PAGE_SHIFT)
     }
 
-    /// Whether `addr` is in the range.
+    /// Returns whether `addr` is in the range.
     #[inline]
     pub const fn contains(&self, addr: VirtAddr) -> bool {
         self.start <= addr.0 && addr.0 < self.end
     }
 
-    /// Whether the two ranges have a page in common.
+    /// Returns whether the two ranges have a page in common.
     #[inline]
     pub const fn overlaps(&self, other: &PageRange) -> bool {
         self.start < other.end && other.start < self.end
     }
 
-    /// What the two ranges have in common.
+    /// Returns the pages that are in both ranges.
     #[inline]
     pub fn intersect(&self, other: &PageRange) -> Option<PageRange> {
         let start = self.start.max(other.start);
         let end = self.end.min(other.end);
 
-        // INVARIANT: Both are page aligned, as they were.
+        // INVARIANT: The bounds are page aligned, because those of both ranges are.
         (start < end).then_some(PageRange { start, end })
     }
 
-    /// The addresses of its pages, one by one.
+    /// Iterates over the addresses of the pages.
     #[inline]
     pub fn addrs(self) -> impl Iterator<Item = VirtAddr> {
         let mut next = self.start;
@@ -313,12 +299,12 @@ impl PageRange {
         })
     }
 
-    /// The range in parts that do not cross an address which is a multiple of `pages` pages.
+    /// Splits the range at each address that is a multiple of `pages` pages.
     ///
-    /// A part that is as large as that is aligned to its size, as huge mappings are. 0 is taken
-    /// for 1.
+    /// A part of that size is aligned to its size, as a huge mapping has to be. A `pages` of 0
+    /// means 1.
     pub fn split_at_multiples(self, pages: PageCount) -> impl Iterator<Item = PageRange> {
-        // What is never 0 makes no code for that, which would end up in the driver.
+        // A divisor that cannot be 0 saves the driver a panic.
         let size = NonZeroUsize::new(pages.bytes().unwrap_or(usize::MAX & PAGE_MASK))
             .unwrap_or(PAGE_SIZE_NON_ZERO);
         let mut start = self.start;
@@ -327,7 +313,7 @@ impl PageRange {
             if start >= self.end {
                 return None;
             }
-            // INVARIANT: `start` and `size` are page aligned; `start` is below `self.end`, and
+            // INVARIANT: `start` and `size` are page aligned; `start` is below `self.end` and
             // below the next multiple of `size`.
             let part = PageRange {
                 start,

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A thread's access to a mirror.
+
+use super::{
+    range::FAULT_TIMEOUT,
+    Access,
+    FaultBuffer,
+    FaultRange,
+    Mirror,
+    MirrorOps,
+    Pages,
+    TableGuard, //
+};
+use crate::{
+    mm::addr::PageRange,
+    prelude::*,
+    time::{
+        Instant,
+        Monotonic, //
+    },
+};
+
+/// A thread's access to a [`Mirror`]: it either faults or holds the lock of the device's page table.
+///
+/// Created by [`Mirror::faulter`]. It consists of a reference only, and any number of threads may
+/// have one.
+///
+/// # Deadlocks
+///
+/// A fault waits for invalidations, and invalidations take the lock of the device's page table, so
+/// a fault with that lock held can deadlock. This does not compile with one faulter, because both
+/// borrow it mutably. A thread should have one faulter of a mirror at a time; with two, only lockdep
+/// detects the deadlock.
+///
+/// A fault also takes the mmap lock of the process and allocates memory. Do not fault with the mmap
+/// lock held, or with any lock that a callback of a mirror takes. See [`lock`](Self::lock) for what
+/// not to do with the lock of the page table held.
+#[must_use = "a faulter does nothing unless it is used"]
+pub struct Faulter<'m, T: MirrorOps>(&'m Mirror<T>);
+
+impl<'m, T: MirrorOps> Faulter<'m, T> {
+    #[inline]
+    pub(super) fn new(mirror: &'m Mirror<T>) -> Self {
+        Self(mirror)
+    }
+
+    /// Returns the mirror.
+    #[inline]
+    pub fn mirror(&self) -> &'m Mirror<T> {
+        self.0
+    }
+
+    /// Locks the device's page table.
+    ///
+    /// Invalidations wait until the guard is dropped. Do not wait for anything that an invalidation
+    /// can hold up while the guard exists: a fault of the process, its mmap lock, or memory
+    /// allocated with [`GFP_KERNEL`].
+    #[inline]
+    pub fn lock(&mut self) -> TableGuard<'_, T> {
+        self.0.lock()
+    }
+
+    /// Creates an initialiser for a range to fault in.
+    ///
+    /// `buffer` needs room for the pages of `range`. The initialiser puts the range in flight: the
+    /// registry notes invalidations that hit it until it is dropped. The initialiser does not
+    /// sleep.
+    ///
+    /// # Errors
+    ///
+    /// - [`EINVAL`]: `range` is above the address space, or larger than `buffer`.
+    /// - [`ESRCH`]: the address space has gone.
+    pub fn range<'s>(
+        &'s mut self,
+        range: PageRange,
+        buffer: &'s mut FaultBuffer,
+    ) -> impl PinInit<FaultRange<'s, T>, Error> + 's {
+        // SAFETY: `buffer` is borrowed for as long as the range can be used.
+        unsafe { FaultRange::new(self.0, range, buffer) }
+    }
+
+    /// Faults a range in and commits it, and retries as long as invalidations interfere.
+    ///
+    /// `commit` is called with the device's page table, locked, and the pages. It is called once if
+    /// this succeeds, and not at all if it fails.
+    ///
+    /// Sleeps. See [`Faulter`] for the locks that must not be held, and [`lock`](Self::lock) for
+    /// what `commit` must not do.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Faulter::range`] and [`FaultRange::fault`]. [`EBUSY`] comes after one to two
+    /// seconds: no fault is retried later than a second after the first one, and each fault waits
+    /// for up to a second.
+    ///
+    /// # Examples
+    ///
+    /// A page table that needs memory allocates it in advance, because `commit` runs under the
+    /// lock. The result of `commit` may itself be a [`Result`]:
+    ///
+    /// ```
+    /// use kernel::{
+    ///     hmm::{FaultBuffer, Faulter, MirrorOps, Read},
+    ///     mm::addr::{PageRange, Pfn, VirtAddr},
+    ///     prelude::*,
+    /// };
+    ///
+    /// type Entries = KVec<(VirtAddr, Pfn)>;
+    ///
+    /// fn map<T: MirrorOps<PageTable = Option<Entries>>>(
+    ///     faulter: &mut Faulter<'_, T>,
+    ///     range: PageRange,
+    /// ) -> Result {
+    ///     let mut buffer = FaultBuffer::new(range.pages(), GFP_KERNEL)?;
+    ///     let mut entries = Entries::with_capacity(range.pages().as_usize(), GFP_KERNEL)?;
+    ///
+    ///     let old = faulter.map(range, &mut buffer, Read, |table, pages| -> Result<_> {
+    ///         for page in pages {
+    ///             entries.push_within_capacity((page.addr(), page.pfn()))?;
+    ///         }
+    ///         Ok(table.replace(entries))
+    ///     })??;
+    ///     // Do not free memory under the lock either.
+    ///     drop(old);
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn map<A: Access, R>(
+        &mut self,
+        range: PageRange,
+        buffer: &mut FaultBuffer,
+        access: A,
+        commit: impl FnOnce(&mut T::PageTable, Pages<'_, T, A::Granted>) -> R,
+    ) -> Result<R> {
+        let start = Instant::<Monotonic>::now();
+        let mut commit = Some(commit);
+
+        pin_init::stack_try_pin_init!(let range: FaultRange<'_, T> =? self.range(range, buffer));
+        loop {
+            let committed = range.as_mut().fault(access)?.commit(|table, pages| {
+                // This is called once, because the loop ends after it.
+                commit.take().map(|commit| commit(table, pages))
+            });
+            match committed {
+                Ok(Some(result)) => return Ok(result),
+                _ if start.elapsed() > FAULT_TIMEOUT => return Err(EBUSY),
+                _ => (),
+            }
+        }
+    }
+}

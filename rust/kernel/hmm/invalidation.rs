@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Invalidations, as callbacks get them.
+
+use super::Owner;
+use crate::{
+    bindings,
+    mm::addr::{
+        PageRange,
+        VirtAddr, //
+    },
+    page::PAGE_MASK, //
+};
+use core::{
+    marker::PhantomData,
+    ptr, //
+};
+
+/// The C side of an [`Invalidation`].
+pub(super) type RawInvalidation = bindings::hmm_update;
+
+/// The reason why the CPU page table changes.
+///
+/// See `enum mmu_notifier_event` in
+/// [`include/linux/mmu_notifier.h`](srctree/include/linux/mmu_notifier.h).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// `munmap(2)`, or an `mremap(2)` that moves.
+    Unmap,
+    /// Entries are cleared, for one of many reasons: `madvise(2)`, copy-on-write, reclaim.
+    Clear,
+    /// The protection of a mapping changes, as by `mprotect(2)`.
+    ProtectionVma,
+    /// The protection of single pages changes.
+    ProtectionPage,
+    /// Soft-dirty accounting: the page and its permissions stay the same.
+    SoftDirty,
+    /// The whole address space is going away, or the mirror is being dropped.
+    Release,
+    /// Pages migrate to or from device memory.
+    Migrate,
+    /// Pages become exclusive to a device.
+    Exclusive,
+}
+
+impl Event {
+    fn from_raw(event: bindings::mmu_notifier_event) -> Self {
+        match event {
+            bindings::mmu_notifier_event_MMU_NOTIFY_UNMAP => Event::Unmap,
+            bindings::mmu_notifier_event_MMU_NOTIFY_PROTECTION_VMA => Event::ProtectionVma,
+            bindings::mmu_notifier_event_MMU_NOTIFY_PROTECTION_PAGE => Event::ProtectionPage,
+            bindings::mmu_notifier_event_MMU_NOTIFY_SOFT_DIRTY => Event::SoftDirty,
+            bindings::mmu_notifier_event_MMU_NOTIFY_RELEASE => Event::Release,
+            bindings::mmu_notifier_event_MMU_NOTIFY_MIGRATE => Event::Migrate,
+            bindings::mmu_notifier_event_MMU_NOTIFY_EXCLUSIVE => Event::Exclusive,
+            // `Clear` promises only that the entries go.
+            _ => Event::Clear,
+        }
+    }
+}
+
+/// An invalidation of a range of addresses, as passed to [`MirrorOps::invalidate`].
+///
+/// [`MirrorOps::invalidate`]: super::MirrorOps::invalidate
+pub struct Invalidation<'a> {
+    raw: &'a RawInvalidation,
+    // Makes `'a` invariant, so that nothing made for one invalidation passes for another's.
+    _invariant: PhantomData<fn(&'a ()) -> &'a ()>,
+}
+
+impl Invalidation<'_> {
+    /// Wraps what the registry passes to a callback.
+    ///
+    /// # Safety
+    ///
+    /// `raw` is valid for the lifetime of the result, and its range is not empty.
+    pub(super) unsafe fn from_raw(raw: *const RawInvalidation) -> Self {
+        Self {
+            // SAFETY: By the safety requirements.
+            raw: unsafe { &*raw },
+            _invariant: PhantomData,
+        }
+    }
+
+    /// The invalidation of the whole address space, as when the address space goes away.
+    pub(super) fn everything() -> Self {
+        const EVERYTHING: RawInvalidation = RawInvalidation {
+            start: 0,
+            end: usize::MAX,
+            event: bindings::mmu_notifier_event_MMU_NOTIFY_RELEASE,
+            owner: ptr::null_mut(),
+            blockable: true,
+        };
+
+        Self {
+            raw: const { &EVERYTHING },
+            _invariant: PhantomData,
+        }
+    }
+
+    /// Returns the addresses whose mapping changes.
+    #[inline]
+    pub fn range(&self) -> PageRange {
+        covering(self.raw.start, self.raw.end)
+    }
+
+    /// Returns the reason for the change.
+    #[inline]
+    pub fn event(&self) -> Event {
+        Event::from_raw(self.raw.event)
+    }
+
+    /// Returns whether `owner` caused the invalidation.
+    ///
+    /// This is known only for [`Event::Migrate`] and [`Event::Exclusive`]. A driver that caused the
+    /// invalidation itself may ignore it if its page table is up to date already.
+    #[inline]
+    pub fn is_from(&self, owner: Owner<'_>) -> bool {
+        self.raw.owner == owner.as_ptr()
+    }
+
+    /// Returns whether the task that changes the CPU page table may sleep.
+    ///
+    /// Whether the callback may sleep depends on [`MirrorOps::Lock`] instead.
+    ///
+    /// [`MirrorOps::Lock`]: super::MirrorOps::Lock
+    #[inline]
+    pub fn blockable(&self) -> bool {
+        self.raw.blockable
+    }
+}
+
+/// Returns all pages that have an address from `start`, inclusive, to `end`, exclusive.
+///
+/// The last page of the address space is left out, as nothing is mapped there. `start` must be
+/// below `end`, and below the last page.
+#[inline]
+pub(super) fn covering(start: usize, end: usize) -> PageRange {
+    let (start, end) = (
+        VirtAddr::new(start).page_start(),
+        VirtAddr::new(end.saturating_add(!PAGE_MASK)).page_start(),
+    );
+
+    // SAFETY: Both are page aligned. Rounding `start` down and `end` up leaves `start` below
+    // `end`, unless rounding up needs the last page, in which no invalidation begins.
+    unsafe { PageRange::from_bounds_unchecked(start, end) }
+}

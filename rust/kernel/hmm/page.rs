@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The pages that a commit lends to the driver.
+
+use super::{
+    frame::FrameStamps,
+    Access,
+    Frame,
+    FrameMut,
+    MirrorOps,
+    Write, //
+};
+use crate::{
+    bindings,
+    mm::addr::{
+        PageRange,
+        Pfn,
+        VirtAddr, //
+    },
+    page::{
+        BorrowedPage,
+        PAGE_SHIFT,
+        PAGE_SIZE, //
+    },
+    prelude::*,
+};
+use core::{
+    marker::PhantomData,
+    ptr::NonNull, //
+};
+
+/// An entry of the CPU page table as `hmm_range_fault()` reports it: a frame number, and flags.
+#[derive(Clone, Copy)]
+pub(super) struct HmmPfn(c_ulong);
+
+impl HmmPfn {
+    #[inline]
+    pub(super) fn pfn(self) -> Pfn {
+        Pfn(self.0 & !bindings::hmm_pfn_flags_HMM_PFN_FLAGS)
+    }
+
+    #[inline]
+    fn grants<A: Access>(self) -> bool {
+        self.0 & A::GRANTED == A::GRANTED
+    }
+
+    #[inline]
+    pub(super) fn map_order(self) -> u32 {
+        // SAFETY: Has no requirements.
+        unsafe { bindings::hmm_pfn_to_map_order(self.0) }
+    }
+
+    /// Returns the page, or the page that is `index` pages behind it.
+    ///
+    /// # Safety
+    ///
+    /// `hmm_range_fault()` reported `self`, with `HMM_PFN_VALID`, and no invalidation hit it since.
+    /// The mapping has `index` more pages.
+    #[inline]
+    pub(super) unsafe fn page(self, index: usize) -> *mut bindings::page {
+        // SAFETY: By the safety requirements the frame is mapped. `hmm_range_fault()` refuses
+        // VM_PFNMAP and VM_IO mappings, and PTEs without a struct page in others. (It does not
+        // check PMDs and PUDs for that, which a VM_MIXEDMAP mapping may have; in mainline only
+        // mshv_vtl creates such ones.) The frame number is in the low bits, so adding to it does
+        // not change the flags.
+        unsafe { bindings::hmm_pfn_to_page(self.0 + index) }
+    }
+}
+
+/// Returns the addresses of a block of `2^order` pages at `addr`.
+///
+/// The block is mapped in a process, and `addr` is page aligned.
+#[inline]
+pub(super) fn block(addr: usize, order: u32) -> PageRange {
+    let end = addr.wrapping_add(PAGE_SIZE << order);
+
+    // SAFETY: Both are page aligned. User mappings end below the last page of the address space,
+    // so `end` does not overflow.
+    unsafe { PageRange::from_bounds_unchecked(VirtAddr::new(addr), VirtAddr::new(end)) }
+}
+
+/// An iterator over the pages that a commit lends to the driver, in address order.
+///
+/// Pages that are not present, or do not permit `A`, are left out. See [`Faulted::commit`].
+///
+/// [`Faulted::commit`]: super::Faulted::commit
+#[must_use = "iterators are lazy and do nothing unless consumed"]
+pub struct Pages<'p, T: MirrorOps, A: Access> {
+    pfns: &'p [c_ulong],
+    addr: usize,
+    order: u32,
+    stamps: &'p FrameStamps,
+    _granted: PhantomData<fn() -> (T, A)>,
+}
+
+impl<'p, T: MirrorOps, A: Access> Pages<'p, T, A> {
+    /// Creates an iterator over the pages from `addr` on.
+    ///
+    /// # Safety
+    ///
+    /// `hmm_range_fault()` filled in `pfns`. For `'p` no invalidation hits them, and the lock that
+    /// protects `stamps` is held.
+    pub(super) unsafe fn new(pfns: &'p [c_ulong], addr: usize, stamps: &'p FrameStamps) -> Self {
+        Self {
+            pfns,
+            addr,
+            order: 0,
+            stamps,
+            _granted: PhantomData,
+        }
+    }
+
+    /// Yields blocks of `2^order` pages where possible, for devices with huge pages.
+    ///
+    /// A block is yielded as one [`Page`] if it is aligned to its size, if it is in the range as a
+    /// whole, and if the CPU maps it by one entry. All other pages are yielded one by one.
+    #[inline]
+    pub fn blocks(self, order: u32) -> Self {
+        Self { order, ..self }
+    }
+
+    /// Returns the order of the block at `self.addr`, which the CPU maps by `pfn`.
+    #[inline]
+    fn next_order(&self, pfn: HmmPfn) -> u32 {
+        let is_block = self.order != 0
+            && pfn.map_order() >= self.order
+            && self.pfns.len() >> self.order != 0
+            && (self.addr >> PAGE_SHIFT).trailing_zeros() >= self.order;
+
+        if is_block {
+            self.order
+        } else {
+            0
+        }
+    }
+}
+
+impl<'p, T: MirrorOps, A: Access> Iterator for Pages<'p, T, A> {
+    type Item = Page<'p, T, A>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Page<'p, T, A>> {
+        while let Some(&pfn) = self.pfns.first() {
+            let pfn = HmmPfn(pfn);
+            let granted = pfn.grants::<A>();
+            let page = Page {
+                pfn,
+                addr: self.addr,
+                order: if granted { self.next_order(pfn) } else { 0 },
+                stamps: self.stamps,
+                _granted: PhantomData,
+            };
+
+            self.pfns = self.pfns.get(1 << page.order..).unwrap_or_default();
+            self.addr = self.addr.wrapping_add(PAGE_SIZE << page.order);
+            if granted {
+                // INVARIANT: By the safety requirements of `new`, and as `granted` includes
+                // `HMM_PFN_VALID`. `order` is not 0 only if the CPU's mapping is at least as large.
+                return Some(page);
+            }
+        }
+        None
+    }
+}
+
+/// A page of the process, or a [block](Pages::blocks) of pages, lent for the duration of a commit.
+///
+/// # Invariants
+///
+/// `pfn` is the valid entry that `hmm_range_fault()` reported for `addr`, its mapping includes a
+/// block of `order`, and for `'p` no invalidation hits it and the lock of `stamps` is held.
+pub struct Page<'p, T: MirrorOps, A: Access> {
+    pfn: HmmPfn,
+    addr: usize,
+    order: u32,
+    stamps: &'p FrameStamps,
+    _granted: PhantomData<fn() -> (T, A)>,
+}
+
+impl<'p, T: MirrorOps, A: Access> Page<'p, T, A> {
+    /// Returns the address of the page in the process.
+    #[inline]
+    pub fn addr(&self) -> VirtAddr {
+        VirtAddr::new(self.addr)
+    }
+
+    /// Returns the addresses of the page, or of all pages of a block.
+    #[inline]
+    pub fn range(&self) -> PageRange {
+        block(self.addr, self.order)
+    }
+
+    /// Returns the page frame number, or the first one of a block.
+    ///
+    /// It may be stored in the device's page table only. Once the page has been invalidated, it
+    /// means nothing.
+    #[inline]
+    pub fn pfn(&self) -> Pfn {
+        self.pfn.pfn()
+    }
+
+    /// Returns the page with write access, if the process itself may write to it.
+    ///
+    /// A driver that enters such a page as writable at once saves a fault later.
+    #[inline]
+    pub fn writable(&self) -> Option<Page<'p, T, Write>> {
+        // INVARIANT: As those of `self`.
+        self.pfn.grants::<Write>().then_some(Page {
+            pfn: self.pfn,
+            addr: self.addr,
+            order: self.order,
+            stamps: self.stamps,
+            _granted: PhantomData,
+        })
+    }
+
+    /// Returns the order of the block: the number of its pages as a power of two.
+    ///
+    /// This is 0, unless [`Pages::blocks`] was called. A block is aligned to its size, in the
+    /// process and in physical memory.
+    #[inline]
+    pub fn order(&self) -> u32 {
+        self.order
+    }
+
+    /// Returns the order of the CPU's mapping that the page is a part of.
+    ///
+    /// The mapping is aligned to its size, in the process and in physical memory. It may extend
+    /// beyond the range of the fault.
+    #[inline]
+    pub fn map_order(&self) -> u32 {
+        self.pfn.map_order()
+    }
+
+    /// Returns the page as the type that other abstractions take, or the first one of a block.
+    ///
+    /// The process may write to it at any time.
+    #[inline]
+    pub fn as_page(&self) -> BorrowedPage<'_> {
+        // SAFETY: By the type invariants.
+        let page = unsafe { NonNull::new_unchecked(self.pfn.page(0)) };
+
+        // SAFETY: The process maps the page for `'p`, which is longer than the borrow. The page
+        // belongs to the process or the page cache, so nothing may be done with it that only its
+        // owner may do.
+        unsafe { BorrowedPage::from_raw(page) }
+    }
+
+    /// Returns whether the page is in device private memory, which the CPU cannot access.
+    ///
+    /// This is possible only if the driver has an [owner](MirrorOps::owner).
+    #[inline]
+    pub fn is_device_private(&self) -> bool {
+        // SAFETY: By the type invariants.
+        unsafe { bindings::is_device_private_page(self.pfn.page(0)) }
+    }
+
+    /// Returns an entry for the page table of an emulated device, to read.
+    ///
+    /// Only for drivers with [`MirrorOps::CPU_ACCESS`].
+    #[inline]
+    pub fn frame(&self) -> Frame {
+        const { assert!(T::CPU_ACCESS, "frames are for devices with CPU_ACCESS") };
+        // SAFETY: By the type invariants.
+        unsafe { self.stamps.frame(self.addr, self.pfn, self.order) }
+    }
+}
+
+impl<T: MirrorOps> Page<'_, T, Write> {
+    /// Returns an entry for the page table of an emulated device, to read and write.
+    ///
+    /// Only for drivers with [`MirrorOps::CPU_ACCESS`].
+    #[inline]
+    pub fn frame_mut(&self) -> FrameMut {
+        // INVARIANT: A page with write access is one that the process may write to.
+        FrameMut::new(self.frame())
+    }
+}
