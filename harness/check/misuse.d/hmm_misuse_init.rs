@@ -8,7 +8,7 @@
 #![forbid(unsafe_code)]
 
 use kernel::{
-    hmm::{new_mirror, Mirror, MirrorOps, Update},
+    hmm::{new_mirror, Invalidation, Mirror, MirrorOps},
     prelude::*,
     sync::{lock::spinlock::SpinLockBackend, SetOnce},
 };
@@ -28,7 +28,7 @@ impl MirrorOps for Device {
     type PageTable = ();
     type Lock = SpinLockBackend;
 
-    fn invalidate(&self, _table: &mut (), _update: &Update<'_>) {}
+    fn invalidate(&self, _table: &mut (), _invalidation: &Invalidation<'_>) {}
 }
 
 static MIRROR: SetOnce<Pin<KBox<Mirror<Device>>>> = SetOnce::new();
