@@ -221,12 +221,23 @@ static inline bool hmm_test_in_flight(const struct hmm_mirror_range *range)
 	return range->hmm;
 }
 
+/* Has nothing hit the range since it was begun, or read? */
+static inline bool hmm_test_armed(const struct hmm_mirror_range *range)
+{
+	return READ_ONCE(range->notifier.invalidate_seq) ==
+	       range->range.notifier_seq;
+}
+
 struct hmm_mirror_range *hmm_test_range(struct kunit *test, unsigned long addr,
 					unsigned long pages, unsigned long flags);
 struct hmm_mirror_range *hmm_test_begin(struct kunit *test,
 					struct hmm_test_dev *dev,
 					unsigned long addr, unsigned long pages,
 					unsigned long flags);
+struct hmm_mirror_range *hmm_test_snapshot(struct kunit *test,
+					   struct hmm_test_dev *dev,
+					   unsigned long addr,
+					   unsigned long pages);
 bool hmm_test_valid(struct hmm_mirror_range *range);
 void hmm_test_fault(struct kunit *test, struct hmm_mirror_range *range);
 int hmm_test_fault_once(struct kunit *test, struct hmm_test_dev *dev,
@@ -241,7 +252,7 @@ struct hmm_test_job *hmm_test_fault_job(struct kunit *test,
 /* kunit_contract.c */
 void hmm_register_bad_arguments(struct kunit *test);
 void hmm_register_twice(struct kunit *test);
-void hmm_register_on_two_mms(struct kunit *test);
+void hmm_register_not_zeroed(struct kunit *test);
 void hmm_begin_bad_arguments(struct kunit *test);
 void hmm_begin_twice(struct kunit *test);
 void hmm_range_not_in_flight(struct kunit *test);
@@ -255,6 +266,7 @@ void hmm_late_mirror_waits(struct kunit *test);
 void hmm_unregister_waits_for_callback(struct kunit *test);
 void hmm_unregister_during_exit(struct kunit *test);
 void hmm_unregister_with_range(struct kunit *test);
+void hmm_unregister_with_fault(struct kunit *test);
 void hmm_exit_invalidates_then_releases(struct kunit *test);
 void hmm_fault_after_exit(struct kunit *test);
 void hmm_fault_outlives_process(struct kunit *test);
@@ -281,6 +293,7 @@ void hmm_two_pass_nonblock(struct kunit *test);
 void hmm_fault_reads_right_pages(struct kunit *test);
 void hmm_fault_reads_what_is_asked(struct kunit *test);
 void hmm_fault_errors(struct kunit *test);
+void hmm_valid_only_if_read(struct kunit *test);
 void hmm_fault_drops_lock(struct kunit *test);
 void hmm_fault_collides_for_ever(struct kunit *test);
 void hmm_fault_reaped(struct kunit *test);

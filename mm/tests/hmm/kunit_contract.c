@@ -85,15 +85,13 @@ void hmm_register_twice(struct kunit *test)
 	HMM_TEST_WARNS(test, hmm_mirror_unregister(&dev->mirror));
 }
 
-void hmm_register_on_two_mms(struct kunit *test)
+/* What is not zeroed may be registered, on whichever mm */
+void hmm_register_not_zeroed(struct kunit *test)
 {
 	struct mm_struct *mm = hmm_test_mm(test);
 	struct mm_struct *mm2 = hmm_test_mm(test);
 	int count = atomic_read(&mm2->mm_count);
 	struct hmm_test_dev *dev = hmm_test_mirror(test, mm, &hmm_test_ops);
-
-	if (!IS_ENABLED(CONFIG_DEBUG_VM))
-		kunit_skip(test, "it takes CONFIG_DEBUG_VM to notice that");
 
 	dev->mm = mm2;
 	HMM_TEST_WARNS(test, KUNIT_EXPECT_EQ(test, -EEXIST,
@@ -165,7 +163,7 @@ void hmm_begin_twice(struct kunit *test)
 	struct hmm_mirror_range *range;
 	int ret = 0;
 
-	range = hmm_test_begin(test, dev, dev->addr, 1, 0);
+	range = hmm_test_snapshot(test, dev, dev->addr, 1);
 	HMM_TEST_WARNS(test, ret = hmm_mirror_range_begin(range, &dev->mirror));
 	KUNIT_EXPECT_EQ(test, ret, -EBUSY);
 	/* It is in flight as before */

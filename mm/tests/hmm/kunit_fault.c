@@ -127,6 +127,8 @@ static struct {
 	bool filled;
 	unsigned int flags;	/* of the page fault that had it filled in */
 	unsigned long collide;	/* until then, in jiffies, with each fault instead */
+	struct hmm_mirror_range *range;	/* must not be valid while it is faulted in */
+	bool valid;
 } hmm_test_filler;
 
 KUNIT_DEFINE_ACTION_WRAPPER(hmm_test_free_filler, put_page, struct page *);
@@ -134,6 +136,8 @@ KUNIT_DEFINE_ACTION_WRAPPER(hmm_test_free_filler, put_page, struct page *);
 static vm_fault_t hmm_test_fill(const struct vm_special_mapping *mapping,
 				struct vm_area_struct *vma, struct vm_fault *vmf)
 {
+	if (hmm_test_filler.range)
+		hmm_test_filler.valid |= hmm_mirror_range_valid(hmm_test_filler.range);
 	if (time_before(jiffies, hmm_test_filler.collide)) {
 		hmm_test_invalidate(vma->vm_mm, vmf->address, 1);
 		return VM_FAULT_NOPAGE;
@@ -194,6 +198,41 @@ void hmm_fault_drops_lock(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, hmm_test_filler.filled);
 	KUNIT_EXPECT_NE(test, 0, hmm_test_filler.flags & FAULT_FLAG_WRITE);
 	hmm_test_expect_idle(test, dev);
+}
+
+/* No invalidation hits the range, so it is all about whether it was read */
+void hmm_valid_only_if_read(struct kunit *test)
+{
+	struct hmm_test_dev *dev = hmm_test_setup(test);
+	unsigned long ro = hmm_test_map(test, dev->mm, 1, PROT_READ);
+	unsigned long filler = hmm_test_map_filler(test, dev->mm);
+	struct hmm_mirror_range *range;
+
+	range = hmm_test_begin(test, dev, ro, 1, HMM_TEST_READ);
+	KUNIT_EXPECT_FALSE(test, hmm_test_valid(range));
+	hmm_test_fault(test, range);
+	KUNIT_EXPECT_TRUE(test, hmm_test_valid(range));
+
+	hmm_test_range_set_flags(range, HMM_TEST_WRITE, 0);
+	KUNIT_EXPECT_EQ(test, -EPERM, hmm_mirror_range_fault(range, 0));
+	KUNIT_EXPECT_TRUE(test, hmm_test_armed(range));
+	KUNIT_EXPECT_FALSE(test, hmm_test_valid(range));
+
+	hmm_test_range_set_flags(range, HMM_TEST_READ, 0);
+	hmm_test_fault(test, range);
+	hmm_mirror_range_end(range);
+	KUNIT_EXPECT_FALSE(test, hmm_test_valid(range));
+	KUNIT_ASSERT_EQ(test, 0, hmm_mirror_range_begin(range, &dev->mirror));
+	KUNIT_EXPECT_FALSE(test, hmm_test_valid(range));
+
+	/* Nor is it valid while it is read once more */
+	range = hmm_test_snapshot(test, dev, filler, 1);
+	hmm_test_range_set_flags(range, HMM_TEST_READ, 0);
+	hmm_test_filler.range = range;
+	hmm_test_fault(test, range);
+	KUNIT_EXPECT_TRUE(test, hmm_test_filler.filled);
+	KUNIT_EXPECT_FALSE(test, hmm_test_filler.valid);
+	KUNIT_EXPECT_EQ(test, dev->calls, 0);
 }
 
 /* Nothing to wait for, and yet it never succeeds */
@@ -423,7 +462,7 @@ void hmm_unrelated_does_not_wait(struct kunit *test)
 	hmm_test_start(&below, dev->mm, dev->addr, 2);
 	hmm_test_start(&above, dev->mm, addr + PAGE_SIZE, 5);
 	range = hmm_test_begin(test, dev, addr, 1, HMM_TEST_READ);
-	KUNIT_EXPECT_TRUE(test, hmm_test_valid(range));
+	KUNIT_EXPECT_TRUE(test, hmm_test_armed(range));
 	hmm_test_fault(test, range);
 
 	/* Nor does it when it is armed again, after an invalidation of its own */
@@ -467,8 +506,6 @@ void hmm_range_begun_again(struct kunit *test)
 		KUNIT_EXPECT_FALSE(test, hmm_test_valid(range));
 		hmm_test_fault(test, range);
 		hmm_mirror_range_end(range);
-		/* Out of flight nothing touches it */
-		hmm_test_discard(test, mm, addr, 1);
-		KUNIT_EXPECT_TRUE(test, hmm_test_valid(range));
+		KUNIT_EXPECT_FALSE(test, hmm_test_valid(range));
 	}
 }

@@ -293,7 +293,7 @@ bool hmm_test_busy(struct hmm_test_dev *dev, unsigned long addr,
 	hmm_test_range_set_pfns(&range, &pfn);
 	if (hmm_mirror_range_begin(&range, &dev->mirror))
 		return true;
-	busy = !hmm_mirror_range_valid(&range);
+	busy = !hmm_test_armed(&range);
 	hmm_mirror_range_end(&range);
 	return busy;
 }
@@ -409,8 +409,6 @@ struct hmm_test_dev *hmm_test_dev(struct kunit *test, struct mm_struct *mm,
 	struct hmm_test_dev *dev = kunit_kzalloc(test, sizeof(*dev), GFP_KERNEL);
 
 	KUNIT_ASSERT_NOT_NULL(test, dev);
-	/* The registry must not rely on more than ops */
-	memset(&dev->mirror, 0x5a, sizeof(dev->mirror));
 	dev->mirror.ops = ops;
 	dev->mm = mm;
 	spin_lock_init(&dev->lock);
@@ -542,6 +540,18 @@ void hmm_test_fault(struct kunit *test, struct hmm_mirror_range *range)
 {
 	KUNIT_ASSERT_EQ(test, 0, hmm_mirror_range_fault(range, 0));
 	KUNIT_ASSERT_TRUE(test, hmm_test_valid(range));
+}
+
+/* A range in flight that has been read, as it is */
+struct hmm_mirror_range *hmm_test_snapshot(struct kunit *test,
+					   struct hmm_test_dev *dev,
+					   unsigned long addr,
+					   unsigned long pages)
+{
+	struct hmm_mirror_range *range = hmm_test_begin(test, dev, addr, pages, 0);
+
+	hmm_test_fault(test, range);
+	return range;
 }
 
 int hmm_test_fault_once(struct kunit *test, struct hmm_test_dev *dev,

@@ -141,9 +141,9 @@ void hmm_overlapping_ranges(struct kunit *test)
 	const unsigned long addr = dev->addr;
 	struct hmm_mirror_range *low, *high, *same;
 
-	low = hmm_test_begin(test, dev, addr, 2, 0);
-	high = hmm_test_begin(test, dev, addr + PAGE_SIZE, 2, 0);
-	same = hmm_test_begin(test, dev, addr, 2, 0);
+	low = hmm_test_snapshot(test, dev, addr, 2);
+	high = hmm_test_snapshot(test, dev, addr + PAGE_SIZE, 2);
+	same = hmm_test_snapshot(test, dev, addr, 2);
 	hmm_test_invalidate(dev->mm, addr, 1);
 	KUNIT_EXPECT_FALSE(test, hmm_test_valid(low));
 	KUNIT_EXPECT_FALSE(test, hmm_test_valid(same));
@@ -248,8 +248,7 @@ void hmm_nonblock_atomic_mirror(struct kunit *test)
 	struct hmm_mirror_range *range;
 	struct mmu_notifier_range inv;
 
-	range = hmm_test_begin(test, dev, addr, 1, 0);
-	KUNIT_ASSERT_TRUE(test, hmm_test_valid(range));
+	range = hmm_test_snapshot(test, dev, addr, 1);
 	KUNIT_ASSERT_EQ(test, 0, hmm_test_start_nonblock(&inv, mm, addr, 1));
 	KUNIT_EXPECT_EQ(test, dev->calls, 1);
 	KUNIT_EXPECT_FALSE(test, dev->last.blockable);

@@ -217,8 +217,8 @@ void hmm_unregister_with_range(struct kunit *test)
 	struct hmm_test_dev *other = hmm_test_mirror(test, mm, &hmm_test_ops);
 	struct hmm_mirror_range *range, *others;
 
-	range = hmm_test_begin(test, dev, HMM_TEST_BASE, 1, 0);
-	others = hmm_test_begin(test, other, HMM_TEST_BASE, 1, 0);
+	range = hmm_test_snapshot(test, dev, HMM_TEST_BASE, 1);
+	others = hmm_test_snapshot(test, other, HMM_TEST_BASE, 1);
 	HMM_TEST_WARNS(test, hmm_test_unregister(test, dev));
 	KUNIT_EXPECT_FALSE(test, hmm_mirror_range_valid(range));
 	KUNIT_EXPECT_FALSE(test, hmm_test_in_flight(range));
@@ -227,6 +227,34 @@ void hmm_unregister_with_range(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, hmm_test_valid(others));
 	hmm_test_invalidate(mm, HMM_TEST_BASE, 1);
 	KUNIT_EXPECT_FALSE(test, hmm_test_valid(others));
+}
+
+/*
+ * The same while a thread faults: that must not succeed any more, and what it locks
+ * must still be there, which keeps the mm_struct for good.
+ */
+void hmm_unregister_with_fault(struct kunit *test)
+{
+	unsigned long timeout = msecs_to_jiffies(4 * HMM_TEST_DELAY_MS);
+	struct mm_struct *mm = hmm_test_mm(test);
+	struct hmm_test_dev *dev = hmm_test_mirror(test, mm, &hmm_test_ops);
+	struct mmu_notifier_range inv;
+	struct hmm_mirror_range *range;
+	struct hmm_test_job *job;
+	int count;
+
+	hmm_test_start(&inv, mm, HMM_TEST_BASE, 1);
+	range = hmm_test_begin(test, dev, HMM_TEST_BASE, 1, 0);
+	job = hmm_test_fault_job(test, range, timeout);
+	msleep(HMM_TEST_DELAY_MS);
+	KUNIT_EXPECT_FALSE(test, completion_done(&job->done));
+	count = atomic_read(&mm->mm_count);
+	HMM_TEST_WARNS(test, hmm_test_unregister(test, dev));
+	hmm_test_end(&inv);
+	hmm_test_finish(test, job);
+	KUNIT_EXPECT_EQ(test, job->ret, -EBUSY);
+	KUNIT_EXPECT_FALSE(test, hmm_mirror_range_valid(range));
+	KUNIT_EXPECT_EQ(test, count, atomic_read(&mm->mm_count));
 }
 
 void hmm_exit_invalidates_then_releases(struct kunit *test)
