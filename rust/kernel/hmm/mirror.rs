@@ -252,6 +252,9 @@ impl<T: MirrorOps> PinnedDrop for Mirror<T> {
 }
 
 /// The device's page table, locked. See [`Faulter::lock`].
+///
+/// Do not swap the page tables of two mirrors: each would get the invalidations of the other. If a
+/// guard is leaked, invalidations wait for ever, and with them the process.
 #[must_use = "the lock unlocks immediately when the guard is unused"]
 pub struct TableGuard<'a, T: MirrorOps>(Guard<'a, Locked<T>, T::Lock>);
 

@@ -29,6 +29,9 @@ use sealed::Sealed;
 /// must not, and the OOM reaper and `process_mrelease(2)` can free the memory of the process.
 /// Under a [`MutexBackend`] they may, and both get `EAGAIN` as long as the mirror exists.
 ///
+/// On a kernel without SMP, a spinlock disables preemption and excludes nobody by itself. Sleeping
+/// with it held is a bug on any kernel; on that one it lets a callback run in the meantime.
+///
 /// Do not allocate memory with [`GFP_KERNEL`] under either lock: reclaim may have to take it.
 pub trait MirrorLock: Backend + Sealed {
     /// Whether callbacks under this lock must not sleep.

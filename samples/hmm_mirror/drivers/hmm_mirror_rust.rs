@@ -5,9 +5,9 @@
 //! Each open file is a device context with a page table of its own. The ioctls are described in
 //! `hmm_mirror_uapi.h`; the same device in C is `hmm_mirror_c.c`.
 //!
-//! The whole of a mirror driver is in [`FakeDevice`], which takes entries out of the page table,
-//! and in [`Context::fault`], which puts them in. The rest is what a fake device needs: the
-//! accesses that hardware would make by itself, and the ioctls.
+//! A driver needs two things to mirror: [`FakeDevice`] removes entries from the page table, and
+//! [`Context::fault`] enters them. The rest makes the accesses that hardware would make by itself,
+//! and implements the ioctls.
 
 #![forbid(unsafe_code)]
 
@@ -80,10 +80,10 @@ module! {
     license: "GPL",
 }
 
-/// Pages that are faulted in at once.
+/// The number of pages that are faulted in at once.
 const FAULT_PAGES: PageCount = PageCount::from_order(page_table::HUGE_ORDER);
 
-/// How often a fault is tried again after an invalidation came in between.
+/// How often a fault is retried after an invalidation.
 const FAULT_TRIES: u64 = 100;
 
 /// An entry of the device's page table.
@@ -100,7 +100,7 @@ impl Entry {
         }
     }
 
-    /// What a dump shows of the page at `addr`.
+    /// Returns what a dump shows of the page at `addr`.
     fn show(&self, addr: VirtAddr) -> uapi::Entry {
         let index = within(self.frame(), addr) / PAGE_SIZE;
 
@@ -116,14 +116,14 @@ impl Entry {
     }
 }
 
-/// What the lock of the mirror protects: the page table, and the counters that go with it.
+/// The data that the lock of the mirror protects: the page table and its counters.
 struct DeviceState {
     table: PageTable<Entry>,
     stats: uapi::Stats,
 }
 
 impl DeviceState {
-    /// Puts pages in, huge ones where it can. Returns how many that were.
+    /// Enters pages, and huge pages where possible. Returns the number of pages.
     fn insert<P: Access>(
         &mut self,
         pages: Pages<'_, FakeDevice, P>,
@@ -144,7 +144,7 @@ impl DeviceState {
     }
 }
 
-/// The fake device. It never sleeps when it flushes, so its mirrors are under a spinlock.
+/// The fake device. A flush never sleeps, so a spinlock protects the page table.
 struct FakeDevice;
 
 #[vtable]
@@ -200,8 +200,8 @@ impl Context {
         }
     }
 
-    /// A device page fault: puts what a range has into the device's page table. Returns how many
-    /// pages that were.
+    /// Handles a device page fault: enters the pages of a range into the device's page table.
+    /// Returns their number.
     fn fault(
         faulter: &mut Faulter<'_, FakeDevice>,
         range: PageRange,
@@ -227,7 +227,7 @@ impl Context {
                 Ok(filled)
             });
             match committed {
-                // The page table was updated, or has lost tables since they were counted.
+                // Invalidated, or the page table has lost tables since they were counted.
                 Err(Stale) | Ok(Err(EAGAIN)) => retries += 1,
                 Ok(result) => return result,
             }
@@ -256,8 +256,8 @@ impl Context {
         Ok(())
     }
 
-    /// One access of the device to one page: follows the page table, and faults while there is no
-    /// entry that permits it. `follow` makes the access by way of the entry that was found.
+    /// Makes one access of the device to one page: follows the page table, and faults as long as no
+    /// entry permits the access. `follow` makes the access through the entry.
     fn access(
         faulter: &mut Faulter<'_, FakeDevice>,
         addr: VirtAddr,
@@ -364,7 +364,7 @@ impl Context {
     }
 }
 
-/// The bounds of a range, if it lies within the mirrored address space.
+/// Returns the bounds of a range if it is in the mirrored address space.
 fn checked(mirror: &Mirror<FakeDevice>, addr: u64, len: u64) -> Result<(VirtAddr, VirtAddr)> {
     let start = VirtAddr::new(addr.try_into()?);
     let end = start.checked_add(len.try_into()?).ok_or(EINVAL)?;
@@ -375,13 +375,13 @@ fn checked(mirror: &Mirror<FakeDevice>, addr: u64, len: u64) -> Result<(VirtAddr
     Ok((start, end))
 }
 
-/// How far an address is from the start of its frame, in bytes.
+/// Returns the offset of an address in its frame, in bytes.
 fn within(frame: &Frame, addr: VirtAddr) -> usize {
     addr.offset_from(frame.addr()).unwrap_or(usize::MAX)
 }
 
-/// Splits an access at the pages' borders. `f` gets an address and how many bytes to copy there,
-/// and returns how many it copied.
+/// Splits an access at page boundaries. `f` gets an address and the number of bytes to copy there,
+/// and returns the number of bytes that it copied.
 fn for_each_page(
     mirror: &Mirror<FakeDevice>,
     arg: &mut uapi::Rw,
@@ -399,7 +399,7 @@ fn for_each_page(
     Ok(())
 }
 
-/// Gets the argument of an ioctl, calls `f` with it, and gives it back, also when `f` fails.
+/// Copies the argument of an ioctl in, calls `f` with it, and copies it out, even if `f` fails.
 fn with_arg<T: Default + FromBytes + IntoBytes>(
     (mut reader, mut writer): (UserSliceReader, UserSliceWriter),
     f: impl FnOnce(&mut T) -> Result,
