@@ -79,21 +79,21 @@ mod uapi {
     }
 }
 
-/// Pages that the device has room for.
+/// The number of entries in the device's page table.
 const SLOTS: usize = 512;
 
 /// An entry of the device's page table.
 struct Entry {
     addr: VirtAddr,
-    // TODO: what the hardware is told.
+    // TODO: what the hardware gets. Behind an IOMMU that is a DMA address, not this.
     _pfn: Pfn,
     writable: bool,
 }
 
 /// The device's page table.
 ///
-/// It is changed under a lock under which memory must not be allocated, so all of it is there from
-/// the start: the slot of a page follows from its address, and is taken from whatever had it.
+/// Memory must not be allocated under its lock, so all slots are allocated in advance. The address
+/// of a page determines its slot, and a new entry replaces the old one.
 struct PageTable(KVec<Option<Entry>>);
 
 impl PageTable {
@@ -122,11 +122,11 @@ impl PageTable {
         self.0[slot] = Some(entry);
     }
 
-    /// Takes the entries of a range out. Returns whether there were any.
+    /// Removes the entries of a range. Returns whether there were any.
     fn remove(&mut self, range: PageRange) -> bool {
         let mut removed = false;
 
-        // Pages in a row have slots in a row, so this comes by each slot once at most.
+        // Consecutive pages have consecutive slots, so this visits each slot at most once.
         for addr in range.addrs().take(SLOTS) {
             let slot = &mut self.0[Self::slot(addr)];
 
@@ -136,7 +136,7 @@ impl PageTable {
     }
 }
 
-/// What all contexts need of the device.
+/// What all contexts share.
 struct MyDevice {
     // TODO: its registers.
 }
@@ -144,18 +144,18 @@ struct MyDevice {
 #[vtable]
 impl MirrorOps for MyDevice {
     type PageTable = PageTable;
-    // TODO: `MutexBackend`, if the device has to be waited for in a way that sleeps.
+    // TODO: `MutexBackend`, if a flush of the device's TLB sleeps.
     type Lock = SpinLockBackend;
 
     fn invalidate(&self, table: &mut PageTable, invalidation: &Invalidation<'_>) {
         if table.remove(invalidation.range()) {
-            // TODO: flush the device's TLB, and wait until that is done: when this returns, the
-            // pages may go.
+            // TODO: flush the device's TLB and wait until that is complete. The pages may be freed
+            // when this returns.
         }
     }
 }
 
-/// A device context: an open file, with the mirror of the process that has opened it.
+/// A device context: an open file, with a mirror of the process that opened it.
 ///
 /// The file and the mirror keep this module from being unloaded.
 #[pin_data]
@@ -165,7 +165,7 @@ struct Context {
 }
 
 impl Context {
-    /// A device page fault: puts a range into the device's page table.
+    /// Handles a device page fault: enters the pages of a range into the device's page table.
     fn fault(
         faulter: &mut Faulter<'_, MyDevice>,
         range: PageRange,

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! The device of `bench_binding.c` as a driver in Rust has it, to see what the binding costs.
+//! The device of `bench_binding.c` in Rust, to measure the cost of the binding.
 //!
-//! The border to the C side, which is in `bench.h`, is what a driver has not.
+//! Only the interface to the C side, which is in `bench.h`, is not as in a driver.
 
 use kernel::{
     bindings,
@@ -33,14 +33,14 @@ use kernel::{
 
 const __LOG_PREFIX: &[u8] = b"hmm_bench\0";
 
-/// Stands for the module, which this is none.
+/// Stands for the module: this code is built in.
 struct LocalModule;
 
 impl kernel::ModuleMetadata for LocalModule {
     const NAME: &'static CStr = c"hmm_bench";
 
     const THIS_MODULE: ThisModule = {
-        // SAFETY: That is `THIS_MODULE` of what is built in.
+        // SAFETY: This is `THIS_MODULE` of built-in code.
         unsafe { ThisModule::from_ptr(core::ptr::null_mut()) }
     };
 }
@@ -53,7 +53,7 @@ const ENTRY_WRITE: usize = 2;
 struct Device(PageRange);
 
 impl Device {
-    /// Where in the table the entry for `addr` is: outside, if it is for another device.
+    /// Returns the index of the entry for `addr`, which is out of bounds outside of the range.
     fn index(&self, addr: VirtAddr) -> usize {
         addr.as_usize().wrapping_sub(self.0.start().as_usize()) >> PAGE_SHIFT
     }
@@ -105,7 +105,7 @@ fn commits(mirror: &Mirror<Device>, n: usize) -> Result {
     pin_init::stack_try_pin_init!(
         let range: FaultRange<'_, Device> =? faulter.range(device.0, &mut buffer)
     );
-    // Nothing invalidates meanwhile, so none of these is stale.
+    // There are no invalidations meanwhile, so none of these is stale.
     range
         .as_mut()
         .fault(Read)?
