@@ -32,6 +32,8 @@ const ALLOCATE_IN_CALLBACK: u32 = _IO(0xbe, 3);
 const LOCK_IN_CALLBACK: u32 = _IO(0xbe, 4);
 const DROP_UNDER_LOCK: u32 = _IO(0xbe, 5);
 const FAULT_UNDER_LOCK: u32 = _IO(0xbe, 6);
+const ALLOCATE_UNDER_LOCK: u32 = _IO(0xbe, 7);
+const MMAP_LOCK_IN_CALLBACK: u32 = _IO(0xbe, 8);
 
 #[pin_data]
 struct Shared {
@@ -57,6 +59,13 @@ impl MirrorOps for Device {
             DROP_IN_CALLBACK => drop(self.shared.mirror.lock().take()),
             ALLOCATE_IN_CALLBACK => drop(KBox::new(0, GFP_KERNEL)),
             LOCK_IN_CALLBACK => drop(self.shared.lock.lock()),
+            MMAP_LOCK_IN_CALLBACK => {
+                let task = current!();
+
+                if let Some(mm) = task.mm() {
+                    drop(mm.mmap_read_lock());
+                }
+            }
             _ => (),
         }
     }
@@ -114,7 +123,15 @@ impl MiscDevice for Context {
                 );
                 let _ = range.as_mut().fault(Read)?;
             }
-            MIRROR | DROP_IN_CALLBACK | ALLOCATE_IN_CALLBACK | LOCK_IN_CALLBACK => {
+            ALLOCATE_UNDER_LOCK => {
+                let mirror = mirror(cmd, shared)?;
+                let mut faulter = mirror.faulter();
+                let _table = faulter.lock();
+
+                drop(KBox::new(0, GFP_KERNEL)?);
+            }
+            MIRROR | DROP_IN_CALLBACK | ALLOCATE_IN_CALLBACK | LOCK_IN_CALLBACK
+            | MMAP_LOCK_IN_CALLBACK => {
                 let mirror = mirror(cmd, shared)?;
 
                 *shared.mirror.lock() = Some(mirror);

@@ -362,4 +362,76 @@ TEST_F_TIMEOUT(hmm_mirror, signals_do_not_interrupt_accesses, 60)
 	free(copy);
 }
 
+/*
+ * Memory of memfd_secret(2) is for its own process alone: a device gets none of it, in
+ * whichever way it asks, and what is beside it is as usable as before.
+ */
+TEST_F(hmm_mirror, secret_memory_is_refused)
+{
+	int secret = syscall(__NR_memfd_secret, O_CLOEXEC);
+	char *map = memory(4 * self->page), *mapped = map + self->page, bytes[2];
+	__u64 filled;
+
+	if (secret < 0)
+		SKIP(return, "this kernel has no secret memory");
+	ASSERT_EQ(0, ftruncate(secret, 2 * self->page));
+	ASSERT_EQ(mapped, mmap(mapped, 2 * self->page, PROT_READ | PROT_WRITE,
+			       MAP_SHARED | MAP_FIXED, secret, 0));
+	map[0] = 'b';
+	mapped[0] = 's';	/* and the second page is not there yet */
+	ASSERT_EQ(0, bind_self(self->fd));
+
+	EXPECT_EQ(-EFAULT, byte_at(self->fd, mapped));
+	EXPECT_EQ(-EFAULT, byte_at(self->fd, mapped + self->page));
+	EXPECT_EQ(-EFAULT, write_at(self->fd, mapped, "x", 1));
+	EXPECT_EQ(-EFAULT, map_write(self->fd, mapped, 2 * self->page));
+	EXPECT_EQ(-EFAULT, device_map(self->fd, (uintptr_t)mapped, self->page, 0,
+				      NULL));
+	EXPECT_EQ(-EFAULT, device_map(self->fd, (uintptr_t)map, 4 * self->page, 0,
+				      NULL));
+	ASSERT_EQ(0, device_map(self->fd, (uintptr_t)map, 4 * self->page,
+				HMM_MIRROR_MAP_PRESENT, &filled));
+	EXPECT_EQ(1, filled);
+	EXPECT_EQ(0, entries_in(self->fd, mapped, 2 * self->page));
+	EXPECT_EQ('s', mapped[0]);
+
+	/* Up to there it is read. */
+	map[self->page - 1] = 'l';
+	EXPECT_EQ(-EFAULT, read_at(self->fd, mapped - 1, bytes, 2));
+	EXPECT_EQ('l', bytes[0]);
+
+	/* Other memory in its place is for all. */
+	ASSERT_EQ(mapped, mmap(mapped, self->page, PROT_READ | PROT_WRITE, MAP_PRIVATE |
+			       MAP_ANONYMOUS | MAP_FIXED, -1, 0));
+	EXPECT_EQ(0, byte_at(self->fd, mapped));
+	EXPECT_EQ(0, stale(self->fd, getpid()));
+	close(secret);
+}
+
+/*
+ * An mprotect() of what is mapped at address 0 ends its invalidation.  If it did not,
+ * the device could not read that area again, and each such call would take one of the
+ * invalidations that the registry tracks exactly.
+ */
+TEST_F(hmm_mirror, protecting_address_0_ends)
+{
+	char *zero = mmap(NULL, self->page, PROT_READ | PROT_WRITE, MAP_PRIVATE |
+			  MAP_ANONYMOUS | MAP_FIXED, -1, 0), byte;
+	int i;
+
+	if (zero == MAP_FAILED)
+		SKIP(return, "nothing can be mapped at address 0");
+	ASSERT_EQ(0, bind_self(self->fd));
+	for (i = 0; i < 20; i++) {
+		ASSERT_EQ(0, mprotect(zero, self->page, PROT_READ | PROT_WRITE));
+		ASSERT_EQ(0, write_at(self->fd, zero, &(char){ i }, 1));
+		ASSERT_EQ(0, mprotect(zero, self->page, PROT_READ));
+		ASSERT_EQ(-EPERM, write_at(self->fd, zero, "x", 1));
+		ASSERT_EQ(0, read_at(self->fd, zero, &byte, 1));
+		ASSERT_EQ(i, byte);
+	}
+	EXPECT_EQ(0, stale(self->fd, getpid()));
+	munmap(zero, self->page);
+}
+
 TEST_HARNESS_MAIN
