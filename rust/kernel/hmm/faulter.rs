@@ -21,7 +21,7 @@ use crate::{
     },
 };
 
-/// A thread's access to a [`Mirror`]: it either faults or holds the lock of the device's page table.
+/// A thread's access to a [`Mirror`]: either faults or holds the lock of the device's page table.
 ///
 /// Created by [`Mirror::faulter`]. It consists of a reference only, and any number of threads may
 /// have one.
@@ -30,8 +30,8 @@ use crate::{
 ///
 /// A fault waits for invalidations, and invalidations take the lock of the device's page table, so
 /// a fault with that lock held can deadlock. This does not compile with one faulter, because both
-/// borrow it mutably. A thread should have one faulter of a mirror at a time; with two, only lockdep
-/// detects the deadlock.
+/// borrow it mutably. A thread should have one faulter of a mirror at a time; with two, only
+/// lockdep detects the deadlock.
 ///
 /// A fault also takes the mmap lock of the process and allocates memory. Do not fault with the mmap
 /// lock held, or with any lock that a callback of a mirror takes. See [`lock`](Self::lock) for what
