@@ -290,7 +290,7 @@ static inline bool hmm_mirror_range_valid(const struct hmm_mirror_range *range)
 struct mm_struct *hmm_mirror_get_mm(int pidfd);
 
 #if IS_ENABLED(CONFIG_KUNIT)
-void *hmm_mirror_alloc(size_t size);	/* for mm/tests/hmm_kunit.c */
+void *hmm_mirror_alloc(size_t size);	/* for mm/tests/hmm/kunit_life.c */
 #endif
 
 #endif /* CONFIG_HMM_MIRROR */
