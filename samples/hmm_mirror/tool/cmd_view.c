@@ -205,6 +205,24 @@ static void zoom(struct view *view, bool in)
 		grid->cell = all;
 }
 
+/* Keys that depend on what is shown. */
+static bool key_moves(int key)
+{
+	switch (key) {
+	case '+':
+	case '=':
+	case '-':
+	case KEY_UP:
+	case KEY_DOWN:
+	case KEY_PAGE_UP:
+	case KEY_PAGE_DOWN:
+	case KEY_LEFT:
+	case KEY_RIGHT:
+		return true;
+	}
+	return false;
+}
+
 /* Returns 0, or -EINTR to quit. */
 static int view_key(struct view *view, int key)
 {
@@ -214,6 +232,9 @@ static int view_key(struct view *view, int key)
 	}
 	view->message[0] = '\0';
 	view->help = key == '?' || key == 'h' ? !view->help : false;
+	/* In a terminal that is too small there is nothing to move in. */
+	if (!view->grid.maps && key_moves(key))
+		return 0;
 	switch (key) {
 	case 'q':
 		return -EINTR;

@@ -235,6 +235,10 @@ check 0 'terminal restored' "view knows the keys of terminals" on_terminal 'keys
 check 0 'terminal restored' "view follows the size of the terminal" on_terminal \
 	size:40x120 'wait:q quit' size:5x30 'wait:30x5 is too small' size:24x80 'wait:q quit' \
 	keys:q
+check 0 'terminal restored' "view begins in a terminal that is too small" \
+	tty size:5x30 'wait:30x5 is too small' \
+	'keys:\x1b[A\x1b[B\x1b[C\x1b[D\x1b[5~\x1b[6~\x1b[1~\x1b[F+-0?' size:24x80 'wait:q quit' keys:q \
+	-- hmm-mirror --device "$DEVICE" view "$victim"
 check 0 'A line is a process' "view as lines on a terminal that cannot do more" \
 	env TERM=dumb python3 "$(dirname "$0")/hmm_mirror_tty.py" -- \
 	hmm-mirror --device "$DEVICE" view --count 2 $victim

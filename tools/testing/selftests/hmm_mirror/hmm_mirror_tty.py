@@ -8,7 +8,7 @@ The STEPs, one after the other; then the command has to end:
 
   wait:TEXT          wait until it shows TEXT, anew since the last step
   keys:TEXT          press keys; escapes are as in Python
-  size:ROWSxCOLUMNS  resize the terminal
+  size:ROWSxCOLUMNS  resize the terminal; as the first step, what it begins with
   signal:NAME        send a signal to the command
   stop               send it SIGTSTP; once it has stopped, and left the terminal
                      as it was, let it go on
@@ -42,9 +42,9 @@ class Failed(Exception):
 
 
 class Terminal:
-    def __init__(self, command):
+    def __init__(self, command, size="24x80"):
         self.master, self.slave = os.openpty()
-        self.resize("24x80")
+        self.resize(size)
         self.before = termios.tcgetattr(self.slave)
         self.output = b""
         self.seen = 0  # of the output, before the last step
@@ -125,9 +125,13 @@ def main():
         print(__doc__)
         return 0 if sys.argv[1:] else 2
     split = sys.argv.index("--")
-    terminal = Terminal(sys.argv[split + 1:])
+    steps, command = sys.argv[1:split], sys.argv[split + 1:]
+    if steps and steps[0].startswith("size:"):
+        terminal = Terminal(command, steps.pop(0).partition(":")[2])
+    else:
+        terminal = Terminal(command)
     try:
-        status = terminal.run(sys.argv[1:split])
+        status = terminal.run(steps)
         print(terminal.text())
         print("terminal restored")
     except Failed as failed:
