@@ -2,6 +2,7 @@
 /*
  * What the kernel says of a process and its memory, in /proc/PID.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
@@ -36,6 +37,56 @@ void comm_read(pid_t pid, char *comm, size_t size)
 			*comm = '?';
 }
 
+static bool has_memory(pid_t tid)
+{
+	unsigned long pages = 0;
+	char path[32];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/statm", tid);
+	file = fopen(path, "re");
+	if (!file)
+		return false;
+	if (fscanf(file, "%lu", &pages) != 1)
+		pages = 0;
+	fclose(file);
+	return pages;
+}
+
+/* A thread of @pid that has memory: the main thread, unless it has ended. */
+static pid_t memory_thread(pid_t pid)
+{
+	struct dirent *dirent;
+	pid_t found = pid;
+	char path[32];
+	DIR *dir;
+
+	if (has_memory(pid))
+		return pid;
+	snprintf(path, sizeof(path), "/proc/%d/task", pid);
+	dir = opendir(path);
+	if (!dir)
+		return pid;
+	while (found == pid && (dirent = readdir(dir))) {
+		pid_t tid = atoi(dirent->d_name);
+
+		if (tid > 0 && has_memory(tid))
+			found = tid;
+	}
+	closedir(dir);
+	return found;
+}
+
+int memory_open(pid_t pid, const char *name)
+{
+	char path[48];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", memory_thread(pid), name);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
 int maps_add(struct maps *maps, const struct vma *vma)
 {
 	if (maps->nr == maps->capacity) {
@@ -53,16 +104,20 @@ int maps_add(struct maps *maps, const struct vma *vma)
 
 int maps_read(pid_t pid, struct maps *maps)
 {
-	char path[32], *line = NULL;
+	int ret = 0, fd = memory_open(pid, "maps");
+	char *line = NULL;
 	size_t size = 0;
-	int ret = 0;
 	FILE *file;
 
 	maps->nr = 0;
-	snprintf(path, sizeof(path), "/proc/%d/maps", pid);
-	file = fopen(path, "re");
-	if (!file)
-		return -errno;
+	if (fd < 0)
+		return fd;
+	file = fdopen(fd, "r");
+	if (!file) {
+		ret = -errno;
+		close(fd);
+		return ret;
+	}
 
 	while (getline(&line, &size, file) > 0) {
 		struct vma vma = { };
@@ -119,12 +174,7 @@ const struct vma *maps_find(const struct maps *maps, __u64 addr)
 
 int pagemap_open(pid_t pid)
 {
-	char path[32];
-	int fd;
-
-	snprintf(path, sizeof(path), "/proc/%d/pagemap", pid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	return fd < 0 ? -errno : fd;
+	return memory_open(pid, "pagemap");
 }
 
 int pagemap_read(int fd, __u64 addr, __u64 *pages, size_t nr)

@@ -33,6 +33,13 @@ struct maps {
 	size_t capacity;
 };
 
+/*
+ * Opens /proc/PID/NAME, which is about the memory of a process; it stays with the
+ * address space of now. Where the main thread has ended before the others, it is
+ * one of these that knows. Returns a descriptor, or a negative errno value.
+ */
+int memory_open(pid_t pid, const char *name);
+
 /* What the process calls itself; what cannot be printed is shown as '?'. */
 void comm_read(pid_t pid, char *comm, size_t size);
 
@@ -43,7 +50,7 @@ int maps_read(pid_t pid, struct maps *maps);
 const struct vma *maps_find(const struct maps *maps, __u64 addr);
 void maps_free(struct maps *maps);
 
-/* Opens /proc/PID/pagemap; the file stays with the address space of now. */
+/* Opens /proc/PID/pagemap. */
 int pagemap_open(pid_t pid);
 
 /* Pages behind the end of the address space read as 0. */

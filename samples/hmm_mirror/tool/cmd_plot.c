@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "cmd_plot.h"
+#include "complain.h"
 #include "json_stream.h"
 #include "svg.h"
 
@@ -195,8 +196,8 @@ int plot(const char *path, const char *title, bool heat)
 	if (!ret) {
 		ret = svg_draw(stdout, title ?: record.history[0].sample[0].name,
 			       record.history, record.nr, heat);
-		if (!ret && fflush(stdout))
-			ret = -errno;
+		if (!ret)
+			ret = output_error(stdout);
 		if (ret)
 			warnx("cannot draw: %s", strerror(-ret));
 	}

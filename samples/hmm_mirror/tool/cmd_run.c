@@ -12,11 +12,11 @@
  */
 #include <err.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -28,6 +28,7 @@
 #include "json_write.h"
 #include "picture_line.h"
 #include "ptrace.h"
+#include "signals.h"
 #include "verify.h"
 
 #define TICK		0.02		/* seconds */
@@ -60,6 +61,8 @@ static struct {
 	bool attached;			/* it was there before us */
 	bool running;
 	bool failed;			/* a part of it could not be mirrored */
+	sigset_t signals;		/* that we wait for */
+	sigset_t mask;			/* as it was before */
 	__u64 dumped;			/* pages in the largest table so far */
 	char *buffer;
 
@@ -69,6 +72,10 @@ static struct {
 	__u64 address_spaces;
 	__u64 verifications;
 	__u64 data_checks;
+
+	/* Who was not stopped: the most that were seen at a time. */
+	struct trace_others others;
+	__u64 with_others;		/* verifications */
 } session;
 
 static double now(void)
@@ -287,11 +294,8 @@ static void data_checks(struct target *target, bool write)
 {
 	struct entries entries = { };
 	struct maps maps = { };
-	char path[32];
-	int i, mem;
+	int i, mem = memory_open(target->pid, "mem");
 
-	snprintf(path, sizeof(path), "/proc/%d/mem", target->pid);
-	mem = open(path, O_RDONLY | O_CLOEXEC);
 	if (mem >= 0 && !device_dump(target->fd, 0, ~0ULL, &entries) &&
 	    !maps_read(target->pid, &maps)) {
 		for (i = 0; entries.nr && i < DATA_CHECKS; i++) {
@@ -309,6 +313,14 @@ static void data_checks(struct target *target, bool write)
 		close(mem);
 }
 
+/* fclose() tells only whether its own, last write has failed. */
+static int close_output(FILE *file)
+{
+	int ret = output_error(file);
+
+	return fclose(file) && !ret ? -errno : ret;
+}
+
 static void dump_write(const struct target *target)
 {
 	const char *path = session.options->dump;
@@ -316,10 +328,12 @@ static void dump_write(const struct target *target)
 	int ret = file ? 0 : -errno;
 
 	if (file) {
+		int error;
+
 		ret = json_dump(file, session.options->device, target->fd,
 				target->pid);
-		if (fclose(file) && !ret)
-			ret = -errno;
+		error = close_output(file);
+		ret = ret ?: error;
 	}
 	if (ret) {
 		warnx("cannot write %s: %s", path, strerror(-ret));
@@ -327,7 +341,7 @@ static void dump_write(const struct target *target)
 	}
 }
 
-/* @still: no thread of the process can run meanwhile. */
+/* @still: nobody can write to the memory of the process meanwhile. */
 static void target_verify(struct target *target, bool still)
 {
 	struct hmm_mirror_stats stats;
@@ -403,6 +417,15 @@ static void on_image(pid_t pid, bool exec)
 	target_begin(pid);
 }
 
+/* The record goes on under the process that the address space began with. */
+static void on_inherited(pid_t pid, pid_t heir)
+{
+	struct target *target = target_find(pid);
+
+	if (target)
+		target->pid = heir;
+}
+
 /* However short its life was, it has been mirrored and verified once. */
 static void on_exiting(pid_t pid)
 {
@@ -429,18 +452,39 @@ static void on_gone(pid_t pid, int status)
 static const struct trace_ops ops = {
 	.image = on_image,
 	.exiting = on_exiting,
+	.inherited = on_inherited,
 	.gone = on_gone,
 };
+
+/* Does anybody write to the memory of @pid though it is stopped? */
+static bool others_seen(pid_t pid)
+{
+	struct trace_others others, *most = &session.others;
+
+	if (!trace_others(pid, &others))
+		return false;
+	session.with_others++;
+	most->unknown = others.unknown;
+	if (others.threads > most->threads) {
+		most->threads = others.threads;
+		most->thread = others.thread;
+	}
+	if (others.processes > most->processes) {
+		most->processes = others.processes;
+		most->process = others.process;
+	}
+	return true;
+}
 
 static void stop_and_verify(pid_t pid)
 {
 	int stopped = trace_stop(pid);
-	/* By now it may have called execve(). */
+	/* By now it may have called execve(), or be replaced by an heir. */
 	struct target *target = target_find(pid);
 
 	if (stopped != -ESRCH && target)
-		target_verify(target, !stopped);
-	trace_resume(pid);
+		target_verify(target, !others_seen(pid) && !stopped);
+	trace_resume();
 }
 
 /* Waits for the next tick, or for something to happen. */
@@ -450,11 +494,9 @@ static void wait_events(double seconds)
 		.tv_sec = seconds, .tv_nsec = (seconds - (long)seconds) * 1e9,
 	};
 	siginfo_t info;
-	sigset_t set;
 	int sig;
 
-	sigprocmask(SIG_BLOCK, NULL, &set);
-	sig = sigtimedwait(&set, &info, &timeout);
+	sig = sigtimedwait(&session.signals, &info, &timeout);
 	trace_poll();
 	if (sig <= 0 || sig == SIGCHLD)
 		return;
@@ -469,23 +511,32 @@ static void wait_events(double seconds)
 		kill(session.pid, sig);
 }
 
+/*
+ * Each address space takes a descriptor. Called when the program has been
+ * started, as that is to have the limit that it would have without us.
+ */
+static void raise_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit))
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 static void session_begin(const struct session_options *options)
 {
-	static const int signals[] = {
-		SIGCHLD, SIGINT, SIGQUIT, SIGTERM, SIGHUP,
-	};
-	sigset_t set;
-	size_t i;
+	static const int signals[] = { SIGINT, SIGQUIT, SIGTERM, SIGHUP };
 
 	session.options = options;
 	session.start = now();
 	session.running = true;
 	session.buffer = must(malloc(CHUNK));
 
-	sigemptyset(&set);
-	for (i = 0; i < ARRAY_SIZE(signals); i++)
-		sigaddset(&set, signals[i]);
-	sigprocmask(SIG_BLOCK, &set, NULL);
+	signals_heard(&session.signals, signals, ARRAY_SIZE(signals));
+	sigaddset(&session.signals, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &session.signals, &session.mask);
 
 	if (options->view)
 		picture_legend(stderr, false, options->color);
@@ -502,6 +553,7 @@ static void session_loop(void)
 	double verify_at = 0.1, view_at = 0;
 	size_t i;
 
+	raise_limit();
 	while (session.running) {
 		double began = now(), spent;
 		bool view = pictures() && session.nr && began >= view_at;
@@ -584,9 +636,32 @@ static int session_json(char **argv)
 	FIELD("verified_entries", session.verify.entries);
 	FIELD("data_checks", session.data_checks);
 	FIELD("stale", session.verify.stale);
+	FIELD("threads_not_stopped", (__u64)session.others.threads);
+	FIELD("processes_not_stopped", (__u64)session.others.processes);
+	FIELD("verifications_without_data", session.with_others);
 #undef FIELD
 	fputs("\n}\n", out);
-	return fclose(out) ? -errno : 0;
+	return close_output(out);
+}
+
+/* What was mirrored, but not checked as it should be. */
+static void session_summary_others(void)
+{
+	const struct trace_others *others = &session.others;
+
+	if (!session.with_others)
+		return;
+	if (others->threads)
+		warnx("threads that could not be stopped: %zu (one is %d: traced, or the kernel's)",
+		      others->threads, others->thread);
+	if (others->processes)
+		warnx("other processes with the same memory that were not stopped: %zu (one is %d)",
+		      others->processes, others->process);
+	if (others->unknown)
+		warnx("the kernel lacks CONFIG_KCMP: it is not known who else shares the memory");
+	warnx("so %llu verifications compared page tables only, and no data%s",
+	      session.with_others,
+	      session.options->write ? "; nor did the device write then" : "");
 }
 
 static void session_summary(char **argv)
@@ -608,6 +683,7 @@ static void session_summary(char **argv)
 	warnx("%llu verifications compared %llu entries and the data of %llu pages: %llu stale",
 	      session.verifications, session.verify.entries,
 	      session.data_checks, session.verify.stale);
+	session_summary_others();
 }
 
 static int session_end(char **argv)
@@ -645,7 +721,7 @@ int session_run(const struct session_options *options, char **argv)
 	close(fd);
 
 	session_begin(options);
-	ret = trace_spawn(argv, options->follow, &ops, &session.pid);
+	ret = trace_spawn(argv, &session.mask, options->follow, &ops, &session.pid);
 	if (ret) {
 		warnx("cannot start %s: %s", argv[0], strerror(-ret));
 		return EXIT_MIRROR;
@@ -656,11 +732,16 @@ int session_run(const struct session_options *options, char **argv)
 
 int session_attach(const struct session_options *options, pid_t pid)
 {
-	int ret;
+	int fd, ret;
 
 	session_begin(options);
 	session.attached = true;
 	session.pid = pid;
+	/* This says better than ptrace() what is wrong with the process. */
+	fd = bind_or_complain(options->device, pid);
+	if (fd < 0)
+		return EXIT_MIRROR;
+	close(fd);
 	ret = trace_attach(pid, options->follow, &ops);
 	if (ret) {
 		complain_trace(pid, ret);
@@ -670,7 +751,7 @@ int session_attach(const struct session_options *options, pid_t pid)
 	trace_stop(pid);
 	if (session.running && !target_find(pid))
 		target_begin(pid);
-	trace_resume(pid);
+	trace_resume();
 	if (session.failed)
 		return EXIT_MIRROR;
 	session_loop();

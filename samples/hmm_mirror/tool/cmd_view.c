@@ -13,8 +13,10 @@
 #include <unistd.h>
 
 #include "cmd_view.h"
+#include "complain.h"
 #include "json_stream.h"
 #include "picture_line.h"
+#include "signals.h"
 #include "view_screen.h"
 
 #define EXIT_FAILED	1
@@ -55,13 +57,10 @@ enum event {
 
 static int signals_open(bool live)
 {
+	static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT };
 	sigset_t set;
 
-	sigemptyset(&set);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGHUP);
-	sigaddset(&set, SIGQUIT);
+	signals_heard(&set, signals, ARRAY_SIZE(signals));
 	if (live) {
 		sigaddset(&set, SIGWINCH);
 		sigaddset(&set, SIGTSTP);
@@ -314,7 +313,7 @@ static int view_print(const struct view_options *options, struct view *view,
 
 	if (options->json)
 		return stream_picture(stdout, sample);
-	return picture_print(stdout, sample, shown, options->color);
+	return picture_print(stdout, sample, shown, options->color) ?: output_error(stdout);
 }
 
 /* A new picture, unless there is none just now. */
@@ -436,7 +435,7 @@ int view_process(const struct view_options *options, pid_t pid)
 	screen_leave();
 	if (!ret && options->once) {
 		screen_resize();
-		ret = view_draw(&view);
+		ret = view_draw(&view) ?: output_error(stdout);
 	}
 	ret = view_end(options, &view, ret);
 	watch_end(&view.watch);

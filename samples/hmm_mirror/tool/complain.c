@@ -57,6 +57,7 @@ void complain_bind(const char *device, pid_t pid, int error)
 	case ESRCH:
 		warnx("there is no process %d, or it has no memory (zombie, kernel thread)",
 		      pid);
+		warnx("nor can it be mirrored when its main thread has ended already");
 		break;
 	case EINVAL:
 		warnx("%d is a thread: its process is 'Tgid' in /proc/%d/status",
@@ -84,4 +85,12 @@ void complain_trace(pid_t pid, int error)
 		      pid);
 	else
 		warnx("cannot trace process %d: %s", pid, strerror(-error));
+}
+
+int output_error(FILE *out)
+{
+	if (fflush(out))
+		return -errno;
+	/* An earlier write has failed, and its errno is gone. */
+	return ferror(out) ? -EIO : 0;
 }

@@ -52,8 +52,9 @@ static const char help[] =
 "OPTIONS of run and attach:\n"
 "  --follow           mirror the processes that are forked, too\n"
 "  --write            let the device write, too: it writes memory of the process\n"
-"                     back to itself while all threads stand still. Not for\n"
-"                     programs with asynchronous I/O.\n"
+"                     back to itself while all threads stand still, and all\n"
+"                     processes that share it. Not for programs with asynchronous\n"
+"                     I/O.\n"
 "  --verify-every MS  time between two verifications (1000)\n"
 "  --view             print a line for each process that changes its memory, with\n"
 "                     a picture of it: seconds, name, pages that the device has,\n"
@@ -358,7 +359,7 @@ static int cmd_read(int argc, char **argv)
 	fd = bind_or_complain(device, pid);
 	if (fd < 0)
 		return EXIT_STALE_OR_FAILED;
-	while (left && !ret) {
+	while (left && !ret && !ferror(stdout)) {
 		size_t done, len = left < sizeof(buffer) ? left : sizeof(buffer);
 
 		ret = device_read(fd, addr, buffer, len, &done);
@@ -372,8 +373,9 @@ static int cmd_read(int argc, char **argv)
 	close(fd);
 	if (ret)
 		return fail_access("read", pid, addr, ret);
-	if (fflush(stdout)) {
-		warnx("cannot write: %s", strerror(errno));
+	ret = output_error(stdout);
+	if (ret) {
+		warnx("cannot write: %s", strerror(-ret));
 		return EXIT_STALE_OR_FAILED;
 	}
 	return 0;
@@ -429,7 +431,13 @@ static int cmd_write(int argc, char **argv)
 		}
 	}
 	close(fd);
-	return ret ? fail_access("write to", pid, addr, ret) : 0;
+	if (ret)
+		return fail_access("write to", pid, addr, ret);
+	if (!hex && ferror(stdin)) {
+		warn("cannot read standard input");
+		return EXIT_STALE_OR_FAILED;
+	}
+	return 0;
 }
 
 /* One line per run of entries that differ in nothing but address and frame. */
@@ -513,8 +521,8 @@ static int cmd_dump(int argc, char **argv)
 		ret = json ? json_dump(stdout, device, fd, pid) :
 			     dump_text(fd, pid);
 	close(fd);
-	if (!ret && fflush(stdout))
-		ret = -errno;
+	if (!ret)
+		ret = output_error(stdout);
 	return ret ? fail("cannot dump", pid, ret) : 0;
 }
 
@@ -527,6 +535,12 @@ static void no_image(pid_t pid, bool exec)
 static void no_exiting(pid_t pid)
 {
 	(void)pid;
+}
+
+static void no_inherited(pid_t pid, pid_t heir)
+{
+	(void)pid;
+	(void)heir;
 }
 
 static void no_gone(pid_t pid, int status)
@@ -555,7 +569,8 @@ static int cmd_verify(int argc, char **argv)
 		{ }
 	};
 	static const struct trace_ops ops = {
-		.image = no_image, .exiting = no_exiting, .gone = no_gone,
+		.image = no_image, .exiting = no_exiting,
+		.inherited = no_inherited, .gone = no_gone,
 	};
 	struct verify result = { };
 	int fd, ret;
@@ -582,7 +597,7 @@ static int cmd_verify(int argc, char **argv)
 	if (ret == -ESRCH)
 		return fail("cannot verify", pid, ret);
 	ret = verify_context(fd, pid, &result, stdout);
-	trace_resume(pid);
+	trace_resume();
 	close(fd);
 	if (ret == -EPERM) {
 		warnx("/proc/%d/pagemap shows page frames only to CAP_SYS_ADMIN: run this as root",

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "complain.h"
 #include "json_parse.h"
 #include "json_stream.h"
 #include "json_write.h"
@@ -66,7 +67,7 @@ static void put_runs(FILE *out, const char *name, const struct runs *runs)
 static int put_tail(FILE *out)
 {
 	fputs("}\n", out);
-	return fflush(out) ? -errno : 0;
+	return output_error(out);
 }
 
 int stream_picture(FILE *out, const struct sample *sample)

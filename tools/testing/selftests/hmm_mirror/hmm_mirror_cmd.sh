@@ -115,6 +115,81 @@ check 0 '"stale": 0' "run writes JSON" json_of sh -c \
 check 0 '"entries"' "run dumps the page table" python3 -m json.tool "$tmp/dump.json"
 check 0 ' pages ' "run shows a picture" mirror run --view -- sleep 1
 
+# Programs that are hard to mirror without disturbing them: see hmm_mirror_victim.c.
+hard=$(dirname "$0")/hmm_mirror_victim
+
+# whole MODE [OPTION]...: the program notices nothing, and all of it is stopped each time.
+whole() {
+	local mode=$1
+	shift
+	mirror run --write --verify-every 10 --json "$tmp/whole" "$@" -- "$hard" "$mode" 3 &&
+		python3 -c '
+import json, sys
+run = json.load(open(sys.argv[1]))
+print("all was stopped" if run["written_bytes"] and not run["verifications_without_data"]
+      else run)' "$tmp/whole"
+}
+# spaces NUMBER COMMAND...: so many address spaces are mirrored.
+spaces() {
+	local number=$1
+	shift
+	"$@" && grep "\"address_spaces\": $number," "$tmp/whole"
+}
+# attached MODE: the same of one that is there already, of which all cannot be stopped.
+attached() {
+	local process
+	rm -f "$tmp/hard"
+	"$hard" "$1" 4 >"$tmp/hard" &
+	process=$!
+	until [ -s "$tmp/hard" ]; do sleep 0.1; done
+	mirror attach --write --verify-every 10 $process && wait $process
+}
+check 0 'all was stopped' "run of processes that share their memory" whole shared
+check 0 'all was stopped' "run of processes that share it, without a signal" whole clone
+check 0 'with the same memory that were not stopped: 1' "run of a process that is hidden from tracers" \
+	mirror run --write --verify-every 10 -- "$hard" untraced 3
+check 0 'all was stopped' "run --follow of one that outlives whose memory it shares" \
+	spaces 2 whole heir --follow
+check 0 'all was stopped' "run --follow of vfork() without shared memory" \
+	spaces 2 whole copy --follow
+check 0 'all was stopped' "run of threads without the main thread" whole leaderless
+check 0 'other processes with the same memory that were not stopped: 1' \
+	"attach to one of two that share their memory" attached shared
+check 0 'threads that could not be stopped: 1' "attach where a thread has another tracer" \
+	attached traced
+check 125 'has no memory' "attach to a kernel thread" mirror attach 2
+
+# signals [COMMAND]...: what a program has blocked and ignored, run by the command.
+signals() {
+	env --block-signal=USR1 --ignore-signal=USR2 "$@" "$hard" ignored 0
+}
+same_signals() {
+	signals >"$tmp/signals" && signals hmm-mirror --device "$DEVICE" run -- | diff "$tmp/signals" -
+}
+check 0 'exit status 0' "run leaves the signals as they are" same_signals
+# survives_hup FILE REGEX COMMAND...: does not end by a SIGHUP that is ignored, as nohup
+# does; once it is at work, which the file shows.
+survives_hup() {
+	local file=$1 regex=$2 process
+	shift 2
+	env --ignore-signal=HUP hmm-mirror --device "$DEVICE" "$@" >"$tmp/hup" &
+	process=$!
+	until grep -qE "$regex" "$file"; do sleep 0.1; done
+	kill -HUP $process
+	sleep 1
+	kill -TERM $process && wait $process
+}
+check 0 ' 0 stale' "attach goes on where SIGHUP is ignored" \
+	survives_hup /proc/$victim/status 'TracerPid:.*[1-9]' attach $victim
+check 0 'goes on after' "view goes on where SIGHUP is ignored" \
+	survives_hup "$tmp/hup" picture view --json $victim
+check 0 ' 0 stale' "run --follow of more processes than there are descriptors" sh -c "
+	ulimit -Sn 20
+	hmm-mirror --device $DEVICE run --follow -- sh -c '
+		for i in \$(seq 30); do sleep 3 & done; wait; [ \$(ulimit -Sn) = 20 ]'"
+check 1 'cannot write' "read has nowhere to write to" \
+	sh -c "hmm-mirror --device $DEVICE read --raw $victim $((addr - 4090)) 8192 >/dev/full"
+
 # view: as lines, as JSON, as one page, and on a terminal.
 view() { mirror view --every 100 "$@"; }
 tty() { python3 "$(dirname "$0")/hmm_mirror_tty.py" "$@"; }
