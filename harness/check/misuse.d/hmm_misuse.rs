@@ -130,7 +130,10 @@ impl MiscDevice for Context {
 
                 drop(KBox::new(0, GFP_KERNEL)?);
             }
-            MIRROR | DROP_IN_CALLBACK | ALLOCATE_IN_CALLBACK | LOCK_IN_CALLBACK
+            MIRROR
+            | DROP_IN_CALLBACK
+            | ALLOCATE_IN_CALLBACK
+            | LOCK_IN_CALLBACK
             | MMAP_LOCK_IN_CALLBACK => {
                 let mirror = mirror(cmd, shared)?;
 
