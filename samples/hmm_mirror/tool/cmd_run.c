@@ -41,6 +41,7 @@ struct target {
 	pid_t pid;
 	int fd;
 	bool ended;
+	bool exiting;			/* verified for the last time */
 	struct maps maps;		/* as of the beginning of this pass */
 	__u64 cursor;			/* where this pass goes on */
 	__u64 chunk;
@@ -422,8 +423,10 @@ static void on_inherited(pid_t pid, pid_t heir)
 {
 	struct target *target = target_find(pid);
 
-	if (target)
+	if (target) {
 		target->pid = heir;
+		target->exiting = false;
+	}
 }
 
 /* However short its life was, it has been mirrored and verified once. */
@@ -434,6 +437,7 @@ static void on_exiting(pid_t pid)
 	if (target) {
 		target_work(target, now() + TICK);
 		target_verify(target, false);
+		target->exiting = true;
 	}
 }
 
@@ -482,7 +486,7 @@ static void stop_and_verify(pid_t pid)
 	/* By now it may have called execve(), or be replaced by an heir. */
 	struct target *target = target_find(pid);
 
-	if (stopped != -ESRCH && target)
+	if (stopped != -ESRCH && target && !target->exiting)
 		target_verify(target, !others_seen(pid) && !stopped);
 	trace_resume();
 }
