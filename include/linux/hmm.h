@@ -6,8 +6,9 @@
  *
  * The names hmm_mirror, hmm_mirror_ops, hmm_update_type,
  * sync_cpu_device_pagetables(), hmm_mirror_register() and
- * hmm_mirror_unregister() are those of the 2017 HMM series by Jérôme Glisse;
- * a driver written against that interface builds and works unchanged.
+ * hmm_mirror_unregister() are those of the 2017 HMM series by Jérôme Glisse.
+ * What a driver of that interface has to know is in
+ * Documentation/mm/hmm_mirror_driver.rst.
  *
  * See Documentation/mm/hmm_mirror.rst.
  */
@@ -137,6 +138,11 @@ enum hmm_mirror_flags {
  * fault or a hmm_mirror_range_fault() of the same process, must not allocate
  * memory in a way that may wait for reclaim (nor take a lock under which anyone
  * does), and must not unregister the mirror.
+ *
+ * A callback takes the lock under which the driver writes its device's entries
+ * unconditionally.  One that returns early as it has seen, without the lock, that
+ * there are no entries misses the one that a fault is about to write, having found
+ * its range valid.
  */
 struct hmm_mirror_ops {
 	/**
@@ -187,9 +193,10 @@ struct hmm_mirror_ops {
 	 * the mm_struct is in exit_mmap(), or in execve(2).  Called exactly once
 	 * for a mirror that is registered then, after the whole address space was
 	 * invalidated and before the first page is freed.  From here on every
-	 * fault fails with -ESRCH.  An update that another task started before
-	 * may still be reported after this.  May sleep, unless the driver's own
-	 * rules forbid it.  The mirror stays registered.
+	 * fault fails with -ESRCH.  Updates that other tasks make may still be
+	 * reported after this, until the notifier core has forgotten the mm.  May
+	 * sleep, unless the driver's own rules forbid it.  The mirror stays
+	 * registered.
 	 */
 	void (*release)(struct hmm_mirror *mirror);
 

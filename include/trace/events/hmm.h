@@ -128,7 +128,7 @@ DECLARE_EVENT_CLASS(hmm_span,
 		  __entry->end)
 );
 
-/* The CPU page table has changed.  Does not come after a release */
+/* The CPU page table has changed.  May stay away for one that overlaps a release */
 DEFINE_EVENT(hmm_span, hmm_invalidate_end,
 	TP_PROTO(const struct mm_struct *mm, unsigned long start,
 		 unsigned long end),
