@@ -461,13 +461,11 @@ static void hmm_release(struct mmu_notifier *notifier, struct mm_struct *mm)
 
 	hmm_invalidate(hmm, &update);
 
-	lock_map_acquire(&hmm_callback_map);
 	hmm_for_each_mirror(mirror, hmm) {
 		trace_hmm_release(mirror, mm);
 		if (mirror->ops->release)
 			mirror->ops->release(mirror);
 	}
-	lock_map_release(&hmm_callback_map);
 }
 
 /*
@@ -581,13 +579,14 @@ static struct hmm *hmm_attach(struct hmm_mirror *mirror, struct mm_struct *mm)
 	return container_of(notifier, struct hmm, notifier);
 }
 
-/* @hmm may be freed after this */
-static void hmm_detach(struct hmm *hmm, struct hmm_mirror *mirror)
+/* @hmm may be freed after this, unless it is leaked */
+static void hmm_detach(struct hmm *hmm, struct hmm_mirror *mirror, bool leak)
 {
 	/* Model: put-veto, put-hmm */
 	if (mirror->veto)
 		mmu_notifier_put(mirror->veto);
-	mmu_notifier_put(&hmm->notifier);
+	if (!leak)
+		mmu_notifier_put(&hmm->notifier);
 }
 
 static bool hmm_ops_are_whole(const struct hmm_mirror_ops *ops)
@@ -698,7 +697,8 @@ static void hmm_drop_ranges(struct hmm *hmm, const struct hmm_mirror *mirror)
  * ones must come, before this is called.
  *
  * May be called at any time, also long after the process has died, and in
- * parallel with its death.
+ * parallel with its death.  If a range is in flight, which is a bug of the driver,
+ * this warns, and leaks the &struct mm_struct and what the registry keeps for it.
  *
  * Context: process context.  Waits for running callbacks, so the caller must not
  * hold a lock that a callback takes, nor be one.  It may hold the mmap lock.
@@ -717,7 +717,7 @@ void hmm_mirror_unregister(struct hmm_mirror *mirror)
 
 	/* Model: unlist-lock, unlist */
 	spin_lock(&hmm->lock);
-	hlist_del_rcu(&mirror->list);
+	hlist_del_init_rcu(&mirror->list);
 	in_flight = mirror->nr_ranges;
 	if (in_flight)
 		hmm_drop_ranges(hmm, mirror);
@@ -729,13 +729,12 @@ void hmm_mirror_unregister(struct hmm_mirror *mirror)
 	mmu_notifier_synchronize();
 
 	trace_hmm_unregister(mirror, hmm->notifier.mm);
-	mirror->hmm = NULL;
+	WRITE_ONCE(mirror->hmm, NULL);
 	/*
 	 * Last, as the reference keeps what is used above.  Whoever has a range in
-	 * flight may be about to take the lock, to end it: then nothing is freed.
+	 * flight may be about to take the lock, to end it: then hmm is leaked.
 	 */
-	if (!in_flight)
-		hmm_detach(hmm, mirror);
+	hmm_detach(hmm, mirror, in_flight);
 }
 EXPORT_SYMBOL_GPL(hmm_mirror_unregister);
 
@@ -747,19 +746,22 @@ static bool hmm_range_is_armed(const struct hmm_mirror_range *range)
 	       range->range.notifier_seq;
 }
 
-static bool hmm_range_try_arm(struct hmm *hmm, struct hmm_mirror_range *range)
+/* -EBUSY: an invalidation goes on; -EINVAL: the mirror was unregistered meanwhile */
+static int hmm_range_try_arm(struct hmm *hmm, struct hmm_mirror_range *range)
 {
-	bool idle;
+	int ret = 0;
 
 	/* Nothing can start between the look and the note.  Model: arm-lock */
 	spin_lock(&hmm->lock);
-	idle = !hmm_active_overlaps(hmm, range->range.start, range->range.end);
-	/* Never again once its mirror was unregistered, see hmm_drop_ranges() */
-	if (idle && range->hmm)
+	if (unlikely(!range->hmm))
+		ret = -EINVAL;	/* see hmm_drop_ranges() */
+	else if (hmm_active_overlaps(hmm, range->range.start, range->range.end))
+		ret = -EBUSY;
+	else
 		range->range.notifier_seq = range->notifier.invalidate_seq;
 	spin_unlock(&hmm->lock);
 
-	return idle;
+	return ret;
 }
 
 /* Arm a range that has collided, once nothing that overlaps it goes on */
@@ -767,19 +769,19 @@ static int hmm_range_arm(struct hmm *hmm, struct hmm_mirror_range *range,
 			 unsigned long deadline)
 {
 	long left;
+	int ret;
 
-	if (hmm_range_try_arm(hmm, range))
-		return 0;
+	ret = hmm_range_try_arm(hmm, range);
+	if (ret != -EBUSY)
+		return ret;
 
 	hmm_count(&range->mirror->waits);
 	trace_hmm_wait(range);
 	/* Looks again once it is on the queue.  Model: queue, wait */
 	left = wait_event_killable_timeout(hmm->wq,
-					   hmm_range_try_arm(hmm, range),
-					   max_t(long, deadline - jiffies, 0));
-	if (left < 0)
-		return -EINTR;
-	return left ? 0 : -EBUSY;
+			(ret = hmm_range_try_arm(hmm, range)) != -EBUSY,
+			max_t(long, deadline - jiffies, 0));
+	return left < 0 ? -EINTR : ret;
 }
 
 /*
@@ -836,8 +838,8 @@ static void hmm_inject_collision(const struct hmm_mirror_range *range,
 
 	if (!should_fail(&hmm_fail_mirror, 1))
 		return;
-	if (!mmap_locked)
-		mmap_read_lock(mm);
+	if (!mmap_locked && mmap_read_lock_killable(mm))
+		return;
 	mmu_notifier_range_init(&update, MMU_NOTIFY_CLEAR, 0, mm,
 				range->range.start, range->range.end);
 	mmu_notifier_invalidate_range_start(&update);
@@ -887,12 +889,14 @@ int hmm_mirror_range_begin(struct hmm_mirror_range *range,
 	struct hmm *hmm;
 	int ret;
 
-	if (!range || !mirror || !mirror->hmm || !range->range.hmm_pfns)
+	if (!range || !mirror || !range->range.hmm_pfns)
+		return -EINVAL;
+	hmm = READ_ONCE(mirror->hmm);
+	if (!hmm)
 		return -EINVAL;
 	if (WARN_ON_ONCE(range->hmm))
 		return -EBUSY;
 
-	hmm = mirror->hmm;
 	if (range->range.start >= range->range.end ||
 	    !PAGE_ALIGNED(range->range.start | range->range.end) ||
 	    range->range.end > hmm->notifier.mm->task_size)
@@ -905,7 +909,9 @@ int hmm_mirror_range_begin(struct hmm_mirror_range *range,
 
 	/* Nothing can start between the join and the look.  Model: begin-lock */
 	spin_lock(&hmm->lock);
-	if (hmm->dead) {
+	if (hlist_unhashed(&mirror->list)) {
+		ret = -EINVAL;	/* it is being unregistered */
+	} else if (hmm->dead) {
 		ret = -ESRCH;
 	} else {
 		range->notifier.interval_tree.start = range->range.start;

@@ -283,9 +283,10 @@ void hmm_mirror_range_end(struct hmm_mirror_range *range);
  *
  * Return: true if the last hmm_mirror_range_fault() succeeded and no invalidation
  * has hit [start, end) since it read the CPU page table.  Otherwise false, and
- * hmm_mirror_range_fault() must be called (again): before the first fault, while
- * one is being made, after one that failed, whatever its error, and after
- * hmm_mirror_range_end().
+ * hmm_mirror_range_fault() must be called (again): before the first fault, in a
+ * callback while that thread's fault is being made, after one that failed, whatever
+ * its error, and after hmm_mirror_range_end().  One thread at a time uses a range,
+ * and asks this.
  */
 static inline bool hmm_mirror_range_valid(const struct hmm_mirror_range *range)
 {

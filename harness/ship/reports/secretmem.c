@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * hmm_range_fault() hands out pages of memfd_secret(2).
+ * hmm_range_fault() hands out pages of memfd_secret(2), and migrate_vma_setup() takes
+ * them to devices.
  *
  *	modprobe test_hmm
- *	gcc -O2 secretmem.c -o secretmem && ./secretmem
+ *	gcc -O2 secretmem.c -o secretmem && ./secretmem		# or: ./secretmem migrate
  *
- * With the fault the kernel dies of a page fault in dmirror_do_read().  Without it
- * the read fails with EFAULT, and the program ends with 0.
+ * With the fault the kernel dies of a page fault in test_hmm.  Without it the device
+ * is refused, and the program ends with 0.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -26,13 +27,15 @@ struct hmm_dmirror_cmd {
 	uint64_t faults;
 };
 #define HMM_DMIRROR_READ _IOWR('H', 0x00, struct hmm_dmirror_cmd)
+#define HMM_DMIRROR_MIGRATE_TO_DEV _IOWR('H', 0x02, struct hmm_dmirror_cmd)
 
 #ifndef SYS_memfd_secret
 #define SYS_memfd_secret 447
 #endif
 
-int main(void)
+int main(int argc, char **argv)
 {
+	unsigned long request = argc > 1 ? HMM_DMIRROR_MIGRATE_TO_DEV : HMM_DMIRROR_READ;
 	size_t page = sysconf(_SC_PAGESIZE);
 	int device = open("/dev/hmm_dmirror0", O_RDWR);
 	int secret = syscall(SYS_memfd_secret, 0);
@@ -52,12 +55,13 @@ int main(void)
 	map[0] = 's';
 	cmd.addr = (uintptr_t)map;
 	cmd.ptr = (uintptr_t)copy;
-	if (!ioctl(device, HMM_DMIRROR_READ, &cmd)) {
-		printf("the device has read '%c'\n", copy[0]);
+	if (!ioctl(device, request, &cmd)) {
+		printf("the device has got %llu pages, '%c'\n",
+		       (unsigned long long)cmd.cpages, copy[0]);
 		return 1;
 	}
-	if (errno != EFAULT) {
-		perror("HMM_DMIRROR_READ");
+	if (errno != (argc > 1 ? EINVAL : EFAULT)) {
+		perror("the device");
 		return 1;
 	}
 	puts("refused");

@@ -288,6 +288,7 @@ void hmm_fault_per_page_flags(struct kunit *test)
 	const unsigned long addr = dev->addr;
 	struct hmm_mirror_range *range;
 	unsigned long *pfns;
+	int i;
 
 	/* Where there is no page table yet, the reader faults in more than asked */
 	hmm_test_write(test, dev->mm, addr + 4 * PAGE_SIZE, 1);
@@ -295,9 +296,11 @@ void hmm_fault_per_page_flags(struct kunit *test)
 	/* They count as far as the mask lets them */
 	range = hmm_test_begin(test, dev, addr, 3, 0);
 	pfns = hmm_test_pfns(range);
-	pfns[0] = HMM_TEST_WRITE;
+	for (i = 0; i < 3; i++)
+		pfns[i] = HMM_TEST_WRITE;
 	hmm_test_fault(test, range);
-	KUNIT_EXPECT_FALSE(test, pfns[0] & HMM_PFN_VALID);
+	for (i = 0; i < 3; i++)
+		KUNIT_EXPECT_FALSE(test, pfns[i] & HMM_PFN_VALID);
 
 	/* One after the other, as pages that lie together are faulted in alike */
 	hmm_test_range_set_flags(range, 0, HMM_TEST_WRITE);
@@ -309,10 +312,12 @@ void hmm_fault_per_page_flags(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, pfns[2] & HMM_PFN_VALID);
 	KUNIT_EXPECT_TRUE(test, pfns[2] & HMM_PFN_WRITE);
 	pfns[1] = HMM_TEST_READ;
+	pfns[2] = HMM_TEST_READ;
 	hmm_test_fault(test, range);
 	KUNIT_EXPECT_FALSE(test, pfns[0] & HMM_PFN_VALID);
 	KUNIT_EXPECT_TRUE(test, pfns[1] & HMM_PFN_VALID);
 	KUNIT_EXPECT_FALSE(test, pfns[1] & HMM_PFN_WRITE);
+	KUNIT_EXPECT_TRUE(test, pfns[2] & HMM_PFN_VALID);
 
 	/* A hole matters to who asks for it, and to nobody else */
 	hmm_test_unmap(test, dev->mm, addr + PAGE_SIZE, 1);
@@ -364,7 +369,7 @@ void hmm_fault_waits_for_invalidation(struct kunit *test)
 
 	hmm_test_start(&inv, dev->mm, addr, 2);
 	range = hmm_test_begin(test, dev, addr + PAGE_SIZE, 2, HMM_TEST_READ);
-	KUNIT_EXPECT_FALSE(test, hmm_test_valid(range));
+	KUNIT_EXPECT_FALSE(test, hmm_test_armed(range));
 	/* It must be woken, long before it looks by itself */
 	job = hmm_test_fault_job(test, range, 3 * HMM_TEST_PATIENCE);
 	msleep(HMM_TEST_DELAY_MS);
@@ -402,7 +407,7 @@ void hmm_fault_times_out(struct kunit *test)
 	job = hmm_test_fault_job(test, range, timeout);
 	ended = wait_for_completion_timeout(&job->done, HMM_TEST_PATIENCE);
 	took = jiffies - start;
-	KUNIT_EXPECT_FALSE(test, hmm_test_valid(range));
+	KUNIT_EXPECT_FALSE(test, hmm_test_armed(range));
 	hmm_test_end(&inv);
 	hmm_test_finish(test, job);
 	KUNIT_EXPECT_TRUE_MSG(test, ended, "waits without a limit");
@@ -410,7 +415,7 @@ void hmm_fault_times_out(struct kunit *test)
 	KUNIT_EXPECT_GE(test, took, timeout);
 
 	/* That it is over does not make valid what was read before */
-	KUNIT_EXPECT_FALSE(test, hmm_test_valid(range));
+	KUNIT_EXPECT_FALSE(test, hmm_test_armed(range));
 	/* The time limit is one of the fault, not of the range */
 	KUNIT_EXPECT_EQ(test, 0, hmm_mirror_range_fault(range, timeout));
 	KUNIT_EXPECT_TRUE(test, hmm_test_valid(range));
@@ -512,5 +517,8 @@ void hmm_range_begun_again(struct kunit *test)
 		hmm_test_fault(test, range);
 		hmm_mirror_range_end(range);
 		KUNIT_EXPECT_FALSE(test, hmm_test_valid(range));
+		/* Out of flight nothing touches it */
+		hmm_test_discard(test, mm, addr, 1);
+		KUNIT_EXPECT_TRUE(test, hmm_test_armed(range));
 	}
 }

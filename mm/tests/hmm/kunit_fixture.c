@@ -409,6 +409,9 @@ struct hmm_test_dev *hmm_test_dev(struct kunit *test, struct mm_struct *mm,
 	struct hmm_test_dev *dev = kunit_kzalloc(test, sizeof(*dev), GFP_KERNEL);
 
 	KUNIT_ASSERT_NOT_NULL(test, dev);
+	/* The registry must not rely on more than this */
+	memset(&dev->mirror, 0x5a, sizeof(dev->mirror));
+	dev->mirror.hmm = NULL;
 	dev->mirror.ops = ops;
 	dev->mm = mm;
 	spin_lock_init(&dev->lock);

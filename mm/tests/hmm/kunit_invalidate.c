@@ -100,6 +100,12 @@ void hmm_marked_before_callback(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, dev->probes_valid, 0);
 	KUNIT_EXPECT_FALSE(test, hmm_test_valid(range));
 	hmm_test_expect_idle(test, dev);
+
+	/* Whatever the reason */
+	hmm_test_fault(test, range);
+	hmm_test_unmap(test, dev->mm, dev->addr, 1);
+	KUNIT_EXPECT_EQ(test, dev->calls, 2);
+	KUNIT_EXPECT_EQ(test, dev->fresh, 0);
 }
 
 /* A range that is kept in flight, and faulted whenever it was hit */
@@ -203,7 +209,7 @@ void hmm_many_invalidations_at_once(struct kunit *test)
 			hmm_test_start(&inv[i], mm, HMM_TEST_BASE + stride *
 				       (round < ROUNDS - 1 ? i : !i), 1);
 		}
-		/* With CONFIG_DEBUG_VM, this finds what was written behind the set */
+		/* This may find what was written behind the set */
 		hmm_test_setup(test);
 
 		for (left = NR; left; left--) {

@@ -180,16 +180,20 @@ void hmm_unregister_waits_for_callback(struct kunit *test)
 {
 	struct hmm_test_dev *dev = hmm_test_setup(test);
 	struct hmm_test_job *invalidate, *unregister;
+	struct hmm_mirror_range *range;
 
 	dev->hold = true;
 	invalidate = hmm_test_invalidate_job(test, dev);
+	range = hmm_test_range(test, HMM_TEST_BASE, 1, 0);
 	unregister = hmm_test_unregister_held(test, dev);
-	/* Who invalidates now finds the mirror gone */
+	/* It is gone for whoever faults, or invalidates, now */
+	KUNIT_EXPECT_EQ(test, -EINVAL, hmm_mirror_range_begin(range, &dev->mirror));
 	hmm_test_invalidate(dev->mm, HMM_TEST_BASE, 1);
 	complete_all(&dev->go_on);
 	hmm_test_finish(test, unregister);
 	hmm_test_finish(test, invalidate);
-	KUNIT_EXPECT_EQ(test, dev->calls, dev->done);
+	KUNIT_EXPECT_EQ(test, dev->calls, 1);
+	KUNIT_EXPECT_EQ(test, dev->done, 1);
 	KUNIT_EXPECT_EQ(test, dev->late, 0);
 }
 
@@ -229,18 +233,22 @@ void hmm_unregister_with_range(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, hmm_test_valid(others));
 	hmm_test_invalidate(mm, HMM_TEST_BASE, 1);
 	KUNIT_EXPECT_FALSE(test, hmm_test_valid(others));
+
+	/* And nothing of that is left the next time */
+	hmm_test_register(test, dev);
+	hmm_test_unregister(test, dev);
 }
 
 /*
  * The same while a thread faults: that must not succeed any more, and what it locks
- * must still be there, which keeps the mm_struct for good.
+ * must still be there, which keeps the mm_struct for good
  */
 void hmm_unregister_with_fault(struct kunit *test)
 {
 	unsigned long timeout = msecs_to_jiffies(4 * HMM_TEST_DELAY_MS);
 	struct mm_struct *mm = hmm_test_mm(test);
 	struct hmm_test_dev *dev = hmm_test_mirror(test, mm, &hmm_test_ops);
-	struct mmu_notifier_range inv;
+	struct mmu_notifier_range inv, nonblock;
 	struct hmm_mirror_range *range;
 	struct hmm_test_job *job;
 	int count;
@@ -254,9 +262,15 @@ void hmm_unregister_with_fault(struct kunit *test)
 	HMM_TEST_WARNS(test, hmm_test_unregister(test, dev));
 	hmm_test_end(&inv);
 	hmm_test_finish(test, job);
-	KUNIT_EXPECT_EQ(test, job->ret, -EBUSY);
+	KUNIT_EXPECT_EQ(test, job->ret, -EINVAL);
 	KUNIT_EXPECT_FALSE(test, hmm_mirror_range_valid(range));
-	KUNIT_EXPECT_EQ(test, count, atomic_read(&mm->mm_count));
+
+	/* But nobody is left who could refuse an invalidation */
+	KUNIT_EXPECT_TRUE(test, hmm_test_mm_count_falls_to(mm, count - 1));
+	KUNIT_EXPECT_EQ(test, count - 1, atomic_read(&mm->mm_count));
+	KUNIT_EXPECT_EQ(test, 0, hmm_test_start_nonblock(&nonblock, mm,
+							 HMM_TEST_BASE, 1));
+	hmm_test_end(&nonblock);
 }
 
 void hmm_exit_invalidates_then_releases(struct kunit *test)

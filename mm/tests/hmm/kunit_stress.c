@@ -35,6 +35,10 @@ struct hmm_stress {
 	atomic_t rounds;
 	atomic_t stale;
 	atomic_t failed;
+
+	struct hmm_mirror visitor;	/* comes and goes */
+	bool visiting;
+	atomic_t late;			/* its callbacks when it had gone */
 };
 
 static bool hmm_stress_go_on(struct hmm_stress *s)
@@ -75,6 +79,23 @@ static void hmm_stress_invalidate(struct hmm_mirror *mirror,
 
 static const struct hmm_mirror_ops hmm_stress_ops = {
 	.invalidate = hmm_stress_invalidate,
+};
+
+static void hmm_stress_visit(struct hmm_mirror *mirror,
+			     enum hmm_update_type type,
+			     unsigned long start, unsigned long end)
+{
+	struct hmm_stress *s = container_of(mirror, struct hmm_stress, visitor);
+
+	if (!READ_ONCE(s->visiting))
+		atomic_inc(&s->late);
+	hmm_stress_dawdle();
+	if (!READ_ONCE(s->visiting))
+		atomic_inc(&s->late);
+}
+
+static const struct hmm_mirror_ops hmm_stress_visitor_ops = {
+	.sync_cpu_device_pagetables = hmm_stress_visit,
 };
 
 static bool hmm_stress_entry_ok(struct hmm_stress *s, int i)
@@ -201,6 +222,29 @@ static int hmm_stress_check(void *data)
 	return 0;
 }
 
+static int hmm_stress_come_and_go(void *data)
+{
+	struct hmm_stress *s = data;
+	int ret;
+
+	while (hmm_stress_go_on(s)) {
+		s->visitor.ops = &hmm_stress_visitor_ops;
+		WRITE_ONCE(s->visiting, true);
+		mmap_write_lock(s->mm);
+		ret = hmm_mirror_register(&s->visitor, s->mm);
+		mmap_write_unlock(s->mm);
+		if (ret) {
+			atomic_inc(&s->failed);
+			break;
+		}
+		hmm_stress_dawdle();
+		hmm_mirror_unregister(&s->visitor);
+		WRITE_ONCE(s->visiting, false);
+		hmm_stress_dawdle();
+	}
+	return 0;
+}
+
 static void hmm_stress_unregister(void *data)
 {
 	struct hmm_stress *s = data;
@@ -213,6 +257,7 @@ void hmm_stress(struct kunit *test)
 	static int (* const fns[])(void *) = {
 		hmm_stress_fault, hmm_stress_fault, hmm_stress_fault,
 		hmm_stress_unmap, hmm_stress_discard, hmm_stress_check,
+		hmm_stress_come_and_go,
 	};
 	struct mm_struct *mm = hmm_test_mm(test);
 	struct hmm_test_job *jobs[ARRAY_SIZE(fns)];
@@ -243,6 +288,7 @@ void hmm_stress(struct kunit *test)
 		   s->commits, s->collisions, atomic_read(&s->rounds), s->checked);
 	KUNIT_EXPECT_EQ(test, atomic_read(&s->stale), 0);
 	KUNIT_EXPECT_EQ(test, atomic_read(&s->failed), 0);
+	KUNIT_EXPECT_EQ(test, atomic_read(&s->late), 0);
 	KUNIT_EXPECT_GT(test, s->commits, 0);
 	KUNIT_EXPECT_GT(test, s->checked, 0);
 	KUNIT_EXPECT_GT(test, atomic_read(&s->rounds), 0);

@@ -200,7 +200,7 @@ static unsigned long entries_clear(struct context *ctx, struct table *table,
  * in, as each fault in flight has collided.
  */
 static void context_clear(struct context *ctx, unsigned long start,
-			  unsigned long end)
+			  unsigned long end, bool sleeps)
 {
 	end = min(end, ADDR_END);
 	while (start < end) {
@@ -210,6 +210,8 @@ static void context_clear(struct context *ctx, unsigned long start,
 		start = entries_clear(ctx, ctx->root, &ctx->root_used, LEVELS - 1,
 				      start, end, &tables);
 		spin_unlock(&ctx->lock);
+		if (sleeps)
+			cond_resched();
 	}
 }
 
@@ -270,7 +272,7 @@ static void context_sync(struct hmm_mirror *mirror, enum hmm_update_type type,
 	spin_lock(&ctx->lock);
 	ctx->stats.invalidations++;
 	spin_unlock(&ctx->lock);
-	context_clear(ctx, start, end);
+	context_clear(ctx, start, end, false);
 }
 
 /* As for a device that is waited for: this is what rules atomic callbacks out */
@@ -620,7 +622,7 @@ static int context_release(struct inode *inode, struct file *file)
 	struct context *ctx = file->private_data;
 
 	if (ctx->bound) {
-		context_clear(ctx, 0, ADDR_END);
+		context_clear(ctx, 0, ADDR_END, true);
 		hmm_mirror_unregister(&ctx->mirror);
 		kfree(ctx->root);
 	}
