@@ -53,6 +53,7 @@ struct table {
 	};
 	u16 used[];	/* of the tables in the slots; not on the last level */
 };
+
 static_assert(sizeof(struct table) == SLOTS * sizeof(unsigned long));
 
 /* An open file */
@@ -152,8 +153,8 @@ static int entry_set(struct context *ctx, unsigned long addr,
 
 /*
  * Takes out what maps [start, end) in @table, of which *@used slots are used, and
- * frees tables below it that become empty.  Stops when it has gone through *@tables
- * tables of the last level.  Returns the address to go on at.
+ * frees tables below it that become empty.  Stops once it has been in *@tables of
+ * the last level.  Returns the address to go on at.
  */
 static unsigned long entries_clear(struct context *ctx, struct table *table,
 				   u16 *used, int level, unsigned long start,
