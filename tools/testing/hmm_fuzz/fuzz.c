@@ -12,9 +12,9 @@
  * none finds anything wrong, that the kernel does not complain, and that nothing is left
  * of a round when all its workers have ended.
  */
+#include <argp.h>
 #include <err.h>
 #include <errno.h>
-#include <getopt.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -41,6 +41,9 @@
 #define LEFT_BYTES	(256L << 10)	/* of the kernel's memory, that caches may keep */
 
 static unsigned int nr_workers = 4;
+static long seconds = 60;
+static const char *replay;
+static unsigned int times = 1;
 static unsigned int nr_killed;
 
 static bool bad(void)
@@ -159,9 +162,9 @@ static void watch_workers(void)
 }
 
 /* As soon as everything has been freed that waits to be, or after some time */
-static bool back_at(const struct level *base, struct level *level, long seconds)
+static bool back_at(const struct level *base, struct level *level, long patience)
 {
-	long long end = now() + 1000 * seconds;
+	long long end = now() + 1000 * patience;
 
 	do {
 		watch_level(level);
@@ -174,13 +177,13 @@ static bool back_at(const struct level *base, struct level *level, long seconds)
 }
 
 /* Runs a program on its own; true if something is wrong then. */
-static bool run_alone(const struct program *program, unsigned int times)
+static bool run_alone(const struct program *program, unsigned int runs)
 {
 	struct worker *worker = &shared->worker[0];
 	struct level base, level;
 
 	watch_level(&base);
-	while (times-- && !bad()) {
+	while (runs-- && !bad()) {
 		start(worker, program);
 		while (worker->pid) {
 			if (worker->since && now() - worker->since > 1000 * shared->patience)
@@ -311,82 +314,58 @@ static void interrupted(int signal)
 	shared->stop = true;
 }
 
-static const char help[] =
-"Usage: hmm-fuzz [--seconds N] [--seed N] [--workers N] [--patience N]\n"
-"       hmm-fuzz --replay FILE [--times N]\n"
-"Calls the HMM mirroring sample devices with all that may be wrong, as root, on a\n"
-"machine that has nothing better to do. The calls are made by nobody.\n"
-"  --seconds N   how long (60)\n"
-"  --seed N      what is done at random depends on this (the time)\n"
-"  --workers N   processes that make calls, with two threads each (4)\n"
-"  --patience N  seconds that a program may take, and to be killed (20)\n"
-"  --replay FILE run the program in FILE, as it was printed\n"
-"  --times N     so many times (1)\n"
-"Exit status: 0 when all was well; 1 for anything that must not be, or a call that\n"
-"never succeeded; 2 for wrong usage.\n";
+static const char about[] =
+"Calls the HMM mirroring sample devices with all that may be wrong, as root, on a "
+"machine that has nothing better to do.  The calls are made by nobody.\v"
+"Exit status: 0 when all was well; 1 for anything that must not be, or a call that "
+"never succeeded; 2 for wrong usage.";
 
-struct options {
-	long seconds;
-	const char *replay;
-	unsigned int times;
+static const struct argp_option options[] = {
+	{ "seconds", 's', "N", 0, "how long (60)", 0 },
+	{ "seed", 'r', "N", 0, "what is done at random depends on this (the time)", 0 },
+	{ "workers", 'w', "N", 0, "processes that make calls, with two threads each (4)", 0 },
+	{ "patience", 'p', "N", 0, "seconds that a program may take, and to be killed (20)", 0 },
+	{ "replay", 'f', "FILE", 0, "run the program in FILE, as it was printed", 0 },
+	{ "times", 't', "N", 0, "so many times (1)", 0 },
+	{ }
 };
 
-static bool parse_options(int argc, char **argv, struct options *options)
+static error_t parse_option(int key, char *arg, struct argp_state *state)
 {
-	static const struct option list[] = {
-		{ "seconds", required_argument, NULL, 's' },
-		{ "seed", required_argument, NULL, 'r' },
-		{ "workers", required_argument, NULL, 'w' },
-		{ "patience", required_argument, NULL, 'p' },
-		{ "replay", required_argument, NULL, 'f' },
-		{ "times", required_argument, NULL, 't' },
-		{ "help", no_argument, NULL, 'h' },
-		{ }
-	};
-	int c;
-
-	while ((c = getopt_long(argc, argv, "h", list, NULL)) >= 0) {
-		switch (c) {
-		case 's':
-			options->seconds = parse_number(optarg, 1, 1000000);
-			break;
-		case 'r':
-			shared->seed = parse_number(optarg, 0, ~0ULL);
-			break;
-		case 'w':
-			nr_workers = parse_number(optarg, 1, MAX_WORKERS);
-			break;
-		case 'p':
-			shared->patience = parse_number(optarg, 1, 3600);
-			break;
-		case 'f':
-			options->replay = optarg;
-			break;
-		case 't':
-			options->times = parse_number(optarg, 1, 1000000);
-			break;
-		case 'h':
-			fputs(help, stdout);
-			return false;
-		default:
-			exit(2);
-		}
+	(void)state;
+	switch (key) {
+	case 's':
+		seconds = parse_number(arg, 1, 1000000);
+		return 0;
+	case 'r':
+		shared->seed = parse_number(arg, 0, ~0ULL);
+		return 0;
+	case 'w':
+		nr_workers = parse_number(arg, 1, MAX_WORKERS);
+		return 0;
+	case 'p':
+		shared->patience = parse_number(arg, 1, 3600);
+		return 0;
+	case 'f':
+		replay = arg;
+		return 0;
+	case 't':
+		times = parse_number(arg, 1, 1000000);
+		return 0;
 	}
-	if (optind < argc)
-		errx(2, "unknown argument: %s (see --help)", argv[optind]);
-	return true;
+	return ARGP_ERR_UNKNOWN;
 }
 
-static void read_replay(const char *path, struct program *program)
+static void read_replay(struct program *program)
 {
-	FILE *file = fopen(path, "re");
+	FILE *file = fopen(replay, "re");
 	int line;
 
 	if (!file)
-		err(2, "%s", path);
+		err(2, "%s", replay);
 	line = program_read(file, program);
 	if (line)
-		errx(2, "%s:%d: this is no call as --help shows them", path, line);
+		errx(2, "%s:%d: this is no call", replay, line);
 	fclose(file);
 }
 
@@ -418,7 +397,7 @@ static void put_back(void)
 
 int main(int argc, char **argv)
 {
-	struct options options = { .seconds = 60, .times = 1 };
+	const struct argp argp = { .options = options, .parser = parse_option, .doc = about };
 	struct program program;
 	long long begin;
 	bool whole;
@@ -428,27 +407,27 @@ int main(int argc, char **argv)
 	shared_init();
 	shared->seed = time(NULL);
 	shared->patience = 20;
-	if (!parse_options(argc, argv, &options))
-		return 0;
+	argp_err_exit_status = 2;
+	argp_parse(&argp, argc, argv, 0, NULL, NULL);
 	if (geteuid())
 		errx(2, "must be run as root");
-	if (options.replay)
-		read_replay(options.replay, &program);
+	if (replay)
+		read_replay(&program);
 	else
-		printf("fuzz: %ld s, seed %llu\n", options.seconds, shared->seed);
+		printf("fuzz: %ld s, seed %llu\n", seconds, shared->seed);
 	prepare();
 	signal(SIGINT, interrupted);
 	signal(SIGTERM, interrupted);
 
 	begin = now();
-	if (options.replay)
-		run_alone(&program, options.times);
+	if (replay)
+		run_alone(&program, times);
 	else
-		fuzz(begin, begin + 1000 * options.seconds);
-	whole = options.replay || now() - begin >= 1000 * options.seconds;
+		fuzz(begin, begin + 1000 * seconds);
+	whole = replay || now() - begin >= 1000 * seconds;
 	report_calls();
 	report_progress(bad() ? "FAILED" : whole ? "ok" : "interrupted", now() - begin);
-	if (!bad() && whole && options.seconds >= LEAST_SECONDS && !options.replay &&
+	if (!bad() && whole && seconds >= LEAST_SECONDS && !replay &&
 	    report_useless())
 		failed(NULL, 0, "%s has never succeeded: the grammar is bad", report_useless());
 	if (bad())
