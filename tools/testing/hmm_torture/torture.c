@@ -9,10 +9,10 @@
  *
  * This one watches: that none of them finds anything wrong, hangs, or does nothing.
  */
+#include <argp.h>
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,6 +32,9 @@
 #define COUNTING	"/sys/kernel/debug/hmm_mirror/counting"
 #define KEEPERS		3
 #define PROGRESS_MS	5000
+
+static long seconds = 60;
+static unsigned int workers = 2;
 
 /* The figures of the module, or of the kernel: lines of a name and a number */
 struct number {
@@ -324,7 +327,7 @@ static void summary(void)
 	table("The kernel, meanwhile", kernel, ARRAY_SIZE(kernel));
 }
 
-static void load_module(unsigned int workers)
+static void load_module(void)
 {
 	char command[128];
 
@@ -372,57 +375,38 @@ static void interrupted(int signal)
 	shared->stop = true;
 }
 
-static const char help[] =
-"Usage: hmm-torture [--seconds N] [--seed N] [--workers N] [--patience N]\n"
-"Tortures HMM mirroring, as root, on a machine that has nothing better to do.\n"
-"  --seconds N   how long (60)\n"
-"  --seed N      what is done at random depends on this (the time)\n"
-"  --workers N   threads of the module hmm_torture, which have devices (2)\n"
-"  --patience N  seconds that a fault may take; four times that is a hang (30)\n"
-"Exit status: 0 when all was well; 1 for a stale page, a hang, anything else that\n"
-"must not be, or something that was to be tested and was not; 2 for wrong usage.\n";
+static const char about[] =
+"Tortures HMM mirroring, as root, on a machine that has nothing better to do.\v"
+"Exit status: 0 when all was well; 1 for a stale page, a hang, anything else that "
+"must not be, or something that was to be tested and was not; 2 for wrong usage.";
 
-struct options {
-	long seconds;
-	unsigned int workers;
+static const struct argp_option options[] = {
+	{ "seconds", 's', "N", 0, "how long (60)", 0 },
+	{ "seed", 'r', "N", 0, "what is done at random depends on this (the time)", 0 },
+	{ "workers", 'w', "N", 0, "threads of the module hmm_torture, which have devices (2)", 0 },
+	{ "patience", 'p', "N", 0,
+	  "seconds that a fault may take; four times that is a hang (30)", 0 },
+	{ }
 };
 
-static bool parse_options(int argc, char **argv, struct options *options)
+static error_t parse_option(int key, char *arg, struct argp_state *state)
 {
-	static const struct option list[] = {
-		{ "seconds", required_argument, NULL, 's' },
-		{ "seed", required_argument, NULL, 'r' },
-		{ "workers", required_argument, NULL, 'w' },
-		{ "patience", required_argument, NULL, 'p' },
-		{ "help", no_argument, NULL, 'h' },
-		{ }
-	};
-	int c;
-
-	while ((c = getopt_long(argc, argv, "h", list, NULL)) >= 0) {
-		switch (c) {
-		case 's':
-			options->seconds = parse_number(optarg, 1, 1000000);
-			break;
-		case 'r':
-			shared->seed = parse_number(optarg, 0, ~0ULL);
-			break;
-		case 'w':
-			options->workers = parse_number(optarg, 1, 16);
-			break;
-		case 'p':
-			shared->patience = parse_number(optarg, 1, 3600);
-			break;
-		case 'h':
-			fputs(help, stdout);
-			return false;
-		default:
-			exit(2);
-		}
+	(void)state;
+	switch (key) {
+	case 's':
+		seconds = parse_number(arg, 1, 1000000);
+		return 0;
+	case 'r':
+		shared->seed = parse_number(arg, 0, ~0ULL);
+		return 0;
+	case 'w':
+		workers = parse_number(arg, 1, 16);
+		return 0;
+	case 'p':
+		shared->patience = parse_number(arg, 1, 3600);
+		return 0;
 	}
-	if (optind < argc)
-		errx(2, "unknown argument: %s (see --help)", argv[optind]);
-	return true;
+	return ARGP_ERR_UNKNOWN;
 }
 
 /* True when it has come to its end. */
@@ -466,7 +450,7 @@ static bool torture(long long begin, long long end)
 
 int main(int argc, char **argv)
 {
-	struct options options = { .seconds = 60, .workers = 2 };
+	const struct argp argp = { .options = options, .parser = parse_option, .doc = about };
 	long long begin;
 	bool whole;
 	size_t i;
@@ -474,15 +458,15 @@ int main(int argc, char **argv)
 	shared_init();
 	shared->seed = time(NULL);
 	shared->patience = 30;
-	if (!parse_options(argc, argv, &options))
-		return 0;
+	argp_err_exit_status = 2;
+	argp_parse(&argp, argc, argv, 0, NULL, NULL);
 	if (geteuid())
 		errx(2, "must be run as root");
 	if (verify_self_test(stdout))
 		errx(1, "the comparison with pagemap does not work");
 
-	printf("torture: %ld s, seed %llu\n", options.seconds, shared->seed);
-	load_module(options.workers);
+	printf("torture: %ld s, seed %llu\n", seconds, shared->seed);
+	load_module();
 	if (write_file(COUNTING, "1"))
 		errx(2, "cannot write " COUNTING);
 	write_file("/sys/fs/cgroup/cgroup.subtree_control", "+memory");
@@ -493,7 +477,7 @@ int main(int argc, char **argv)
 	for (i = 0; i < ARRAY_SIZE(kernel); i++)
 		kernel[i].before = kernel[i].value;
 	begin = now();
-	whole = torture(begin, begin + 1000 * options.seconds);
+	whole = torture(begin, begin + 1000 * seconds);
 	write_file(COUNTING, "0");
 	summary();
 	progress(bad() ? "FAILED" : whole ? "ok" : "interrupted", begin);
