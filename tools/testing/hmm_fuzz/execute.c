@@ -19,7 +19,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "corpus.h"
 #include "cover.h"
 #include "device.h"
 #include "execute.h"

@@ -3,7 +3,7 @@
  * Fuzzer of the HMM mirroring sample devices: see Documentation/mm/hmm_mirror_fuzz.rst.
  *
  * A program is a list of calls (program.h).  It is made up (generate.c) from the grammar
- * in calls.c, or from one that is in the corpus (corpus.c), and executed by a worker,
+ * in calls.c, or from one that is in the corpus, and executed by a worker,
  * which is a process with two threads (execute.c).  What came of each call is judged
  * (judge.c).  If it has reached code in a way that none did before (cover.c), the program
  * goes into the corpus.
@@ -24,14 +24,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "corpus.h"
 #include "device.h"
 #include "execute.h"
 #include "generate.h"
 #include "processes.h"
-#include "report.h"
 #include "shared.h"
-#include "text.h"
 #include "watch.h"
 
 #define ROUND_MS	5000
@@ -49,6 +46,88 @@ static unsigned int nr_killed;
 static bool bad(void)
 {
 	return shared->failure.state;
+}
+
+/* What was done, and what came of it */
+
+static long long calls_of(enum call_id id)
+{
+	long long nr = 0;
+	unsigned int i;
+
+	for (i = 0; i < MAX_ERRNO; i++)
+		nr += shared->result[id][i];
+	return nr;
+}
+
+static void report_progress(const char *state, long long milliseconds)
+{
+	long long calls = 0;
+	enum call_id id;
+
+	for (id = 0; id < CALL_NR; id++)
+		calls += calls_of(id);
+	printf("fuzz: %s, %lld s, %lld programs, %lld races, %lld calls, %lld a second, ", state,
+	       milliseconds / 1000, (long long)shared->programs, (long long)shared->races, calls,
+	       calls * 1000 / (milliseconds + 1));
+	if (shared->have_cover)
+		printf("%u places reached, %u ways, ", shared->pcs, shared->edges);
+	printf("%u in the corpus, seed %llu\n", shared->nr_corpus, shared->seed);
+	fflush(stdout);
+}
+
+/* Documented errors that nothing came to; hard to come to does not mean wrong. */
+static void report_unseen(enum call_id id)
+{
+	const char *next = call_types[id].errnos;
+	char name[32];
+	int n;
+
+	for (; next && sscanf(next, "%31s%n", name, &n) == 1; next += n) {
+		unsigned int i;
+
+		for (i = 1; i < MAX_ERRNO; i++)
+			if (shared->result[id][i] && !strcmp(errno_name(i), name))
+				break;
+		if (i == MAX_ERRNO)
+			printf(" (no %s)", name);
+	}
+}
+
+static void report_calls(void)
+{
+	enum call_id id;
+	unsigned int i;
+
+	printf("%-10s %10s %10s\n", "call", "succeeded", "failed");
+	for (id = 0; id < CALL_NR; id++) {
+		long long succeeded = shared->result[id][0];
+
+		printf("%-10s %10lld %10lld ", call_types[id].name, succeeded,
+		       calls_of(id) - succeeded);
+		for (i = 1; i < MAX_ERRNO; i++)
+			if (shared->result[id][i])
+				printf(" %s %lld", errno_name(i),
+				       (long long)shared->result[id][i]);
+		report_unseen(id);
+		putchar('\n');
+	}
+	fflush(stdout);
+}
+
+/* The name of a call that has never succeeded, or NULL */
+static const char *report_useless(void)
+{
+	enum call_id id;
+
+	/*
+	 * What is no call of a device must not succeed; and process_mrelease() needs a
+	 * process that is just dying.
+	 */
+	for (id = 0; id < CALL_NR; id++)
+		if (id != CALL_IOCTL && id != CALL_MRELEASE && !shared->result[id][0])
+			return call_types[id].name;
+	return NULL;
 }
 
 /* Workers */

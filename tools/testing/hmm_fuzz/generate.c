@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Making programs up, and making others of them.
+ * Making programs up, and making others of those in the corpus, which has reached
+ * something new.
  */
+#include <errno.h>
 #include <stdbool.h>
 #include <string.h>
 
@@ -334,7 +336,7 @@ static void begin(struct program *program, __u64 *seed)
 		program->race = MAX_CALLS;
 }
 
-void generate(struct program *program, __u64 *seed)
+static void generate(struct program *program, __u64 *seed)
 {
 	unsigned int nr = 4 + random_below(seed, MAX_CALLS - 8);
 
@@ -414,7 +416,7 @@ static void swap_thread(struct call *call)
 	call->thread = !call->thread;
 }
 
-void mutate(struct program *program, const struct program *other, __u64 *seed)
+static void mutate(struct program *program, const struct program *other, __u64 *seed)
 {
 	do {
 		unsigned int at = random_below(seed, program->nr);
@@ -441,4 +443,54 @@ void mutate(struct program *program, const struct program *other, __u64 *seed)
 			break;
 		}
 	} while (random_below(seed, 3));
+}
+
+/*
+ * Workers share the corpus; one that is killed while it has the lock leaves it whole, as
+ * a program counts last.
+ */
+void corpus_init(void)
+{
+	pthread_mutexattr_t attr;
+
+	pthread_mutexattr_init(&attr);
+	pthread_mutexattr_setpshared(&attr, PTHREAD_PROCESS_SHARED);
+	pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST);
+	pthread_mutex_init(&shared->corpus_lock, &attr);
+}
+
+static void lock(void)
+{
+	if (pthread_mutex_lock(&shared->corpus_lock) == EOWNERDEAD)
+		pthread_mutex_consistent(&shared->corpus_lock);
+}
+
+void corpus_add(const struct program *program)
+{
+	lock();
+	if (shared->nr_corpus < MAX_CORPUS) {
+		shared->corpus[shared->nr_corpus] = *program;
+		shared->nr_corpus++;
+	}
+	pthread_mutex_unlock(&shared->corpus_lock);
+}
+
+void corpus_next(struct program *program, __u64 *seed)
+{
+	struct program other;
+	bool found = false;
+
+	if (random_below(seed, 4)) {
+		lock();
+		found = shared->nr_corpus;
+		if (found) {
+			*program = shared->corpus[random_below(seed, shared->nr_corpus)];
+			other = shared->corpus[random_below(seed, shared->nr_corpus)];
+		}
+		pthread_mutex_unlock(&shared->corpus_lock);
+	}
+	if (found)
+		mutate(program, &other, seed);
+	else
+		generate(program, seed);
 }

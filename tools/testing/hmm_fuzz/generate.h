@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Making programs up, and making others of them.
+ * Programs to run, and the corpus: programs that have reached something new.
  */
 #ifndef HMM_FUZZ_GENERATE_H
 #define HMM_FUZZ_GENERATE_H
 
 #include "program.h"
 
-void generate(struct program *program, __u64 *seed);
-void mutate(struct program *program, const struct program *other, __u64 *seed);
+void corpus_init(void);
+void corpus_add(const struct program *program);
+/* A program to run, new or made from what is in the corpus. */
+void corpus_next(struct program *program, __u64 *seed);
 /* Changes an argument. */
 void mutate_call(struct call *call, __u64 *seed);
 /* Takes out @nr calls from @first on. */

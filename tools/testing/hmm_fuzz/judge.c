@@ -11,7 +11,6 @@
 
 #include "judge.h"
 #include "shared.h"
-#include "text.h"
 
 #define MOST_ENTRIES	512
 #define NO_FRAME	0x10000000000ULL	/* more than any machine has */

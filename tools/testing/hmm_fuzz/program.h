@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Programs, which are lists of calls, and the grammar that they are made by.
+ * Programs, which are lists of calls, the grammar that they are made by, and their text.
  */
 #ifndef HMM_FUZZ_PROGRAM_H
 #define HMM_FUZZ_PROGRAM_H
 
 #include <linux/types.h>
+#include <stdio.h>
 
 #define PAGE		4096UL
 #define MAX_ARGS	6
@@ -118,5 +119,10 @@ struct call_type {
 };
 
 extern const struct call_type call_types[CALL_NR];
+
+void program_print(FILE *file, const struct program *program);
+/* Returns 0, or the number of the line that is wrong. */
+int program_read(FILE *file, struct program *program);
+const char *errno_name(int error);
 
 #endif /* HMM_FUZZ_PROGRAM_H */

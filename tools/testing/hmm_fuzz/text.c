@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "text.h"
+#include "program.h"
 
 const char *errno_name(int error)
 {
