@@ -79,6 +79,21 @@ long entries_in(int fd, char *map, size_t size)
 	return entries_with(fd, map, size, 0, 0);
 }
 
+long writable_in(int fd, char *map, size_t size)
+{
+	return entries_with(fd, map, size, HMM_MIRROR_ENTRY_WRITE, 0);
+}
+
+int map_read(int fd, char *map, size_t size)
+{
+	return device_map(fd, (uintptr_t)map, size, 0, NULL);
+}
+
+int map_present(int fd, char *map, size_t size)
+{
+	return device_map(fd, (uintptr_t)map, size, HMM_MIRROR_MAP_PRESENT, NULL);
+}
+
 int map_write(int fd, char *map, size_t size)
 {
 	return device_map(fd, (uintptr_t)map, size, HMM_MIRROR_MAP_WRITE, NULL);

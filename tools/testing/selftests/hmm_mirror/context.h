@@ -24,14 +24,17 @@ const char *device_unusable(const char *device);
 /* An ioctl as it is: 0 or a negative errno value. */
 int call(int fd, unsigned long request, void *arg);
 int bind_self(int fd);
+int map_read(int fd, char *map, size_t size);
 int map_write(int fd, char *map, size_t size);
+int map_present(int fd, char *map, size_t size);
 int read_at(int fd, const void *addr, void *buf, size_t len);
 int write_at(int fd, void *addr, const void *buf, size_t len);
 /* What the device reads of one byte, or a negative errno value. */
 int byte_at(int fd, const char *addr);
 
-/* The number of entries in a range; of those with certain flags and order. */
+/* The number of entries in a range; of those that are writable; with flags and order. */
 long entries_in(int fd, char *map, size_t size);
+long writable_in(int fd, char *map, size_t size);
 long entries_with(int fd, char *map, size_t size, __u32 flags, __u32 order);
 /* The number of stale entries, or a negative errno value. */
 long stale(int fd, pid_t pid);

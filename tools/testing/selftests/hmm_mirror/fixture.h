@@ -1,21 +1,27 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* The fixture of most tests: a fresh context of a sample device, not bound yet. */
+/*
+ * The fixture of most tests: a fresh context of a sample device.  It is bound to the test
+ * itself, and judged when that is done, unless the program defines UNBOUND before it
+ * includes this.
+ */
 #ifndef HMM_MIRROR_TEST_FIXTURE_H
 #define HMM_MIRROR_TEST_FIXTURE_H
 
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "kselftest_harness.h"
 
 #include "context.h"
 
-#define PAGES	64
+#define PAGES	64	/* of memory */
 
 FIXTURE(hmm_mirror)
 {
 	int fd;
 	size_t page;
 	size_t size;	/* of PAGES */
+	char *map;	/* as much memory */
 };
 
 FIXTURE_VARIANT(hmm_mirror)
@@ -33,6 +39,10 @@ FIXTURE_VARIANT_ADD(hmm_mirror, c)
 	.device = DEVICE_C,
 };
 
+/* What a program adds to the set-up and before the end; it may define them. */
+static void (*set_up)(struct __test_metadata *_metadata, FIXTURE_DATA(hmm_mirror) *self);
+static void (*tear_down)(struct __test_metadata *_metadata, FIXTURE_DATA(hmm_mirror) *self);
+
 FIXTURE_SETUP(hmm_mirror)
 {
 	const char *why = device_unusable(variant->device);
@@ -43,10 +53,22 @@ FIXTURE_SETUP(hmm_mirror)
 	self->size = PAGES * self->page;
 	self->fd = device_open(variant->device);
 	ASSERT_LE(0, self->fd);
+	self->map = memory(self->size);
+	ASSERT_NE(MAP_FAILED, (void *)self->map);
+#ifndef UNBOUND
+	ASSERT_EQ(0, bind_self(self->fd));
+#endif
+	if (set_up)
+		set_up(_metadata, self);
 }
 
 FIXTURE_TEARDOWN(hmm_mirror)
 {
+#ifndef UNBOUND
+	EXPECT_EQ(0, stale(self->fd, getpid()));
+#endif
+	if (tear_down)
+		tear_down(_metadata, self);
 	close(self->fd);
 }
 

@@ -22,13 +22,12 @@
 
 TEST_F(hmm_mirror, data_is_right_across_page_borders)
 {
-	char *map = memory(self->size), *copy = malloc(self->size);
+	char *map = self->map, *copy = malloc(self->size);
 	unsigned int seed = 1;
 	size_t i;
 
 	for (i = 0; i < self->size; i++)
 		map[i] = rand_r(&seed);
-	ASSERT_EQ(0, bind_self(self->fd));
 	ASSERT_EQ(0, read_at(self->fd, map, copy, self->size));
 	EXPECT_EQ(0, memcmp(map, copy, self->size));
 
@@ -45,7 +44,6 @@ TEST_F(hmm_mirror, data_is_right_across_page_borders)
 		}
 		ASSERT_EQ(0, memcmp(map, copy, self->size));
 	}
-	EXPECT_EQ(0, stale(self->fd, getpid()));
 	free(copy);
 }
 
@@ -57,7 +55,6 @@ TEST_F(hmm_mirror, data_is_right_across_table_borders)
 	};
 	size_t i, j;
 
-	ASSERT_EQ(0, bind_self(self->fd));
 	for (i = 0; i < ARRAY_SIZE(borders); i++) {
 		char *want = (char *)borders[i] - self->size / 2;
 		char *map = mmap(want, self->size, PROT_READ | PROT_WRITE,
@@ -96,26 +93,21 @@ TEST_F(hmm_mirror, data_is_right_in_the_last_page)
 	if (map != want)
 		SKIP(return, "the address space ends elsewhere");
 	map[self->page - 1] = 42;
-	ASSERT_EQ(0, bind_self(self->fd));
 	EXPECT_EQ(42, byte_at(self->fd, map + self->page - 1));
 	EXPECT_EQ(-EINVAL, byte_at(self->fd, map + self->page));
-	EXPECT_EQ(0, stale(self->fd, getpid()));
 }
 
 TEST_F(hmm_mirror, the_zero_page_is_never_written)
 {
-	char *map = memory(self->size), *other = memory(self->size), byte = 1;
+	char *map = self->map, *other = memory(self->size), byte = 1;
 
 	madvise(map, self->size, MADV_NOHUGEPAGE);
-	ASSERT_EQ(0, bind_self(self->fd));
 	EXPECT_EQ(0, byte_at(self->fd, map));
-	EXPECT_EQ(0, entries_with(self->fd, map, self->page,
-				  HMM_MIRROR_ENTRY_WRITE, 0));
+	EXPECT_EQ(0, writable_in(self->fd, map, self->page));
 	ASSERT_EQ(0, write_at(self->fd, map, &byte, 1));
 	EXPECT_EQ(1, map[0]);
 	EXPECT_EQ(0, other[0]);
 	EXPECT_EQ(0, byte_at(self->fd, map + self->page));
-	EXPECT_EQ(0, stale(self->fd, getpid()));
 }
 
 TEST_F(hmm_mirror, write_to_a_private_file_mapping_leaves_the_file)
@@ -125,13 +117,11 @@ TEST_F(hmm_mirror, write_to_a_private_file_mapping_leaves_the_file)
 
 	ASSERT_EQ(0, ftruncate(fd, self->size));
 	map = mmap(NULL, self->size, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
-	ASSERT_EQ(0, bind_self(self->fd));
 	EXPECT_EQ(0, byte_at(self->fd, map));
 	ASSERT_EQ(0, write_at(self->fd, map, &byte, 1));
 	EXPECT_EQ(1, map[0]);
 	ASSERT_EQ(1, pread(fd, &byte, 1, 0));
 	EXPECT_EQ(0, byte);
-	EXPECT_EQ(0, stale(self->fd, getpid()));
 	close(fd);
 }
 
@@ -142,28 +132,24 @@ TEST_F(hmm_mirror, write_to_a_shared_file_mapping_reaches_the_file)
 
 	ASSERT_EQ(0, ftruncate(fd, self->size));
 	map = mmap(NULL, self->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	ASSERT_EQ(0, bind_self(self->fd));
 	ASSERT_EQ(0, write_at(self->fd, map, &byte, 1));
 	byte = 0;
 	ASSERT_EQ(1, pread(fd, &byte, 1, 0));
 	EXPECT_EQ(1, byte);
-	EXPECT_EQ(0, stale(self->fd, getpid()));
 	close(fd);
 }
 
 TEST_F(hmm_mirror, write_after_fork_is_seen_by_one_side_only)
 {
-	char *map = memory(self->size), byte = 2;
+	char *map = self->map, byte = 2;
 	int fd = device_open(variant->device);
 	pid_t pid;
 
 	memset(map, 1, self->size);
-	ASSERT_EQ(0, bind_self(self->fd));
 	ASSERT_EQ(0, map_write(self->fd, map, self->size));
 	pid = sleeper();
 	ASSERT_LT(0, pid);
-	EXPECT_EQ(0, entries_with(self->fd, map, self->size,
-				  HMM_MIRROR_ENTRY_WRITE, 0));
+	EXPECT_EQ(0, writable_in(self->fd, map, self->size));
 	ASSERT_EQ(0, device_bind(fd, pid));
 
 	/* The device of the parent writes, then that of the child. */
@@ -238,7 +224,6 @@ TEST_F(hmm_mirror, faults_may_be_handled_by_userfaultfd)
 	area.range.start = (uintptr_t)map;
 	area.range.len = self->size;
 	ASSERT_EQ(0, ioctl(filler.uffd, UFFDIO_REGISTER, &area));
-	ASSERT_EQ(0, bind_self(self->fd));
 	ASSERT_EQ(0, pthread_create(&thread, NULL, fill_missing, &filler));
 
 	/* For reading, for writing, and several at once. */
@@ -270,7 +255,6 @@ TEST_F(hmm_mirror, access_to_a_bad_range_is_EINVAL)
 	};
 	size_t i;
 
-	ASSERT_EQ(0, bind_self(self->fd));
 	for (i = 0; i < ARRAY_SIZE(bad); i++) {
 		struct hmm_mirror_rw arg = bad[i];
 
@@ -282,7 +266,6 @@ TEST_F(hmm_mirror, access_to_a_bad_range_is_EINVAL)
 
 TEST_F(hmm_mirror, access_of_no_bytes_succeeds)
 {
-	ASSERT_EQ(0, bind_self(self->fd));
 	EXPECT_EQ(0, read_at(self->fd, NULL, NULL, 0));
 	EXPECT_EQ(0, write_at(self->fd, NULL, NULL, 0));
 	EXPECT_EQ(0, entries_in(self->fd, NULL, ABOVE));
@@ -290,24 +273,21 @@ TEST_F(hmm_mirror, access_of_no_bytes_succeeds)
 
 TEST_F(hmm_mirror, access_with_a_bad_buffer_is_EFAULT)
 {
-	char *map = memory(self->size), *none = memory(self->page);
+	char *map = self->map, *none = memory(self->page);
 
 	munmap(none, self->page);
-	ASSERT_EQ(0, bind_self(self->fd));
 	EXPECT_EQ(-EFAULT, read_at(self->fd, map, none, 1));
 	EXPECT_EQ(-EFAULT, write_at(self->fd, map, none, 1));
 	EXPECT_EQ(-EFAULT, read_at(self->fd, map, (void *)ABOVE, 1));
-	EXPECT_EQ(0, stale(self->fd, getpid()));
 }
 
 TEST_F(hmm_mirror, access_stops_at_a_hole_with_EFAULT)
 {
-	char *map = memory(self->size), *copy = malloc(self->size);
+	char *map = self->map, *copy = malloc(self->size);
 	size_t done;
 
 	memset(map, 7, self->size);
 	munmap(map + 5 * self->page, self->page);
-	ASSERT_EQ(0, bind_self(self->fd));
 	EXPECT_EQ(-EFAULT, device_read(self->fd, (uintptr_t)map + 100, copy,
 				       self->size - 100, &done));
 	EXPECT_EQ(5 * self->page - 100, done);
@@ -315,7 +295,6 @@ TEST_F(hmm_mirror, access_stops_at_a_hole_with_EFAULT)
 	EXPECT_EQ(-EFAULT, device_write(self->fd, (uintptr_t)map + 100, copy,
 					self->size - 100, &done));
 	EXPECT_EQ(5 * self->page - 100, done);
-	EXPECT_EQ(0, stale(self->fd, getpid()));
 	free(copy);
 }
 
@@ -332,7 +311,6 @@ TEST_F(hmm_mirror, access_to_memory_without_pages_is_EFAULT)
 	fclose(maps);
 	if (!vvar)
 		SKIP(return, "no [vvar]");
-	ASSERT_EQ(0, bind_self(self->fd));
 	EXPECT_EQ(-EFAULT, byte_at(self->fd, vvar));
 	EXPECT_EQ(0, entries_in(self->fd, vvar, self->page));
 }
@@ -347,10 +325,9 @@ TEST_F_TIMEOUT(hmm_mirror, signals_do_not_interrupt_accesses, 60)
 	const struct itimerval often = { { 0, 2000 }, { 0, 2000 } };
 	const struct itimerval never = { };
 	struct sigaction action = { .sa_handler = ignore, .sa_flags = SA_RESTART };
-	char *map = memory(self->size), *copy = malloc(self->size);
+	char *map = self->map, *copy = malloc(self->size);
 	size_t i;
 
-	ASSERT_EQ(0, bind_self(self->fd));
 	ASSERT_EQ(0, sigaction(SIGALRM, &action, NULL));
 	ASSERT_EQ(0, setitimer(ITIMER_REAL, &often, NULL));
 	for (i = 0; i < 200; i++) {
@@ -379,16 +356,13 @@ TEST_F(hmm_mirror, secret_memory_is_refused)
 			       MAP_SHARED | MAP_FIXED, secret, 0));
 	map[0] = 'b';
 	mapped[0] = 's';	/* and the second page is not there yet */
-	ASSERT_EQ(0, bind_self(self->fd));
 
 	EXPECT_EQ(-EFAULT, byte_at(self->fd, mapped));
 	EXPECT_EQ(-EFAULT, byte_at(self->fd, mapped + self->page));
 	EXPECT_EQ(-EFAULT, write_at(self->fd, mapped, "x", 1));
 	EXPECT_EQ(-EFAULT, map_write(self->fd, mapped, 2 * self->page));
-	EXPECT_EQ(-EFAULT, device_map(self->fd, (uintptr_t)mapped, self->page, 0,
-				      NULL));
-	EXPECT_EQ(-EFAULT, device_map(self->fd, (uintptr_t)map, 4 * self->page, 0,
-				      NULL));
+	EXPECT_EQ(-EFAULT, map_read(self->fd, mapped, self->page));
+	EXPECT_EQ(-EFAULT, map_read(self->fd, map, 4 * self->page));
 	ASSERT_EQ(0, device_map(self->fd, (uintptr_t)map, 4 * self->page,
 				HMM_MIRROR_MAP_PRESENT, &filled));
 	EXPECT_EQ(1, filled);
@@ -404,7 +378,6 @@ TEST_F(hmm_mirror, secret_memory_is_refused)
 	ASSERT_EQ(mapped, mmap(mapped, self->page, PROT_READ | PROT_WRITE, MAP_PRIVATE |
 			       MAP_ANONYMOUS | MAP_FIXED, -1, 0));
 	EXPECT_EQ(0, byte_at(self->fd, mapped));
-	EXPECT_EQ(0, stale(self->fd, getpid()));
 	close(secret);
 }
 
@@ -421,7 +394,6 @@ TEST_F(hmm_mirror, protecting_address_0_ends)
 
 	if (zero == MAP_FAILED)
 		SKIP(return, "nothing can be mapped at address 0");
-	ASSERT_EQ(0, bind_self(self->fd));
 	for (i = 0; i < 20; i++) {
 		ASSERT_EQ(0, mprotect(zero, self->page, PROT_READ | PROT_WRITE));
 		ASSERT_EQ(0, write_at(self->fd, zero, &(char){ i }, 1));

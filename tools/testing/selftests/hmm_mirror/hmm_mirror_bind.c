@@ -18,6 +18,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define UNBOUND
 #include "fixture.h"
 
 #define NOBODY	65534
@@ -44,6 +45,11 @@ TEST_F(hmm_mirror, bind_to_no_pidfd_is_EBADF)
 	EXPECT_EQ(-EBADF, call(self->fd, HMM_MIRROR_IOC_BIND, &bind));
 	/* A failure leaves the context as it was. */
 	EXPECT_EQ(0, bind_self(self->fd));
+}
+
+TEST_F(hmm_mirror, bind_with_an_unreadable_argument_is_EFAULT)
+{
+	EXPECT_EQ(-EFAULT, call(self->fd, HMM_MIRROR_IOC_BIND, NULL));
 }
 
 TEST_F(hmm_mirror, bind_with_flags_is_EINVAL)
@@ -106,7 +112,7 @@ TEST_F(hmm_mirror, calls_before_bind_are_ENXIO)
 {
 	struct hmm_mirror_stats stats;
 	struct entries entries = { };
-	char *map = memory(self->size), byte = 0;
+	char *map = self->map, byte = 0;
 
 	EXPECT_EQ(-ENXIO, map_write(self->fd, map, self->size));
 	EXPECT_EQ(-ENXIO, read_at(self->fd, map, &byte, 1));
@@ -161,7 +167,7 @@ TEST_F(hmm_mirror, of_many_who_bind_at_once_one_succeeds)
 
 TEST_F(hmm_mirror, an_inherited_context_still_shows_the_parent)
 {
-	char *map = memory(self->size), byte = 2;
+	char *map = self->map, byte = 2;
 	int status;
 	pid_t pid;
 
@@ -186,7 +192,7 @@ TEST_F(hmm_mirror, an_inherited_context_still_shows_the_parent)
 
 TEST_F(hmm_mirror, many_contexts_of_one_process_all_follow)
 {
-	char *map = memory(self->size), *rest = map + self->size / 2;
+	char *map = self->map, *rest = map + self->size / 2;
 	int fd[50];
 	size_t i;
 
@@ -204,8 +210,7 @@ TEST_F(hmm_mirror, many_contexts_of_one_process_all_follow)
 		close(fd[i]);
 	mprotect(rest, self->size / 2, PROT_READ);
 	for (i = 1; i < ARRAY_SIZE(fd); i += 2) {
-		EXPECT_EQ(0, entries_with(fd[i], map, self->size,
-					  HMM_MIRROR_ENTRY_WRITE, 0));
+		EXPECT_EQ(0, writable_in(fd[i], map, self->size));
 		EXPECT_EQ(0, stale(fd[i], getpid()));
 		close(fd[i]);
 	}
@@ -213,7 +218,7 @@ TEST_F(hmm_mirror, many_contexts_of_one_process_all_follow)
 
 TEST_F(hmm_mirror, closing_a_context_leaves_the_process_alone)
 {
-	char *map = memory(self->size);
+	char *map = self->map;
 	size_t i;
 
 	for (i = 0; i < 20; i++) {
@@ -246,7 +251,7 @@ TEST_F(hmm_mirror, a_module_in_use_cannot_be_unloaded)
 
 TEST_F(hmm_mirror, exit_takes_everything_out)
 {
-	char *map = memory(self->size), byte;
+	char *map = self->map, byte;
 	struct hmm_mirror_stats stats;
 	pid_t pid;
 
@@ -258,8 +263,7 @@ TEST_F(hmm_mirror, exit_takes_everything_out)
 	reap(pid);
 	EXPECT_EQ(0, entries_in(self->fd, NULL, ABOVE));
 	EXPECT_EQ(-ESRCH, map_write(self->fd, map, self->size));
-	EXPECT_EQ(-ESRCH, device_map(self->fd, (uintptr_t)map, self->size,
-				     HMM_MIRROR_MAP_PRESENT, NULL));
+	EXPECT_EQ(-ESRCH, map_present(self->fd, map, self->size));
 	EXPECT_EQ(-ESRCH, read_at(self->fd, map, &byte, 1));
 	EXPECT_EQ(-ESRCH, write_at(self->fd, map, &byte, 1));
 	ASSERT_EQ(0, device_stats(self->fd, &stats));
@@ -272,7 +276,7 @@ TEST_F(hmm_mirror, exit_takes_everything_out)
 
 TEST_F(hmm_mirror, exec_takes_everything_out)
 {
-	char *map = memory(self->size), byte;
+	char *map = self->map, byte;
 	struct hmm_mirror_stats stats;
 	int gate[2], done[2];
 	pid_t pid;
@@ -309,7 +313,7 @@ static void *kill_soon(void *arg)
 
 TEST_F(hmm_mirror, a_process_may_die_while_the_device_faults)
 {
-	char *map = memory(self->size);
+	char *map = self->map;
 	struct hmm_mirror_stats stats;
 	size_t i, j;
 
@@ -408,7 +412,7 @@ TEST_F(hmm_mirror, bind_to_a_set_uid_program_is_refused)
 
 TEST_F(hmm_mirror, access_ends_when_a_set_uid_program_is_executed)
 {
-	char path[] = "/tmp/hmm_mirror.XXXXXX", *map = memory(self->size), byte;
+	char path[] = "/tmp/hmm_mirror.XXXXXX", *map = self->map, byte;
 	int gate[2], done[2], status;
 	pid_t pid;
 
@@ -441,7 +445,7 @@ TEST_F(hmm_mirror, access_ends_when_a_set_uid_program_is_executed)
 /* As with /proc/PID/mem, who was permitted may share */
 TEST_F(hmm_mirror, a_context_may_be_passed_on)
 {
-	char *map = memory(self->size), control[CMSG_SPACE(sizeof(int))], byte = 0;
+	char *map = self->map, control[CMSG_SPACE(sizeof(int))], byte = 0;
 	struct iovec iov = { .iov_base = &byte, .iov_len = 1 };
 	struct msghdr msg = {
 		.msg_iov = &iov, .msg_iovlen = 1,

@@ -22,7 +22,6 @@ TEST_F(hmm_mirror, unknown_ioctls_are_ENOTTY)
 {
 	char arg[256] = { };
 
-	ASSERT_EQ(0, bind_self(self->fd));
 	EXPECT_EQ(-ENOTTY, call(self->fd, _IO(0xBE, 0x7f), arg));
 	EXPECT_EQ(-ENOTTY, call(self->fd, _IO('T', 0), arg));
 	/* The right number with the wrong size. */
@@ -37,8 +36,6 @@ TEST_F(hmm_mirror, unreadable_arguments_are_EFAULT)
 	};
 	size_t i;
 
-	EXPECT_EQ(-EFAULT, call(self->fd, HMM_MIRROR_IOC_BIND, NULL));
-	ASSERT_EQ(0, bind_self(self->fd));
 	for (i = 0; i < ARRAY_SIZE(requests); i++)
 		EXPECT_EQ(-EFAULT, call(self->fd, requests[i], NULL)) {
 			TH_LOG("request %#lx", requests[i]);
@@ -49,7 +46,7 @@ TEST_F(hmm_mirror, unreadable_arguments_are_EFAULT)
 
 TEST_F(hmm_mirror, map_of_a_bad_range_is_EINVAL)
 {
-	char *map = memory(self->size);
+	char *map = self->map;
 	const __u64 addr = (uintptr_t)map, page = self->page;
 	const struct hmm_mirror_map bad[] = {
 		{ .addr = addr + 1, .len = page },
@@ -68,7 +65,6 @@ TEST_F(hmm_mirror, map_of_a_bad_range_is_EINVAL)
 	};
 	size_t i;
 
-	ASSERT_EQ(0, bind_self(self->fd));
 	for (i = 0; i < ARRAY_SIZE(bad); i++) {
 		struct hmm_mirror_map arg = bad[i];
 
@@ -81,33 +77,29 @@ TEST_F(hmm_mirror, map_of_a_bad_range_is_EINVAL)
 
 TEST_F(hmm_mirror, map_stops_at_a_hole_with_EFAULT)
 {
-	char *map = memory(self->size);
+	char *map = self->map;
 	__u64 pages;
 
 	munmap(map + 5 * self->page, self->page);
-	ASSERT_EQ(0, bind_self(self->fd));
 	EXPECT_EQ(-EFAULT, device_map(self->fd, (uintptr_t)map, self->size, 0,
 				      &pages));
 	EXPECT_GE(5, pages);
 	EXPECT_EQ(pages, entries_in(self->fd, map, self->size));
-	EXPECT_EQ(0, stale(self->fd, getpid()));
 }
 
 TEST_F(hmm_mirror, map_present_takes_what_is_there_and_no_more)
 {
-	char *map = memory(self->size);
+	char *map = self->map;
 	__u64 pages;
 	size_t i;
 
 	for (i = 0; i < PAGES; i += 3)
 		map[i * self->page] = 1;
 	munmap(map + 4 * self->page, self->page);
-	ASSERT_EQ(0, bind_self(self->fd));
 	EXPECT_EQ(0, device_map(self->fd, (uintptr_t)map, self->size,
 				HMM_MIRROR_MAP_PRESENT, &pages));
 	EXPECT_EQ((PAGES + 2) / 3, pages);
 	EXPECT_EQ((PAGES + 2) / 3, entries_in(self->fd, map, self->size));
-	EXPECT_EQ(0, stale(self->fd, getpid()));
 }
 
 TEST_F(hmm_mirror, map_present_goes_through_sparse_gigabytes)
@@ -123,12 +115,10 @@ TEST_F(hmm_mirror, map_present_goes_through_sparse_gigabytes)
 	map[0] = 1;
 	map[size / 3] = 1;
 	map[size - 1] = 1;
-	ASSERT_EQ(0, bind_self(self->fd));
 	EXPECT_EQ(0, device_map(self->fd, (uintptr_t)map, size,
 				HMM_MIRROR_MAP_PRESENT, &pages));
 	EXPECT_EQ(3, pages);
 	EXPECT_EQ(3, entries_in(self->fd, map, size));
-	EXPECT_EQ(0, stale(self->fd, getpid()));
 }
 
 /* It takes long to find that there is nothing in most of an address space. */
@@ -137,7 +127,6 @@ TEST_F(hmm_mirror, a_gigantic_snapshot_can_be_killed)
 	struct timespec begun, ended;
 	pid_t pid;
 
-	ASSERT_EQ(0, bind_self(self->fd));
 	pid = fork();
 	ASSERT_LE(0, pid);
 	if (!pid) {
@@ -185,7 +174,6 @@ TEST_F(hmm_mirror, page_tables_are_charged_to_who_maps)
 		SKIP(return, "no memory controller of cgroup v2");
 	for (i = 0; i < regions; i++)
 		map[i * HUGE_SIZE] = 1;
-	ASSERT_EQ(0, bind_self(self->fd));
 	pid = fork();
 	ASSERT_LE(0, pid);
 	if (!pid) {
@@ -193,8 +181,7 @@ TEST_F(hmm_mirror, page_tables_are_charged_to_who_maps)
 			_exit(1);
 		before = kernel_memory(cgroup);
 		for (i = 0; i < regions; i++)
-			if (device_map(self->fd, (uintptr_t)map + i * HUGE_SIZE,
-				       self->page, 0, NULL))
+			if (map_read(self->fd, map + i * HUGE_SIZE, self->page))
 				_exit(2);
 		after = kernel_memory(cgroup);
 		/* A page for each; what is charged is counted a little later */
@@ -215,7 +202,6 @@ TEST_F(hmm_mirror, dump_of_a_bad_range_is_EINVAL)
 		.capacity = 4,
 	};
 
-	ASSERT_EQ(0, bind_self(self->fd));
 	EXPECT_EQ(-EINVAL, call(self->fd, HMM_MIRROR_IOC_DUMP, &dump));
 	dump.start = 0;
 	dump.capacity = 0;
@@ -224,12 +210,11 @@ TEST_F(hmm_mirror, dump_of_a_bad_range_is_EINVAL)
 
 TEST_F(hmm_mirror, dump_to_a_bad_array_is_EFAULT)
 {
-	char *map = memory(self->size);
+	char *map = self->map;
 	struct hmm_mirror_dump dump = {
 		.end = ~0ULL, .entries = ABOVE, .capacity = 4,
 	};
 
-	ASSERT_EQ(0, bind_self(self->fd));
 	ASSERT_EQ(0, map_write(self->fd, map, self->size));
 	EXPECT_EQ(-EFAULT, call(self->fd, HMM_MIRROR_IOC_DUMP, &dump));
 }
@@ -237,11 +222,10 @@ TEST_F(hmm_mirror, dump_to_a_bad_array_is_EFAULT)
 TEST_F(hmm_mirror, dump_goes_on_where_it_stopped)
 {
 	static const __u32 capacities[] = { 1, 7, 1000 };
-	char *map = memory(self->size);
+	char *map = self->map;
 	struct entries entries = { };
 	size_t i;
 
-	ASSERT_EQ(0, bind_self(self->fd));
 	ASSERT_EQ(0, map_write(self->fd, map, self->size));
 	/* Something far away, too. */
 	ASSERT_EQ(0, byte_at(self->fd, (char *)&entries));
@@ -280,20 +264,17 @@ TEST_F(hmm_mirror, dump_returns_512_entries_at_most)
 	char *map = memory(3 * HUGE_SIZE);
 
 	memset(map, 1, 3 * HUGE_SIZE);
-	ASSERT_EQ(0, bind_self(self->fd));
 	ASSERT_EQ(0, map_write(self->fd, map, 3 * HUGE_SIZE));
 	ASSERT_EQ(0, call(self->fd, HMM_MIRROR_IOC_DUMP, &dump));
 	EXPECT_EQ(512, dump.count);
 	EXPECT_EQ(0, entry[512].addr);
-	EXPECT_EQ(0, stale(self->fd, getpid()));
 }
 
 TEST_F(hmm_mirror, dump_shows_its_range_only)
 {
-	char *map = memory(self->size);
+	char *map = self->map;
 	struct entries entries = { };
 
-	ASSERT_EQ(0, bind_self(self->fd));
 	ASSERT_EQ(0, map_write(self->fd, map, self->size));
 	ASSERT_EQ(0, device_dump(self->fd, (uintptr_t)map + 3 * self->page,
 				 (uintptr_t)map + 5 * self->page, &entries));
@@ -305,11 +286,10 @@ TEST_F(hmm_mirror, dump_shows_its_range_only)
 
 TEST_F(hmm_mirror, stats_count_what_was_done)
 {
-	char *map = memory(self->size), buffer[100] = { };
+	char *map = self->map, buffer[100] = { };
 	struct hmm_mirror_stats stats;
 	__u64 tables;
 
-	ASSERT_EQ(0, bind_self(self->fd));
 	ASSERT_EQ(0, device_stats(self->fd, &stats));
 	EXPECT_EQ(0, stats.pages);
 	EXPECT_EQ(0, stats.mapped);

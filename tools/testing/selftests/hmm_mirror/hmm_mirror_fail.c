@@ -251,7 +251,7 @@ TEST_F_TIMEOUT(fail, bind, 120)
 
 static int map_for_reading(void)
 {
-	return device_map(my.fd, (uintptr_t)my.map, my.size, 0, NULL);
+	return map_read(my.fd, my.map, my.size);
 }
 
 static int map_for_writing(void)

@@ -348,8 +348,7 @@ TEST_F(mrelease, one_mirror_that_may_sleep_is_enough_to_refuse)
 	EXPECT_EQ(0, stale(self->sleeping, v->pid));
 	EXPECT_EQ(0, stale(self->atomic, v->pid));
 	/* The memory is still there, but not for a device any more. */
-	EXPECT_EQ(-EFAULT, device_map(self->atomic, (uintptr_t)v->map, v->size,
-				      HMM_MIRROR_MAP_PRESENT, NULL));
+	EXPECT_EQ(-EFAULT, map_present(self->atomic, v->map, v->size));
 	EXPECT_EQ(0, entries(self->atomic, v));
 	if (variant->other_driver)
 		EXPECT_TRUE(other_driver_works(v));

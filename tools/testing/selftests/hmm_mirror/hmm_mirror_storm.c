@@ -19,14 +19,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "kselftest_harness.h"
-
-#include "context.h"
 #include "file.h"
+#include "fixture.h"
 
 #define THREADS		4	/* that make a storm */
-#define PAGES		32	/* of a thread's own area */
-#define TARGET_PAGES	64	/* of what the device faults */
+#define AREA_PAGES	32	/* of a thread's own; the device faults the fixture's PAGES */
 #define FAULTS		20000	/* or as many as are made in time, but some of them: */
 #define SOME_FAULTS	1000
 #define PATIENCE	60	/* seconds, for what should happen within one */
@@ -87,49 +84,19 @@ static int counters_read(struct counters *counters, pid_t pid)
 	return 0;
 }
 
-FIXTURE(storm)
+static void begin_counting(struct __test_metadata *_metadata, FIXTURE_DATA(hmm_mirror) *self)
 {
-	int fd;
-	size_t page;
-	char *target;	/* and a page for each thread after it */
-};
-
-FIXTURE_VARIANT(storm)
-{
-	const char *device;
-};
-
-FIXTURE_VARIANT_ADD(storm, rust)
-{
-	.device = DEVICE_RUST,
-};
-
-FIXTURE_VARIANT_ADD(storm, c)
-{
-	.device = DEVICE_C,
-};
-
-FIXTURE_SETUP(storm)
-{
-	const char *why = device_unusable(variant->device);
-
-	if (why)
-		SKIP(return, "%s: %s", variant->device, why);
-	self->page = sysconf(_SC_PAGESIZE);
-	self->fd = device_open(variant->device);
-	ASSERT_LE(0, self->fd);
-	self->target = memory((TARGET_PAGES + THREADS) * self->page);
-	ASSERT_NE(MAP_FAILED, (void *)self->target);
-	ASSERT_EQ(0, bind_self(self->fd));
 	ASSERT_EQ(0, counting("1"));
 }
 
-FIXTURE_TEARDOWN(storm)
+static void end_counting(struct __test_metadata *_metadata, FIXTURE_DATA(hmm_mirror) *self)
 {
 	write_file(COLLIDE "probability", "0");
 	counting("0");
-	close(self->fd);
 }
+
+static void (*set_up)(struct __test_metadata *, FIXTURE_DATA(hmm_mirror) *) = begin_counting;
+static void (*tear_down)(struct __test_metadata *, FIXTURE_DATA(hmm_mirror) *) = end_counting;
 
 /* The mirrors of a process that the registry shows, or a negative errno value. */
 static long mirrors_of(pid_t pid)
@@ -140,7 +107,7 @@ static long mirrors_of(pid_t pid)
 	return ret ? ret : counters.mirrors;
 }
 
-TEST_F(storm, counters_are_those_of_the_mirrors_in_use)
+TEST_F(hmm_mirror, counters_are_those_of_the_mirrors_in_use)
 {
 	int fd[2], i;
 	pid_t pid = sleeper();
@@ -242,7 +209,7 @@ static bool move(void *from, void *to, size_t size)
 /* Changes memory that the device has nothing to do with. */
 static void change_elsewhere(struct crew *crew, unsigned int thread)
 {
-	const size_t size = PAGES * crew->page;
+	const size_t size = AREA_PAGES * crew->page;
 
 	while (!crew->stop) {
 		char *map = memory(2 * size), *other = map + size;
@@ -260,10 +227,9 @@ static void change_elsewhere(struct crew *crew, unsigned int thread)
 	}
 }
 
-TEST_F_TIMEOUT(storm, elsewhere_does_not_concern_faults, 2 * PATIENCE)
+TEST_F_TIMEOUT(hmm_mirror, elsewhere_does_not_concern_faults, 2 * PATIENCE)
 {
 	struct crew crew = { .work = change_elsewhere, .page = self->page };
-	const size_t size = TARGET_PAGES * self->page;
 	const time_t end = now() + PATIENCE;
 	struct hmm_mirror_stats stats;
 	struct counters counters;
@@ -271,12 +237,12 @@ TEST_F_TIMEOUT(storm, elsewhere_does_not_concern_faults, 2 * PATIENCE)
 
 	crew_start(&crew);
 	for (i = 1; i <= FAULTS && now() < end; i++) {
-		char *map = self->target + i % TARGET_PAGES * self->page;
+		char *map = self->map + i % PAGES * self->page;
 		__u64 *word = (__u64 *)map;
 		__u64 value = i;
 
 		/* A fault, and most of the times nothing has to be faulted in. */
-		ASSERT_EQ(0, map_write(self->fd, self->target, size));
+		ASSERT_EQ(0, map_write(self->fd, self->map, self->size));
 		/* Between two faults a page is replaced: that has to be seen. */
 		switch (i % 8) {
 		case 0:
@@ -326,20 +292,18 @@ static void discard(struct crew *crew, unsigned int thread)
 }
 
 /* The counters do count: what does concern faults makes them start again. */
-TEST_F_TIMEOUT(storm, on_the_target_makes_faults_start_again, 2 * PATIENCE)
+TEST_F_TIMEOUT(hmm_mirror, on_the_target_makes_faults_start_again, 2 * PATIENCE)
 {
 	struct crew crew = {
-		.work = discard, .page = self->page, .target = self->target,
+		.work = discard, .page = self->page, .target = self->map,
 	};
-	const size_t size = TARGET_PAGES * self->page;
 	const time_t end = now() + PATIENCE;
 	struct hmm_mirror_stats stats = { };
 	struct counters counters = { };
 
 	crew_start(&crew);
 	while (!(stats.retries && counters.waits) && now() < end) {
-		int ret = device_map(self->fd, (uintptr_t)self->target, size,
-				     HMM_MIRROR_MAP_PRESENT, NULL);
+		int ret = map_present(self->fd, self->map, self->size);
 
 		if (ret != -EBUSY)
 			ASSERT_EQ(0, ret);
@@ -353,9 +317,8 @@ TEST_F_TIMEOUT(storm, on_the_target_makes_faults_start_again, 2 * PATIENCE)
 }
 
 /* Collisions that are forced: at each step in turn, and at every step. */
-TEST_F_TIMEOUT(storm, forced_collisions_make_faults_start_again, PATIENCE)
+TEST_F_TIMEOUT(hmm_mirror, forced_collisions_make_faults_start_again, PATIENCE)
 {
-	const size_t size = TARGET_PAGES * self->page;
 	struct hmm_mirror_stats stats;
 	struct counters counters;
 	int i;
@@ -366,7 +329,7 @@ TEST_F_TIMEOUT(storm, forced_collisions_make_faults_start_again, PATIENCE)
 	/* A fault has four steps, so that is another one each time */
 	ASSERT_EQ(0, collide("5"));
 	for (i = 0; i < 100; i++)
-		ASSERT_EQ(0, map_write(self->fd, self->target, size));
+		ASSERT_EQ(0, map_write(self->fd, self->map, self->size));
 	ASSERT_EQ(0, device_stats(self->fd, &stats));
 	EXPECT_LT(0, stats.retries);
 	ASSERT_EQ(0, counters_read(&counters, getpid()));
@@ -374,7 +337,7 @@ TEST_F_TIMEOUT(storm, forced_collisions_make_faults_start_again, PATIENCE)
 
 	/* It ends all the same */
 	ASSERT_EQ(0, collide("1"));
-	EXPECT_EQ(-EBUSY, map_write(self->fd, self->target, size));
+	EXPECT_EQ(-EBUSY, map_write(self->fd, self->map, self->size));
 }
 
 /* An access of the device to one word, 0 or a negative errno value. */
@@ -413,12 +376,12 @@ static void change_target(struct crew *crew, unsigned int thread)
 {
 	const int rw = PROT_READ | PROT_WRITE;
 	const size_t size = crew->page;
-	char *spare = crew->target + (TARGET_PAGES + thread) * size;
+	char *spare = memory(size);
 	unsigned int seed = thread;
 	__u64 stamp = 0;
 
 	while (!crew->stop) {
-		unsigned int i = rand_r(&seed) % (TARGET_PAGES / THREADS);
+		unsigned int i = rand_r(&seed) % (PAGES / THREADS);
 		char *map = crew->target + (THREADS * i + thread) * size;
 		__u64 *word = (__u64 *)map;
 		int ret;
@@ -471,13 +434,12 @@ static void change_target(struct crew *crew, unsigned int thread)
 	}
 }
 
-TEST_F_TIMEOUT(storm, on_the_target_is_seen_by_the_device, 2 * PATIENCE)
+TEST_F_TIMEOUT(hmm_mirror, on_the_target_is_seen_by_the_device, 2 * PATIENCE)
 {
 	struct crew crew = {
 		.work = change_target, .fd = self->fd, .page = self->page,
-		.target = self->target,
+		.target = self->map,
 	};
-	const size_t size = TARGET_PAGES * self->page;
 	const time_t end = now() + 4;
 	struct hmm_mirror_stats stats;
 	__u32 flags = 0;
@@ -485,7 +447,7 @@ TEST_F_TIMEOUT(storm, on_the_target_is_seen_by_the_device, 2 * PATIENCE)
 	crew_start(&crew);
 	while (now() < end) {
 		/* Some pages may be unmapped, or not be writable. */
-		int ret = device_map(self->fd, (uintptr_t)self->target, size,
+		int ret = device_map(self->fd, (uintptr_t)self->map, self->size,
 				     flags, NULL);
 
 		if (ret != -EBUSY && ret != -EFAULT && ret != -EPERM)
@@ -527,13 +489,13 @@ static __u64 *word_of(struct crew *crew, unsigned int i)
  */
 static void renew_or_read(struct crew *crew, unsigned int thread)
 {
-	static atomic_ullong published[TARGET_PAGES];
+	static atomic_ullong published[PAGES];
 	unsigned int seed = thread, i;
 	__u64 generation = 1;
 
 	while (!crew->stop && !thread) {
-		madvise(crew->target, TARGET_PAGES * crew->page, MADV_DONTNEED);
-		for (i = 0; i < TARGET_PAGES; i++) {
+		madvise(crew->target, PAGES * crew->page, MADV_DONTNEED);
+		for (i = 0; i < PAGES; i++) {
 			__atomic_store_n(word_of(crew, i), generation,
 					 __ATOMIC_RELEASE);
 			published[i] = generation;
@@ -544,7 +506,7 @@ static void renew_or_read(struct crew *crew, unsigned int thread)
 		__u64 before, value;
 		int ret;
 
-		i = rand_r(&seed) % TARGET_PAGES;
+		i = rand_r(&seed) % PAGES;
 		before = published[i];
 		ret = read_at(crew->fd, word_of(crew, i), &value, sizeof(value));
 		/* 0 is a page that was thrown away and not yet written. */
@@ -554,21 +516,20 @@ static void renew_or_read(struct crew *crew, unsigned int thread)
 	}
 }
 
-TEST_F_TIMEOUT(storm, reads_never_go_back_while_pages_are_renewed, PATIENCE)
+TEST_F_TIMEOUT(hmm_mirror, reads_never_go_back_while_pages_are_renewed, PATIENCE)
 {
 	struct crew crew = {
 		.work = renew_or_read, .fd = self->fd, .page = self->page,
-		.target = self->target,
+		.target = self->map,
 	};
 
 	crew_run(_metadata, &crew);
-	EXPECT_EQ(0, stale(self->fd, getpid()));
 }
 
 /* Changes that leave the content as it is. */
 static void move_pages(struct crew *crew)
 {
-	const size_t size = TARGET_PAGES * crew->page;
+	const size_t size = PAGES * crew->page;
 	unsigned int seed = 1;
 	pid_t pid;
 
@@ -616,20 +577,19 @@ static void move_or_write(struct crew *crew, unsigned int thread)
 		}
 		crew->rounds++;
 		i += THREADS - 1;
-		if (i >= TARGET_PAGES)
+		if (i >= PAGES)
 			i = thread - 1;
 	}
 }
 
-TEST_F_TIMEOUT(storm, writes_are_not_lost_while_pages_move, PATIENCE)
+TEST_F_TIMEOUT(hmm_mirror, writes_are_not_lost_while_pages_move, PATIENCE)
 {
 	struct crew crew = {
 		.work = move_or_write, .fd = self->fd, .page = self->page,
-		.target = self->target,
+		.target = self->map,
 	};
 
 	crew_run(_metadata, &crew);
-	EXPECT_EQ(0, stale(self->fd, getpid()));
 }
 
 TEST_HARNESS_MAIN
