@@ -394,10 +394,10 @@ static void interrupted(int signal)
 }
 
 static const char about[] =
-"Calls the HMM mirroring sample devices with all that may be wrong, as root, on a "
-"machine that has nothing better to do.  The calls are made by nobody.\v"
-"Exit status: 0 when all was well; 1 for anything that must not be, or a call that "
-"never succeeded; 2 for wrong usage.";
+"Calls the HMM mirroring sample devices with all that may be wrong, as root, on\n"
+"a machine that has nothing better to do.  The calls are made by nobody.\n"
+"\vExit status: 0 when all was well; 1 for anything that must not be, or a call\n"
+"that never succeeded; 2 for wrong usage.";
 
 static const struct argp_option options[] = {
 	{ "seconds", 's', "N", 0, "how long (60)", 0 },

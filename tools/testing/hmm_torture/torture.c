@@ -376,9 +376,10 @@ static void interrupted(int signal)
 }
 
 static const char about[] =
-"Tortures HMM mirroring, as root, on a machine that has nothing better to do.\v"
-"Exit status: 0 when all was well; 1 for a stale page, a hang, anything else that "
-"must not be, or something that was to be tested and was not; 2 for wrong usage.";
+"Tortures HMM mirroring, as root, on a machine that has nothing better to do.\n"
+"\vExit status: 0 when all was well; 1 for a stale page, a hang, anything else\n"
+"that must not be, or something that was to be tested and was not; 2 for wrong\n"
+"usage.";
 
 static const struct argp_option options[] = {
 	{ "seconds", 's', "N", 0, "how long (60)", 0 },
