@@ -40,8 +40,8 @@ FIXTURE_VARIANT_ADD(hmm_mirror, c)
 };
 
 /* What a program adds to the set-up and before the end; it may define them. */
-static void (*set_up)(struct __test_metadata *_metadata, FIXTURE_DATA(hmm_mirror) *self);
-static void (*tear_down)(struct __test_metadata *_metadata, FIXTURE_DATA(hmm_mirror) *self);
+static void (*set_up)(struct __test_metadata *_metadata, int fd, char *map, size_t size);
+static void (*tear_down)(struct __test_metadata *_metadata, int fd, char *map, size_t size);
 
 FIXTURE_SETUP(hmm_mirror)
 {
@@ -59,7 +59,7 @@ FIXTURE_SETUP(hmm_mirror)
 	ASSERT_EQ(0, bind_self(self->fd));
 #endif
 	if (set_up)
-		set_up(_metadata, self);
+		set_up(_metadata, self->fd, self->map, self->size);
 }
 
 FIXTURE_TEARDOWN(hmm_mirror)
@@ -68,7 +68,7 @@ FIXTURE_TEARDOWN(hmm_mirror)
 	EXPECT_EQ(0, stale(self->fd, getpid()));
 #endif
 	if (tear_down)
-		tear_down(_metadata, self);
+		tear_down(_metadata, self->fd, self->map, self->size);
 	close(self->fd);
 }
 

@@ -44,23 +44,23 @@ TEST_F(hmm_mirror, oracle_finds_entries_of_another_process_stale)
 }
 
 /* The memory, in small pages, is mirrored and may be written by the device. */
-static void set_up_mirrored(struct __test_metadata *_metadata, FIXTURE_DATA(hmm_mirror) *self)
+static void set_up_mirrored(struct __test_metadata *_metadata, int fd, char *map, size_t size)
 {
-	madvise(self->map, self->size, MADV_NOHUGEPAGE);
-	memset(self->map, 1, self->size);
-	ASSERT_EQ(0, map_write(self->fd, self->map, self->size));
-	ASSERT_EQ(PAGES, writable_in(self->fd, self->map, self->size));
-	ASSERT_EQ(0, stale(self->fd, getpid()));
+	madvise(map, size, MADV_NOHUGEPAGE);
+	memset(map, 1, size);
+	ASSERT_EQ(0, map_write(fd, map, size));
+	ASSERT_EQ(PAGES, writable_in(fd, map, size));
+	ASSERT_EQ(0, stale(fd, getpid()));
 }
 
 /* Whatever the change was: what is in memory now can be mirrored. */
-static void mirror_again(struct __test_metadata *_metadata, FIXTURE_DATA(hmm_mirror) *self)
+static void mirror_again(struct __test_metadata *_metadata, int fd, char *map, size_t size)
 {
-	EXPECT_EQ(0, map_present(self->fd, self->map, self->size));
+	EXPECT_EQ(0, map_present(fd, map, size));
 }
 
-static void (*set_up)(struct __test_metadata *, FIXTURE_DATA(hmm_mirror) *) = set_up_mirrored;
-static void (*tear_down)(struct __test_metadata *, FIXTURE_DATA(hmm_mirror) *) = mirror_again;
+static void (*set_up)(struct __test_metadata *, int, char *, size_t) = set_up_mirrored;
+static void (*tear_down)(struct __test_metadata *, int, char *, size_t) = mirror_again;
 
 TEST_F(hmm_mirror, munmap_takes_out_what_was_unmapped)
 {

@@ -84,19 +84,19 @@ static int counters_read(struct counters *counters, pid_t pid)
 	return 0;
 }
 
-static void begin_counting(struct __test_metadata *_metadata, FIXTURE_DATA(hmm_mirror) *self)
+static void begin_counting(struct __test_metadata *_metadata, int fd, char *map, size_t size)
 {
 	ASSERT_EQ(0, counting("1"));
 }
 
-static void end_counting(struct __test_metadata *_metadata, FIXTURE_DATA(hmm_mirror) *self)
+static void end_counting(struct __test_metadata *_metadata, int fd, char *map, size_t size)
 {
 	write_file(COLLIDE "probability", "0");
 	counting("0");
 }
 
-static void (*set_up)(struct __test_metadata *, FIXTURE_DATA(hmm_mirror) *) = begin_counting;
-static void (*tear_down)(struct __test_metadata *, FIXTURE_DATA(hmm_mirror) *) = end_counting;
+static void (*set_up)(struct __test_metadata *, int, char *, size_t) = begin_counting;
+static void (*tear_down)(struct __test_metadata *, int, char *, size_t) = end_counting;
 
 /* The mirrors of a process that the registry shows, or a negative errno value. */
 static long mirrors_of(pid_t pid)
