@@ -23,7 +23,6 @@
 #include "device.h"
 #include "execute.h"
 #include "generate.h"
-#include "judge.h"
 #include "processes.h"
 #include "watch.h"
 

@@ -371,17 +371,16 @@ static void show_failure(void)
 {
 	const struct failure *failure = &shared->failure;
 	const struct program *program = &failure->program;
-	bool kernel = !program->nr;
 
 	printf("fuzz: %s\n", failure->text);
-	if (kernel)
+	if (!program->nr)
 		return;
 	program_print(stdout, program);
 	if (failure->call < program->nr)
 		printf("// in call %u, %s\n", failure->call + 1,
 		       call_types[program->call[failure->call].id].name);
 	minimize();
-	if (!failure->program.nr)
+	if (!program->nr)
 		return;
 	printf("fuzz: what is needed for that: %s\n", failure->text);
 	program_print(stdout, program);

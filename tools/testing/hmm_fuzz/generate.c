@@ -356,41 +356,28 @@ static void generate(struct program *program, __u64 *seed)
 
 static __u64 near(__u64 value, __u64 *seed)
 {
-	switch (random_below(seed, 6)) {
-	case 0:
-		return value + 1;
-	case 1:
-		return value - 1;
-	case 2:
-		return value + PAGE;
-	case 3:
-		return value - PAGE;
-	case 4:
-		return value ^ (1ULL << random_below(seed, 64));
-	}
-	return value * 2;
+	const __u64 values[] = {
+		value + 1, value - 1, value + PAGE, value - PAGE, value * 2,
+		value ^ (1ULL << random_below(seed, 64)),
+	};
+
+	return values[random_below(seed, ARRAY_SIZE(values))];
 }
 
 void mutate_call(struct call *call, __u64 *seed)
 {
 	const struct call_type *type = &call_types[call->id];
 	unsigned int i = random_below(seed, MAX_ARGS);
-	bool vary = false;
+	const struct arg *arg;
+	bool number;
 
 	while (type->arg[i].type == ARG_NONE)
 		i = random_below(seed, MAX_ARGS);
-	switch (type->arg[i].type) {
-	case ARG_ADDR:
-	case ARG_LEN:
-	case ARG_BUFFER:
-	case ARG_COUNT:
-		vary = one_in(seed, 2);
-		break;
-	default:
-		break;
-	}
-	call->arg[i] = vary ? near(call->arg[i], seed) :
-			      make_arg(&type->arg[i], call->thread, seed);
+	arg = &type->arg[i];
+	number = arg->type == ARG_ADDR || arg->type == ARG_LEN || arg->type == ARG_BUFFER ||
+		 arg->type == ARG_COUNT;
+	call->arg[i] = number && one_in(seed, 2) ? near(call->arg[i], seed) :
+						   make_arg(arg, call->thread, seed);
 	bound(call, seed);
 }
 

@@ -9,8 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "judge.h"
-#include "shared.h"
+#include "execute.h"
 
 #define MOST_ENTRIES	512
 #define NO_FRAME	0x10000000000ULL	/* more than any machine has */
@@ -25,11 +24,6 @@ static void bad(const struct outcome *outcome, const char *format, ...)
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
 	failed(outcome->program, outcome->call, "%s", text);
-}
-
-static const __u64 *args(const struct outcome *outcome)
-{
-	return outcome->program->call[outcome->call].arg;
 }
 
 static bool documented(const struct outcome *outcome)
@@ -55,7 +49,7 @@ static bool is_nowhere(__u64 buffer, __u64 len)
 static void judge_bind(const struct outcome *outcome)
 {
 	const struct hmm_mirror_bind *bind = &outcome->before.bind;
-	__u64 pidfd = args(outcome)[1];
+	__u64 pidfd = outcome->program->call[outcome->call].arg[1];
 
 	if (!outcome->error && bind->flags)
 		bad(outcome, "unknown flags were accepted");

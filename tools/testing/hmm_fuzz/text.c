@@ -38,15 +38,14 @@ static void print_remark(FILE *file, __u64 value)
 static const char *slot_name(__u64 value)
 {
 	static const char * const names[SLOT_NR] = {
-		[SLOT_SELF] = "itself", [SLOT_DEAD] = "a dead process",
+		[SLOT_CHILD ... SLOT_SELF - 1] = "a child", [SLOT_SELF] = "itself",
+		[SLOT_DEAD] = "a dead process",
 		[SLOT_ROOT] = "a process of root", [SLOT_KERNEL] = "a kernel thread",
 		[SLOT_SETUID] = "a set-uid process", [SLOT_FILE] = "a file",
 		[SLOT_CLOSED] = "closed",
 	};
 
-	if (value >= SLOT_NR)
-		return NULL;
-	return names[value] ? names[value] : value >= SLOT_CHILD ? "a child" : NULL;
+	return value < SLOT_NR ? names[value] : NULL;
 }
 
 static void print_call(FILE *file, const struct call *call)
