@@ -76,24 +76,6 @@ static void report_progress(const char *state, long long milliseconds)
 	fflush(stdout);
 }
 
-/* Documented errors that nothing came to; hard to come to does not mean wrong. */
-static void report_unseen(enum call_id id)
-{
-	const char *next = call_types[id].errnos;
-	char name[32];
-	int n;
-
-	for (; next && sscanf(next, "%31s%n", name, &n) == 1; next += n) {
-		unsigned int i;
-
-		for (i = 1; i < MAX_ERRNO; i++)
-			if (shared->result[id][i] && !strcmp(errno_name(i), name))
-				break;
-		if (i == MAX_ERRNO)
-			printf(" (no %s)", name);
-	}
-}
-
 static void report_calls(void)
 {
 	enum call_id id;
@@ -109,7 +91,6 @@ static void report_calls(void)
 			if (shared->result[id][i])
 				printf(" %s %lld", errno_name(i),
 				       (long long)shared->result[id][i]);
-		report_unseen(id);
 		putchar('\n');
 	}
 	fflush(stdout);
