@@ -272,7 +272,7 @@ static void child(unsigned int i, unsigned int how, unsigned int thread)
 	case FORK_EXIT:
 		_exit(0);
 	case FORK_SETUID:
-		execl(setuid_program, setuid_program, "--sleep", NULL);
+		execl(SETUID_SLEEP, "sleep", "1000", NULL);
 		_exit(1);
 	}
 	for (;;)

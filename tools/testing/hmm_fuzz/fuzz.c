@@ -461,8 +461,6 @@ int main(int argc, char **argv)
 	long long begin;
 	bool whole;
 
-	if (argc == 2 && !strcmp(argv[1], "--sleep"))
-		return sleep_as_child();
 	shared_init();
 	shared->seed = time(NULL);
 	shared->patience = 20;

@@ -7,7 +7,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -18,7 +17,6 @@
 #define NOBODY		65534
 
 int fixed_fd[SLOT_NR];
-char setuid_program[] = "/tmp/hmm-fuzz-setuid";
 
 static pid_t sleepers[2];
 
@@ -29,23 +27,6 @@ static int pidfd_of(pid_t pid)
 	if (fd < 0)
 		err(2, "pidfd_open");
 	return fd;
-}
-
-static void copy_file(const char *from, const char *to)
-{
-	static char data[1 << 16];
-	int in = open(from, O_RDONLY | O_CLOEXEC), out;
-	ssize_t nr;
-
-	unlink(to);
-	out = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	if (in < 0 || out < 0)
-		err(2, "%s", in < 0 ? from : to);
-	while ((nr = read(in, data, sizeof(data))) > 0)
-		if (write(out, data, nr) != nr)
-			err(2, "%s", to);
-	close(in);
-	close(out);
 }
 
 static pid_t sleeper(void)
@@ -66,30 +47,21 @@ static pid_t setuid_sleeper(void)
 	pid_t pid;
 	char c;
 
-	copy_file("/proc/self/exe", setuid_program);
-	if (chmod(setuid_program, 04755) || pipe2(ends, O_CLOEXEC))
-		err(2, "%s", setuid_program);
+	if (system("rm -f " SETUID_SLEEP " && cp \"$(command -v sleep)\" " SETUID_SLEEP
+		   " && chmod 4755 " SETUID_SLEEP) || pipe2(ends, O_CLOEXEC))
+		errx(2, "cannot make %s", SETUID_SLEEP);
 	pid = fork();
 	if (!pid) {
 		if (!setresgid(NOBODY, NOBODY, NOBODY) && !setresuid(NOBODY, NOBODY, NOBODY))
-			execl(setuid_program, setuid_program, "--sleep", NULL);
+			execl(SETUID_SLEEP, "sleep", "1000", NULL);
 		_exit(1);
 	}
 	/* Until exec has closed it */
 	close(ends[1]);
 	if (read(ends[0], &c, 1) || waitpid(pid, NULL, WNOHANG))
-		err(2, "%s", setuid_program);
+		err(2, "%s", SETUID_SLEEP);
 	close(ends[0]);
 	return pid;
-}
-
-int sleep_as_child(void)
-{
-	pid_t parent = getppid();
-
-	while (getppid() == parent)
-		usleep(100000);
-	return 0;
 }
 
 void processes_make(void)
@@ -116,5 +88,5 @@ void processes_end(void)
 		kill(sleepers[i], SIGKILL);
 		waitpid(sleepers[i], NULL, 0);
 	}
-	unlink(setuid_program);
+	unlink(SETUID_SLEEP);
 }

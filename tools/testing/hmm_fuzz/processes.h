@@ -7,12 +7,11 @@
 
 #include "program.h"
 
+#define SETUID_SLEEP	"/tmp/hmm-fuzz-setuid"	/* of root: sleep(1) */
+
 extern int fixed_fd[SLOT_NR];		/* from FIRST_FIXED on, for every worker */
-extern char setuid_program[];
 
 void processes_make(void);
 void processes_end(void);
-/* What the set-uid program does: nothing, as long as there is somebody who wants it. */
-int sleep_as_child(void);
 
 #endif /* HMM_FUZZ_PROCESSES_H */
