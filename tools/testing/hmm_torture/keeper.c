@@ -19,7 +19,7 @@
 
 #include "device.h"
 #include "file.h"
-#include "parts.h"
+#include "shared.h"
 #include "verify.h"
 #include "victim.h"
 
@@ -227,40 +227,29 @@ static void mrelease(void)
 	close(fd);
 }
 
-static const struct {
-	enum figure figure;
-	const char *what;
-	bool killed;
-} ends[END_NR] = {
-	[END_EXIT] = { FIGURE_EXIT, "a victim's exit", false },
-	[END_EXEC] = { FIGURE_EXEC, "a victim's execve", false },
-	[END_KILL] = { FIGURE_KILL, "a victim's death by SIGKILL", true },
-	[END_MRELEASE] = { FIGURE_MRELEASE, "a victim's death and process_mrelease", true },
-	[END_OOM] = { FIGURE_OOM, "a victim's death out of memory", true },
+static const char * const ends[END_NR] = {
+	[END_EXIT] = "a victim's exit",
+	[END_EXEC] = "a victim's execve",
+	[END_KILL] = "a victim's death by SIGKILL",
+	[END_MRELEASE] = "a victim's death and process_mrelease",
+	[END_OOM] = "a victim's death out of memory",
 };
 
 /* The devices go on to fault meanwhile. */
 static void end_victim(void)
 {
+	int expected = life->end == END_EXIT || life->end == END_EXEC ? 0 : SIGKILL;
 	int status;
 
-	doing(part, ends[life->end].what);
+	doing(part, ends[life->end]);
 	life->over = true;
-	switch (life->end) {
-	case END_KILL:
+	if (life->end == END_KILL)
 		kill(pid, SIGKILL);
-		break;
-	case END_MRELEASE:
+	else if (life->end == END_MRELEASE)
 		mrelease();
-		break;
-	default:
-		break;
-	}
-	if (waitpid(pid, &status, 0) != pid ||
-	    (ends[life->end].killed ?
-	     !WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL : status))
-		failed(FIGURE_BROKEN, "%s: status %#x", ends[life->end].what, status);
-	count(ends[life->end].figure, 1);
+	if (waitpid(pid, &status, 0) != pid || status != expected)
+		failed(FIGURE_BROKEN, "%s: status %#x", ends[life->end], status);
+	count(FIGURE_EXIT + life->end, 1);
 }
 
 /* There must be nothing left in a device of a process that is dead. */
@@ -279,11 +268,11 @@ static void probe_end(struct probe *probe)
 		pause_ms(1);
 	if (ret || !stats.dead)
 		failed(FIGURE_BROKEN, "%s, which a device does not notice",
-		       ends[life->end].what);
+		       ends[life->end]);
 	ret = device_dump(probe->fd, 0, ~0ULL, &entries);
 	if (ret || entries.nr)
 		failed(FIGURE_STALE, "%zu pages in a device, after %s", entries.nr,
-		       ends[life->end].what);
+		       ends[life->end]);
 	entries_free(&entries);
 	doing(part, "unregister");
 	close(probe->fd);

@@ -13,7 +13,7 @@
 
 #include "device.h"
 #include "file.h"
-#include "parts.h"
+#include "shared.h"
 
 #define KSM		"/sys/kernel/mm/ksm/"
 #define MAY_SLEEP	"/sys/module/hmm_mirror_c/parameters/may_sleep"

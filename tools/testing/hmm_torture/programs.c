@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #include "device.h"
-#include "parts.h"
+#include "shared.h"
 
 #define LOG	"/tmp/hmm-torture-program"
 #define STALE	120			/* exit status of hmm-mirror */

@@ -82,6 +82,11 @@ struct part {
 	atomic_llong since;		/* milliseconds */
 };
 
+/* These run beside each other; each is a process of its own. */
+int keeper(struct part *part);
+int machine(struct part *part);
+int programs(struct part *part);
+
 struct shared {
 	atomic_bool stop;
 	/* Device whose module is to be unloaded, and nobody should open: const char * */

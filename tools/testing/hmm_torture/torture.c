@@ -25,7 +25,7 @@
 
 #include "device.h"
 #include "file.h"
-#include "parts.h"
+#include "shared.h"
 #include "verify.h"
 
 #define STATS		"/sys/kernel/debug/hmm_torture/stats"
@@ -121,14 +121,19 @@ static long long number(const char *name)
 	return 0;
 }
 
-static bool bad(void)
+static bool module_bad(void)
 {
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(module); i++)
 		if (module[i].bad && module[i].value)
 			return true;
-	return shared->figure[FIGURE_STALE] || shared->figure[FIGURE_LOST] ||
+	return false;
+}
+
+static bool bad(void)
+{
+	return module_bad() || shared->figure[FIGURE_STALE] || shared->figure[FIGURE_LOST] ||
 	       shared->figure[FIGURE_BROKEN];
 }
 
@@ -182,29 +187,25 @@ static bool watch_parts(void)
 	return true;
 }
 
-/* Has a part ended that should not, or badly? */
-static void reap_parts(void)
+/* Has a part ended that should not, or badly?  False if none is left. */
+static bool reap_parts(void)
 {
 	struct part *part;
+	bool left = false;
 	int status;
 
 	for (part = shared->part; part->name; part++) {
-		if (!part->pid || !waitpid(part->pid, &status, WNOHANG))
+		if (!part->pid)
 			continue;
+		if (!waitpid(part->pid, &status, WNOHANG)) {
+			left = true;
+			continue;
+		}
 		part->pid = 0;
 		if (status || !shared->stop)
 			failed(FIGURE_BROKEN, "%s ended, with status %#x", part->name, status);
 	}
-}
-
-static bool parts_left(void)
-{
-	struct part *part;
-
-	for (part = shared->part; part->name; part++)
-		if (part->pid)
-			return true;
-	return false;
+	return left;
 }
 
 static void start(const char *name, int (*run)(struct part *part))
@@ -226,40 +227,28 @@ static void start(const char *name, int (*run)(struct part *part))
 	_exit(run(part) ? 1 : 0);
 }
 
-static unsigned long long victims(void)
+static long long sum(enum figure figure, enum figure end)
 {
-	enum figure figure;
-	unsigned long long nr = 0;
+	long long nr = 0;
 
-	for (figure = FIGURE_EXIT; figure <= FIGURE_OOM; figure++)
-		nr += shared->figure[figure];
+	while (figure < end)
+		nr += shared->figure[figure++];
 	return nr;
-}
-
-static unsigned long long operations(void)
-{
-	enum figure figure;
-	unsigned long long nr = 0;
-
-	for (figure = 0; figure < FIGURE_STALE; figure++)
-		nr += shared->figure[figure];
-	return nr + number("registered") + number("unregistered") + number("faults") +
-	       number("refused_faults") + number("reads") + number("writes");
-}
-
-static unsigned long long stale(void)
-{
-	return shared->figure[FIGURE_STALE] + number("stale");
 }
 
 static void progress(const char *state, long long since)
 {
-	printf("torture: %s, %lld s, %llu victims, %llu operations, %lld collisions, %lld waits, ",
-	       state, (now() - since) / 1000, victims(), operations(), number("collisions"),
-	       number("waits"));
-	printf("%lld vetoes, worst fault %lld ms, %llu stale, seed %llu\n",
+	long long operations = sum(0, FIGURE_STALE) + number("registered") +
+			       number("unregistered") + number("faults") +
+			       number("refused_faults") + number("reads") + number("writes");
+
+	printf("torture: %s, %lld s, %lld victims, %lld operations, %lld collisions, %lld waits, ",
+	       state, (now() - since) / 1000, sum(FIGURE_EXIT, FIGURE_OOM + 1), operations,
+	       number("collisions"), number("waits"));
+	printf("%lld vetoes, worst fault %lld ms, %lld stale, seed %llu\n",
 	       number("vetoes") + shared->figure[FIGURE_MRELEASE_VETOED],
-	       number("worst_fault_ns") / 1000000, stale(), shared->seed);
+	       number("worst_fault_ns") / 1000000,
+	       number("stale") + shared->figure[FIGURE_STALE], shared->seed);
 	fflush(stdout);
 }
 
@@ -278,21 +267,6 @@ static void table(const char *title, const struct number *numbers, size_t nr)
 		table_row(&column, numbers[i].name, numbers[i].value);
 	if (column % 2)
 		putchar('\n');
-}
-
-/* The module says in the kernel's log what it has found. */
-static void show_module_log(void)
-{
-	size_t i;
-
-	for (i = 0; i < ARRAY_SIZE(module); i++) {
-		if (!module[i].bad || !module[i].value)
-			continue;
-		fflush(stdout);
-		if (system("dmesg | grep 'hmm_torture: .*: '"))
-			puts("torture: the kernel's log says what the module has found");
-		return;
-	}
 }
 
 /* What nothing came of, so that it was not tested, or NULL. */
@@ -317,7 +291,9 @@ static void summary(void)
 	unsigned int column = 0;
 	size_t i;
 
-	show_module_log();
+	fflush(stdout);
+	if (module_bad() && system("dmesg | grep 'hmm_torture: .*: '"))
+		puts("torture: the kernel's log says what the module has found");
 	puts("Victims, the machine, and the sample devices");
 	for (i = 0; i < FIGURE_NR; i++)
 		table_row(&column, figures[i].text, shared->figure[i]);
@@ -435,12 +411,11 @@ static bool torture(long long begin, long long end)
 	}
 	whole = now() >= end;
 	shared->stop = true;
-	while (alive && parts_left()) {
+	while (alive && reap_parts()) {
 		pause_ms(100);
 		alive = watch_module() && watch_parts();
-		reap_parts();
 	}
-	/* What hangs would make this hang, too */
+	/* What hangs would make this hang */
 	if (alive && all_came())
 		unload_module();
 	if (whole && !bad() && untested())

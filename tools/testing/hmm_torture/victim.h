@@ -12,7 +12,7 @@
 
 #define TORTURE_DEVICE	"/dev/hmm_torture"
 
-/* How a victim ends */
+/* How a victim ends, in the order of FIGURE_EXIT to FIGURE_OOM */
 enum end {
 	END_EXIT,
 	END_EXEC,
