@@ -29,31 +29,21 @@
 #define STRESS	"$run stress-ng --quiet --$name 1 --timeout 2 --vm-bytes 16M --mmap-bytes 16M" \
 		" --mremap-bytes 4M; s=$?; test $s = 3 -o $s = 4 || exit $s"
 
-static const struct {
-	const char *name;
-	const char *command;
-} list[] = {
-	{ "python3", PYTHON },
-	{ "gcc", GCC },
-	/* Of the class vm; without those that take all memory there is */
-	{ "madvise", STRESS },
-	{ "memfd", STRESS },
-	{ "mmap", STRESS },
-	{ "mmapaddr", STRESS },
-	{ "mmapfork", STRESS },
-	{ "mprotect", STRESS },
-	{ "mremap", STRESS },
-	{ "msync", STRESS },
-	{ "pageswap", STRESS },
-	{ "shm", STRESS },
-	{ "stack", STRESS },
-	{ "vm", STRESS },
-	{ "vm-segv", STRESS },
-	{ "vm-splice", STRESS },
+static const char * const names[] = {
+	"python3", "gcc",
+	/* stress-ng's class vm; without those that take all memory there is */
+	"madvise", "memfd", "mmap", "mmapaddr", "mmapfork", "mprotect", "mremap", "msync",
+	"pageswap", "shm", "stack", "vm", "vm-segv", "vm-splice",
 };
 
-static void run_program(struct part *part, const char *device, const char *name,
-			const char *command)
+static const char *command_of(const char *name)
+{
+	if (!strcmp(name, "python3"))
+		return PYTHON;
+	return strcmp(name, "gcc") ? STRESS : GCC;
+}
+
+static void run_program(struct part *part, const char *device, const char *name)
 {
 	int status = 0, log;
 	char text[64];
@@ -73,7 +63,7 @@ static void run_program(struct part *part, const char *device, const char *name,
 		log = open(LOG ".log", O_WRONLY | O_CREAT | O_TRUNC, 0600);
 		dup2(log, STDOUT_FILENO);
 		dup2(log, STDERR_FILENO);
-		execl("/bin/sh", "sh", "-c", command, NULL);
+		execl("/bin/sh", "sh", "-c", command_of(name), NULL);
 		_exit(127);
 	}
 	while (!waitpid(pid, &status, WNOHANG)) {
@@ -95,12 +85,12 @@ static void run_program(struct part *part, const char *device, const char *name,
 
 int programs(struct part *part)
 {
-	unsigned int order[ARRAY_SIZE(list)], i;
+	unsigned int order[ARRAY_SIZE(names)], i;
 	__u64 seed = random_seed(part, 0);
 
 	while (!shared->stop) {
-		random_order(&seed, order, ARRAY_SIZE(list));
-		for (i = 0; i < ARRAY_SIZE(list) && !shared->stop; i++) {
+		random_order(&seed, order, ARRAY_SIZE(names));
+		for (i = 0; i < ARRAY_SIZE(names) && !shared->stop; i++) {
 			const char *device = random_below(&seed, 2) ? DEVICE_RUST : DEVICE_C;
 			int fd = open_unless_avoided(device);
 
@@ -111,8 +101,7 @@ int programs(struct part *part)
 			if (fd < 0)
 				continue;
 			/* As long as it is open, the device stays */
-			run_program(part, device, list[order[i]].name,
-				    list[order[i]].command);
+			run_program(part, device, names[order[i]]);
 			close(fd);
 		}
 	}

@@ -252,21 +252,11 @@ static void progress(const char *state, long long since)
 	fflush(stdout);
 }
 
-static void table_row(unsigned int *column, const char *name, long long value)
-{
-	printf("  %-28s %10lld%s", name, value, ++*column % 2 ? "" : "\n");
-}
-
 static void table(const char *title, const struct number *numbers, size_t nr)
 {
-	unsigned int column = 0;
-	size_t i;
-
 	printf("%s\n", title);
-	for (i = 0; i < nr; i++)
-		table_row(&column, numbers[i].name, numbers[i].value);
-	if (column % 2)
-		putchar('\n');
+	for (; nr; nr--, numbers++)
+		printf("  %-28s %10lld\n", numbers->name, numbers->value);
 }
 
 /* What nothing came of, so that it was not tested, or NULL. */
@@ -288,7 +278,6 @@ static const char *untested(void)
 
 static void summary(void)
 {
-	unsigned int column = 0;
 	size_t i;
 
 	fflush(stdout);
@@ -296,9 +285,7 @@ static void summary(void)
 		puts("torture: the kernel's log says what the module has found");
 	puts("Victims, the machine, and the sample devices");
 	for (i = 0; i < FIGURE_NR; i++)
-		table_row(&column, figures[i].text, shared->figure[i]);
-	if (column % 2)
-		putchar('\n');
+		printf("  %-28s %10lld\n", figures[i].text, (long long)shared->figure[i]);
 	table("The module hmm_torture", module, ARRAY_SIZE(module));
 	table("The kernel, meanwhile", kernel, ARRAY_SIZE(kernel));
 }
