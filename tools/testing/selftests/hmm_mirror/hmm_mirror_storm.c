@@ -145,10 +145,10 @@ static time_t now(void)
 	return t.tv_sec;
 }
 
-/* Threads that run one function until they are told to stop. */
+/* Threads that run one function until they are told to stop; a test has no other ones. */
 
-struct crew {
-	void (*work)(struct crew *crew, unsigned int thread);
+static struct {
+	void (*work)(unsigned int thread);
 	int fd;
 	size_t page;
 	char *target;
@@ -158,38 +158,44 @@ struct crew {
 	atomic_ulong wrong;
 	const char *what;	/* was wrong first */
 	pthread_t thread[THREADS];
-};
+} crew;
 
 static void *crew_thread(void *arg)
 {
-	struct crew *crew = arg;
-
-	crew->work(crew, crew->threads++);
+	crew.work(crew.threads++);
 	return NULL;
 }
 
-static void crew_start(struct crew *crew)
+static void crew_start(void (*work)(unsigned int thread), int fd, char *target)
 {
 	size_t i;
 
+	crew.work = work;
+	crew.fd = fd;
+	crew.page = sysconf(_SC_PAGESIZE);
+	crew.target = target;
 	for (i = 0; i < THREADS; i++)
-		pthread_create(&crew->thread[i], NULL, crew_thread, crew);
+		pthread_create(&crew.thread[i], NULL, crew_thread, NULL);
 }
 
-static void crew_stop(struct crew *crew)
+/* Nothing may have been wrong. */
+static void crew_stop(struct __test_metadata *_metadata)
 {
 	size_t i;
 
-	crew->stop = true;
+	crew.stop = true;
 	for (i = 0; i < THREADS; i++)
-		pthread_join(crew->thread[i], NULL);
+		pthread_join(crew.thread[i], NULL);
+	EXPECT_EQ(0, crew.wrong) {
+		TH_LOG("wrong %ld times, first: %s", (long)crew.wrong, crew.what);
+	}
 }
 
 /* Notes that something is not as it must be, and what was the first. */
-static void check(struct crew *crew, bool right, const char *what)
+static void check(bool right, const char *what)
 {
-	if (!right && !crew->wrong++)
-		crew->what = what;
+	if (!right && !crew.wrong++)
+		crew.what = what;
 }
 
 /* New memory in place of what is there. */
@@ -207,35 +213,34 @@ static bool move(void *from, void *to, size_t size)
 }
 
 /* Changes memory that the device has nothing to do with. */
-static void change_elsewhere(struct crew *crew, unsigned int thread)
+static void change_elsewhere(unsigned int thread)
 {
-	const size_t size = AREA_PAGES * crew->page;
+	const size_t size = AREA_PAGES * crew.page;
 
-	while (!crew->stop) {
+	while (!crew.stop) {
 		char *map = memory(2 * size), *other = map + size;
 
 		memset(map, 1, size);
 		mprotect(map, size, PROT_READ);
 		mprotect(map, size, PROT_READ | PROT_WRITE);
 		memset(map, 2, size);
-		check(crew, move(map, other, size), "mremap");
-		check(crew, map[0] == 0 && other[0] == 2, "moved memory");
+		check(move(map, other, size), "mremap");
+		check(map[0] == 0 && other[0] == 2, "moved memory");
 		madvise(other, size, MADV_DONTNEED);
-		check(crew, other[0] == 0, "madvise");
+		check(other[0] == 0, "madvise");
 		munmap(map, 2 * size);
-		crew->rounds++;
+		crew.rounds++;
 	}
 }
 
 TEST_F_TIMEOUT(hmm_mirror, elsewhere_does_not_concern_faults, 2 * PATIENCE)
 {
-	struct crew crew = { .work = change_elsewhere, .page = self->page };
 	const time_t end = now() + PATIENCE;
 	struct hmm_mirror_stats stats;
 	struct counters counters;
 	__u64 i;
 
-	crew_start(&crew);
+	crew_start(change_elsewhere, self->fd, self->map);
 	for (i = 1; i <= FAULTS && now() < end; i++) {
 		char *map = self->map + i % PAGES * self->page;
 		__u64 *word = (__u64 *)map;
@@ -248,22 +253,17 @@ TEST_F_TIMEOUT(hmm_mirror, elsewhere_does_not_concern_faults, 2 * PATIENCE)
 		case 0:
 			madvise(map, self->page, MADV_DONTNEED);
 			*word = i;
-			ASSERT_EQ(0, read_at(self->fd, map, &value,
-					     sizeof(value)));
+			ASSERT_EQ(0, read_at(self->fd, map, &value, sizeof(value)));
 			ASSERT_EQ(i, value);
 			break;
 		case 4:
 			madvise(map, self->page, MADV_DONTNEED);
-			ASSERT_EQ(0, write_at(self->fd, map, &value,
-					      sizeof(value)));
+			ASSERT_EQ(0, write_at(self->fd, map, &value, sizeof(value)));
 			ASSERT_EQ(i, *word);
 			break;
 		}
 	}
-	crew_stop(&crew);
-	EXPECT_EQ(0, crew.wrong) {
-		TH_LOG("%s", crew.what);
-	}
+	crew_stop(_metadata);
 
 	ASSERT_EQ(0, device_stats(self->fd, &stats));
 	TH_LOG("%lld faults, %lld invalidations in %ld rounds of the storm",
@@ -281,27 +281,24 @@ TEST_F_TIMEOUT(hmm_mirror, elsewhere_does_not_concern_faults, 2 * PATIENCE)
 }
 
 /* Throws one page of the target away, again and again. */
-static void discard(struct crew *crew, unsigned int thread)
+static void discard(unsigned int thread)
 {
-	char *map = crew->target + thread * crew->page;
+	char *map = crew.target + thread * crew.page;
 
-	while (!crew->stop) {
-		madvise(map, crew->page, MADV_DONTNEED);
-		crew->rounds++;
+	while (!crew.stop) {
+		madvise(map, crew.page, MADV_DONTNEED);
+		crew.rounds++;
 	}
 }
 
 /* The counters do count: what does concern faults makes them start again. */
 TEST_F_TIMEOUT(hmm_mirror, on_the_target_makes_faults_start_again, 2 * PATIENCE)
 {
-	struct crew crew = {
-		.work = discard, .page = self->page, .target = self->map,
-	};
 	const time_t end = now() + PATIENCE;
 	struct hmm_mirror_stats stats = { };
 	struct counters counters = { };
 
-	crew_start(&crew);
+	crew_start(discard, self->fd, self->map);
 	while (!(stats.retries && counters.waits) && now() < end) {
 		int ret = map_present(self->fd, self->map, self->size);
 
@@ -310,7 +307,7 @@ TEST_F_TIMEOUT(hmm_mirror, on_the_target_makes_faults_start_again, 2 * PATIENCE)
 		ASSERT_EQ(0, device_stats(self->fd, &stats));
 		ASSERT_EQ(0, counters_read(&counters, getpid()));
 	}
-	crew_stop(&crew);
+	crew_stop(_metadata);
 	EXPECT_LT(0, stats.retries);
 	EXPECT_LT(0, counters.collisions);
 	EXPECT_LT(0, counters.waits);
@@ -341,29 +338,29 @@ TEST_F_TIMEOUT(hmm_mirror, forced_collisions_make_faults_start_again, PATIENCE)
 }
 
 /* An access of the device to one word, 0 or a negative errno value. */
-static int access_word(struct crew *crew, void *map, __u64 *value, bool write)
+static int access_word(void *map, __u64 *value, bool write)
 {
 	int ret;
 
 	do {
-		ret = write ? write_at(crew->fd, map, value, sizeof(*value)) :
-			      read_at(crew->fd, map, value, sizeof(*value));
-	} while (ret == -EBUSY && !crew->stop);
+		ret = write ? write_at(crew.fd, map, value, sizeof(*value)) :
+			      read_at(crew.fd, map, value, sizeof(*value));
+	} while (ret == -EBUSY && !crew.stop);
 	return ret;
 }
 
-static bool reads(struct crew *crew, void *map, __u64 expected)
+static bool reads(void *map, __u64 expected)
 {
 	__u64 value;
-	int ret = access_word(crew, map, &value, false);
+	int ret = access_word(map, &value, false);
 
 	return ret == -EBUSY || (!ret && value == expected);
 }
 
-static bool fails(struct crew *crew, void *map, bool write, int expected)
+static bool fails(void *map, bool write, int expected)
 {
 	__u64 value = 0;
-	int ret = access_word(crew, map, &value, write);
+	int ret = access_word(map, &value, write);
 
 	return ret == -EBUSY || ret == expected;
 }
@@ -372,92 +369,84 @@ static bool fails(struct crew *crew, void *map, bool write, int expected)
  * Changes the pages of the target that are this thread's, and has a look through
  * the device each time: it must see what is, not what was.
  */
-static void change_target(struct crew *crew, unsigned int thread)
+static void change_target(unsigned int thread)
 {
 	const int rw = PROT_READ | PROT_WRITE;
-	const size_t size = crew->page;
+	const size_t size = crew.page;
 	char *spare = memory(size);
 	unsigned int seed = thread;
 	__u64 stamp = 0;
 
-	while (!crew->stop) {
+	while (!crew.stop) {
 		unsigned int i = rand_r(&seed) % (PAGES / THREADS);
-		char *map = crew->target + (THREADS * i + thread) * size;
+		char *map = crew.target + (THREADS * i + thread) * size;
 		__u64 *word = (__u64 *)map;
 		int ret;
 
 		/* What the CPU writes, the device reads, and the other way. */
 		*word = ++stamp;
-		check(crew, reads(crew, map, stamp), "read");
+		check(reads(map, stamp), "read");
 		stamp++;
-		ret = access_word(crew, map, &stamp, true);
-		check(crew, ret == -EBUSY || (!ret && *word == stamp), "write");
+		ret = access_word(map, &stamp, true);
+		check(ret == -EBUSY || (!ret && *word == stamp), "write");
 		*word = stamp;
 
 		switch (rand_r(&seed) % 6) {
 		case 0:
 			madvise(map, size, MADV_DONTNEED);
-			check(crew, reads(crew, map, 0), "madvise");
+			check(reads(map, 0), "madvise");
 			break;
 		case 1:
 			memory_at(map, size);
-			check(crew, reads(crew, map, 0), "mmap");
+			check(reads(map, 0), "mmap");
 			break;
 		case 2:
 			mprotect(map, size, PROT_READ);
-			check(crew, fails(crew, map, true, -EPERM),
+			check(fails(map, true, -EPERM),
 			      "mprotect, write");
-			check(crew, reads(crew, map, stamp), "mprotect, read");
+			check(reads(map, stamp), "mprotect, read");
 			mprotect(map, size, rw);
 			break;
 		case 3:
 			mprotect(map, size, PROT_NONE);
-			check(crew, fails(crew, map, false, -EFAULT),
+			check(fails(map, false, -EFAULT),
 			      "mprotect, none");
 			mprotect(map, size, rw);
-			check(crew, reads(crew, map, stamp), "mprotect, back");
+			check(reads(map, stamp), "mprotect, back");
 			break;
 		case 4:
-			check(crew, move(map, spare, size), "mremap");
-			check(crew, reads(crew, map, 0), "mremap, from");
-			check(crew, reads(crew, spare, stamp), "mremap, to");
-			check(crew, move(spare, map, size), "mremap, back");
-			check(crew, reads(crew, map, stamp), "mremap, back");
+			check(move(map, spare, size), "mremap");
+			check(reads(map, 0), "mremap, from");
+			check(reads(spare, stamp), "mremap, to");
+			check(move(spare, map, size), "mremap, back");
+			check(reads(map, stamp), "mremap, back");
 			break;
 		case 5:
 			munmap(map, size);
-			check(crew, fails(crew, map, false, -EFAULT), "munmap");
-			check(crew, memory_at(map, size) == map, "mmap");
+			check(fails(map, false, -EFAULT), "munmap");
+			check(memory_at(map, size) == map, "mmap");
 			break;
 		}
-		crew->rounds++;
+		crew.rounds++;
 	}
 }
 
 TEST_F_TIMEOUT(hmm_mirror, on_the_target_is_seen_by_the_device, 2 * PATIENCE)
 {
-	struct crew crew = {
-		.work = change_target, .fd = self->fd, .page = self->page,
-		.target = self->map,
-	};
 	const time_t end = now() + 4;
 	struct hmm_mirror_stats stats;
 	__u32 flags = 0;
 
-	crew_start(&crew);
+	crew_start(change_target, self->fd, self->map);
 	while (now() < end) {
 		/* Some pages may be unmapped, or not be writable. */
-		int ret = device_map(self->fd, (uintptr_t)self->map, self->size,
-				     flags, NULL);
+		int ret = device_map(self->fd, (uintptr_t)self->map, self->size, flags, NULL);
 
 		if (ret != -EBUSY && ret != -EFAULT && ret != -EPERM)
 			ASSERT_EQ(0, ret);
 		flags = flags ? 0 : HMM_MIRROR_MAP_PRESENT;
 	}
-	crew_stop(&crew);
-	EXPECT_EQ(0, crew.wrong) {
-		TH_LOG("wrong %ld times, first: %s", (long)crew.wrong, crew.what);
-	}
+	crew_stop(_metadata);
 	EXPECT_LE(100, crew.rounds);
 	ASSERT_EQ(0, device_stats(self->fd, &stats));
 	TH_LOG("%ld changes, %lld faults, %lld retries", (long)crew.rounds,
@@ -465,21 +454,19 @@ TEST_F_TIMEOUT(hmm_mirror, on_the_target_is_seen_by_the_device, 2 * PATIENCE)
 }
 
 /* Runs the crew for some seconds. */
-static void crew_run(struct __test_metadata *_metadata, struct crew *crew)
+static void crew_run(struct __test_metadata *_metadata, void (*work)(unsigned int thread),
+		     int fd, char *target)
 {
-	crew_start(crew);
+	crew_start(work, fd, target);
 	sleep(3);
-	crew_stop(crew);
-	EXPECT_EQ(0, crew->wrong) {
-		TH_LOG("wrong %ld times, first: %s", (long)crew->wrong, crew->what);
-	}
+	crew_stop(_metadata);
 	/* Had it no rounds, it would show nothing. */
-	EXPECT_LT(0, crew->rounds);
+	EXPECT_LT(0, crew.rounds);
 }
 
-static __u64 *word_of(struct crew *crew, unsigned int i)
+static __u64 *word_of(unsigned int i)
 {
-	return (__u64 *)(crew->target + i * crew->page);
+	return (__u64 *)(crew.target + i * crew.page);
 }
 
 /*
@@ -487,60 +474,53 @@ static __u64 *word_of(struct crew *crew, unsigned int i)
  * their place.  What the others read by the device is never older than what was written
  * before.
  */
-static void renew_or_read(struct crew *crew, unsigned int thread)
+static void renew_or_read(unsigned int thread)
 {
 	static atomic_ullong published[PAGES];
 	unsigned int seed = thread, i;
 	__u64 generation = 1;
 
-	while (!crew->stop && !thread) {
-		madvise(crew->target, PAGES * crew->page, MADV_DONTNEED);
+	while (!crew.stop && !thread) {
+		madvise(crew.target, PAGES * crew.page, MADV_DONTNEED);
 		for (i = 0; i < PAGES; i++) {
-			__atomic_store_n(word_of(crew, i), generation,
-					 __ATOMIC_RELEASE);
+			__atomic_store_n(word_of(i), generation, __ATOMIC_RELEASE);
 			published[i] = generation;
 		}
 		generation++;
 	}
-	while (!crew->stop) {
+	while (!crew.stop) {
 		__u64 before, value;
 		int ret;
 
 		i = rand_r(&seed) % PAGES;
 		before = published[i];
-		ret = read_at(crew->fd, word_of(crew, i), &value, sizeof(value));
+		ret = read_at(crew.fd, word_of(i), &value, sizeof(value));
 		/* 0 is a page that was thrown away and not yet written. */
-		check(crew, ret == -EBUSY ||
-		      (!ret && (!value || value >= before)), "read");
-		crew->rounds++;
+		check(ret == -EBUSY || (!ret && (!value || value >= before)), "read");
+		crew.rounds++;
 	}
 }
 
 TEST_F_TIMEOUT(hmm_mirror, reads_never_go_back_while_pages_are_renewed, PATIENCE)
 {
-	struct crew crew = {
-		.work = renew_or_read, .fd = self->fd, .page = self->page,
-		.target = self->map,
-	};
-
-	crew_run(_metadata, &crew);
+	crew_run(_metadata, renew_or_read, self->fd, self->map);
 }
 
 /* Changes that leave the content as it is. */
-static void move_pages(struct crew *crew)
+static void move_pages(void)
 {
-	const size_t size = PAGES * crew->page;
+	const size_t size = PAGES * crew.page;
 	unsigned int seed = 1;
 	pid_t pid;
 
-	while (!crew->stop) {
+	while (!crew.stop) {
 		switch (rand_r(&seed) % 3) {
 		case 0:
-			madvise(crew->target, size, MADV_PAGEOUT);
+			madvise(crew.target, size, MADV_PAGEOUT);
 			break;
 		case 1:
-			mprotect(crew->target, size, PROT_READ);
-			mprotect(crew->target, size, PROT_READ | PROT_WRITE);
+			mprotect(crew.target, size, PROT_READ);
+			mprotect(crew.target, size, PROT_READ | PROT_WRITE);
 			break;
 		case 2:
 			pid = fork();
@@ -553,29 +533,28 @@ static void move_pages(struct crew *crew)
 }
 
 /* The first thread moves pages; each other writes to pages where nobody else does. */
-static void move_or_write(struct crew *crew, unsigned int thread)
+static void move_or_write(unsigned int thread)
 {
 	unsigned int i = thread - 1;
 	__u64 value = 0, back;
 	int ret;
 
 	if (!thread)
-		move_pages(crew);
-	while (!crew->stop) {
+		move_pages();
+	while (!crew.stop) {
 		value++;
-		ret = write_at(crew->fd, word_of(crew, i), &value, sizeof(value));
+		ret = write_at(crew.fd, word_of(i), &value, sizeof(value));
 		/* Now and then the mapping is read-only. */
-		check(crew, !ret || ret == -EPERM || ret == -EBUSY, "write");
+		check(!ret || ret == -EPERM || ret == -EBUSY, "write");
 		if (!ret) {
-			check(crew, __atomic_load_n(word_of(crew, i),
+			check(__atomic_load_n(word_of(i),
 						    __ATOMIC_ACQUIRE) == value,
 			      "written, as the process sees it");
-			ret = read_at(crew->fd, word_of(crew, i), &back,
-				      sizeof(back));
-			check(crew, ret == -EBUSY || (!ret && back == value),
+			ret = read_at(crew.fd, word_of(i), &back, sizeof(back));
+			check(ret == -EBUSY || (!ret && back == value),
 			      "written, as the device sees it");
 		}
-		crew->rounds++;
+		crew.rounds++;
 		i += THREADS - 1;
 		if (i >= PAGES)
 			i = thread - 1;
@@ -584,12 +563,7 @@ static void move_or_write(struct crew *crew, unsigned int thread)
 
 TEST_F_TIMEOUT(hmm_mirror, writes_are_not_lost_while_pages_move, PATIENCE)
 {
-	struct crew crew = {
-		.work = move_or_write, .fd = self->fd, .page = self->page,
-		.target = self->map,
-	};
-
-	crew_run(_metadata, &crew);
+	crew_run(_metadata, move_or_write, self->fd, self->map);
 }
 
 TEST_HARNESS_MAIN
