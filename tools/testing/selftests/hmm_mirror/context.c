@@ -36,8 +36,7 @@ int bind_self(int fd)
 
 char *memory(size_t size)
 {
-	return mmap(NULL, size, PROT_READ | PROT_WRITE,
-		    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	return mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 }
 
 char *huge_memory(void)
@@ -61,8 +60,7 @@ long stale(int fd, pid_t pid)
 long entries_with(int fd, char *map, size_t size, __u32 flags, __u32 order)
 {
 	struct entries entries = { };
-	int ret = device_dump(fd, (uintptr_t)map, (uintptr_t)map + size,
-			      &entries);
+	int ret = device_dump(fd, (uintptr_t)map, (uintptr_t)map + size, &entries);
 	long count = 0;
 	size_t i;
 

@@ -39,8 +39,7 @@ TEST_F(hmm_mirror, data_is_right_across_page_borders)
 			ASSERT_EQ(0, read_at(self->fd, map + at, copy + at, len));
 		} else {
 			memset(copy + at, i, len);
-			ASSERT_EQ(0, write_at(self->fd, map + at, copy + at,
-					      len));
+			ASSERT_EQ(0, write_at(self->fd, map + at, copy + at, len));
 		}
 		ASSERT_EQ(0, memcmp(map, copy, self->size));
 	}

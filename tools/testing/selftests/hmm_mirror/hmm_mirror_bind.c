@@ -147,8 +147,7 @@ TEST_F(hmm_mirror, of_many_who_bind_at_once_one_succeeds)
 
 		race.fd = device_open(variant->device);
 		for (i = 0; i < ARRAY_SIZE(thread); i++)
-			ASSERT_EQ(0, pthread_create(&thread[i], NULL,
-						    bind_when_told, &race));
+			ASSERT_EQ(0, pthread_create(&thread[i], NULL, bind_when_told, &race));
 		for (i = 0; i < ARRAY_SIZE(thread); i++) {
 			void *ret;
 
@@ -325,8 +324,7 @@ TEST_F(hmm_mirror, a_process_may_die_while_the_device_faults)
 
 		ASSERT_LT(0, pid);
 		ASSERT_EQ(0, device_bind(fd, pid));
-		ASSERT_EQ(0, pthread_create(&thread, NULL, kill_soon,
-					    (void *)(intptr_t)pid));
+		ASSERT_EQ(0, pthread_create(&thread, NULL, kill_soon, (void *)(intptr_t)pid));
 		do {
 			ret = device_map(fd, (uintptr_t)map, self->size,
 					 HMM_MIRROR_MAP_WRITE, NULL);

@@ -81,8 +81,7 @@ TEST_F(hmm_mirror, map_stops_at_a_hole_with_EFAULT)
 	__u64 pages;
 
 	munmap(map + 5 * self->page, self->page);
-	EXPECT_EQ(-EFAULT, device_map(self->fd, (uintptr_t)map, self->size, 0,
-				      &pages));
+	EXPECT_EQ(-EFAULT, device_map(self->fd, (uintptr_t)map, self->size, 0, &pages));
 	EXPECT_GE(5, pages);
 	EXPECT_EQ(pages, entries_in(self->fd, map, self->size));
 }

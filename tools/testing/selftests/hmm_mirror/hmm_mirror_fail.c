@@ -71,8 +71,7 @@ static int set_all(const char *knob, const char *value)
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(capabilities) && !ret; i++) {
-		snprintf(path, sizeof(path), "/sys/kernel/debug/%s/%s",
-			 capabilities[i], knob);
+		snprintf(path, sizeof(path), "/sys/kernel/debug/%s/%s", capabilities[i], knob);
 		ret = write_file(path, value);
 	}
 	return ret;
@@ -100,8 +99,7 @@ static long references(const char *device)
 	FILE *file;
 	long n = -1;
 
-	snprintf(path, sizeof(path), "/sys/module/%s/refcnt",
-		 strrchr(device, '/') + 1);
+	snprintf(path, sizeof(path), "/sys/module/%s/refcnt", strrchr(device, '/') + 1);
 	file = fopen(path, "r");
 	if (file) {
 		if (fscanf(file, "%ld", &n) != 1)
@@ -245,8 +243,7 @@ static int open_and_bind(void)
 
 TEST_F_TIMEOUT(fail, bind, 120)
 {
-	EXPECT_LT(0, fail_each(_metadata, fresh_process, open_and_bind,
-			       process_gone));
+	EXPECT_LT(0, fail_each(_metadata, fresh_process, open_and_bind, process_gone));
 }
 
 static int map_for_reading(void)
@@ -261,10 +258,8 @@ static int map_for_writing(void)
 
 TEST_F_TIMEOUT(fail, map, 120)
 {
-	EXPECT_LT(0, fail_each(_metadata, fresh_memory, map_for_reading,
-			       nothing));
-	EXPECT_LT(0, fail_each(_metadata, fresh_memory, map_for_writing,
-			       nothing));
+	EXPECT_LT(0, fail_each(_metadata, fresh_memory, map_for_reading, nothing));
+	EXPECT_LT(0, fail_each(_metadata, fresh_memory, map_for_writing, nothing));
 }
 
 static int read_all(void)
@@ -296,8 +291,7 @@ static int dump_all(void)
 
 TEST_F_TIMEOUT(fail, dump, 60)
 {
-	EXPECT_LT(0, fail_each(_metadata, map_for_writing, dump_all,
-			       nothing));
+	EXPECT_LT(0, fail_each(_metadata, map_for_writing, dump_all, nothing));
 }
 
 /* Nothing fails in an invalidation; so if the system call does, all is as before. */
@@ -333,12 +327,9 @@ static int fork_and_wait(void)
 
 TEST_F_TIMEOUT(fail, what_the_device_is_told_of, 240)
 {
-	EXPECT_LT(0, fail_each(_metadata, map_for_writing, unmap_a_page,
-			       map_again));
-	EXPECT_LT(0, fail_each(_metadata, map_for_writing, protect_a_page,
-			       map_again));
-	EXPECT_LT(0, fail_each(_metadata, map_for_writing, fork_and_wait,
-			       nothing));
+	EXPECT_LT(0, fail_each(_metadata, map_for_writing, unmap_a_page, map_again));
+	EXPECT_LT(0, fail_each(_metadata, map_for_writing, protect_a_page, map_again));
+	EXPECT_LT(0, fail_each(_metadata, map_for_writing, fork_and_wait, nothing));
 }
 
 /* Any of them, again and again, each one in ten times that it can */
@@ -358,8 +349,7 @@ TEST_F_TIMEOUT(fail, at_random, 120)
 	for (round = 0; round < 3000; round++) {
 		ret = calls[rand_r(&seed) % ARRAY_SIZE(calls)]();
 		failed += !!ret;
-		EXPECT_TRUE(ret == 0 || ret == -ENOMEM || ret == -EFAULT ||
-			    ret == -EPERM) {
+		EXPECT_TRUE(ret == 0 || ret == -ENOMEM || ret == -EFAULT || ret == -EPERM) {
 			TH_LOG("errno %d", -ret);
 		}
 		if (ret == -EPERM)

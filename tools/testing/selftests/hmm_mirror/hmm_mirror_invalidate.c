@@ -170,8 +170,7 @@ TEST_F(hmm_mirror, pageout_takes_the_pages_away)
 /* move_pages(2) for PAGES pages of this process, without libnuma. */
 static long move_pages(void **addr, const int *nodes, int *status)
 {
-	return syscall(SYS_move_pages, 0, PAGES, addr, nodes, status,
-		       nodes ? MPOL_MF_MOVE : 0);
+	return syscall(SYS_move_pages, 0, PAGES, addr, nodes, status, nodes ? MPOL_MF_MOVE : 0);
 }
 
 TEST_F(hmm_mirror, migration_moves_the_pages)
@@ -301,8 +300,7 @@ TEST_F(hmm_mirror, munmap_of_a_part_splits_a_huge_page)
 		SKIP(return, "no huge page to be had");
 	ASSERT_EQ(0, map_write(self->fd, huge, HUGE_SIZE));
 	munmap(huge + 16 * self->page, 16 * self->page);
-	EXPECT_EQ(0, entries_in(self->fd, huge + 16 * self->page,
-				16 * self->page));
+	EXPECT_EQ(0, entries_in(self->fd, huge + 16 * self->page, 16 * self->page));
 	EXPECT_EQ(1, byte_at(self->fd, huge));
 	EXPECT_EQ(1, byte_at(self->fd, huge + HUGE_SIZE - 1));
 }

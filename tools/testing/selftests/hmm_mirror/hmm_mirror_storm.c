@@ -402,15 +402,13 @@ static void change_target(unsigned int thread)
 			break;
 		case 2:
 			mprotect(map, size, PROT_READ);
-			check(fails(map, true, -EPERM),
-			      "mprotect, write");
+			check(fails(map, true, -EPERM), "mprotect, write");
 			check(reads(map, stamp), "mprotect, read");
 			mprotect(map, size, rw);
 			break;
 		case 3:
 			mprotect(map, size, PROT_NONE);
-			check(fails(map, false, -EFAULT),
-			      "mprotect, none");
+			check(fails(map, false, -EFAULT), "mprotect, none");
 			mprotect(map, size, rw);
 			check(reads(map, stamp), "mprotect, back");
 			break;
@@ -547,8 +545,7 @@ static void move_or_write(unsigned int thread)
 		/* Now and then the mapping is read-only. */
 		check(!ret || ret == -EPERM || ret == -EBUSY, "write");
 		if (!ret) {
-			check(__atomic_load_n(word_of(i),
-						    __ATOMIC_ACQUIRE) == value,
+			check(__atomic_load_n(word_of(i), __ATOMIC_ACQUIRE) == value,
 			      "written, as the process sees it");
 			ret = read_at(crew.fd, word_of(i), &back, sizeof(back));
 			check(ret == -EBUSY || (!ret && back == value),
