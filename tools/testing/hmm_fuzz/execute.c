@@ -235,22 +235,28 @@ static bool inside(__u64 addr, __u64 len)
 	return addr >= ARENA && len <= ARENA_SIZE && addr - ARENA <= ARENA_SIZE - len;
 }
 
-static int call_mmap(const __u64 *arg)
+/* What changes the caller's memory, and is 0, or else -1 or MAP_FAILED */
+static long change_memory(enum call_id id, const __u64 *arg)
 {
-	int flags = arg[3];
+	void *addr = (void *)arg[0];
 
-	if (!inside(arg[0], arg[1]))
-		return -EINVAL;
-	return mmap((void *)arg[0], arg[1], arg[2], flags | MAP_FIXED,
-		    flags & MAP_ANONYMOUS ? -1 : memory_fd, 0) == MAP_FAILED ? -errno : 0;
-}
-
-static int call_mremap(const __u64 *arg)
-{
-	if (!inside(arg[0], arg[1]) || !inside(arg[0], arg[2]) || !inside(arg[4], arg[2]))
-		return -EINVAL;
-	return mremap((void *)arg[0], arg[1], arg[2], (int)arg[3], arg[4]) == MAP_FAILED ?
-	       -errno : 0;
+	switch (id) {
+	case CALL_MMAP:
+		return (long)mmap(addr, arg[1], arg[2], arg[3] | MAP_FIXED,
+				  arg[3] & MAP_ANONYMOUS ? -1 : memory_fd, 0);
+	case CALL_MUNMAP:
+		return munmap(addr, arg[1]);
+	case CALL_MPROTECT:
+		return mprotect(addr, arg[1], arg[2]);
+	case CALL_MADVISE:
+		return madvise(addr, arg[1], arg[2]);
+	default:
+		if (!inside(arg[0], arg[2]) || !inside(arg[4], arg[2])) {
+			errno = EINVAL;
+			return -1;
+		}
+		return (long)mremap(addr, arg[1], arg[2], arg[3], arg[4]);
+	}
 }
 
 static void make_calls(unsigned int from, unsigned int to, int thread);
@@ -345,20 +351,10 @@ static int make_call(const struct program *program, unsigned int i, unsigned int
 		return ioctl_call(program, i, arg[0], arg[1], arg[2], &argument, ~0U);
 	case CALL_AGAIN:
 		return call_again(program, i);
-	case CALL_MMAP:
-		return call_mmap(arg);
-	case CALL_MUNMAP:
-		return !inside(arg[0], arg[1]) || munmap((void *)arg[0], arg[1]) ? -EINVAL : 0;
-	case CALL_MPROTECT:
+	case CALL_MMAP ... CALL_MREMAP:
 		if (!inside(arg[0], arg[1]))
 			return -EINVAL;
-		return mprotect((void *)arg[0], arg[1], arg[2]) ? -errno : 0;
-	case CALL_MADVISE:
-		if (!inside(arg[0], arg[1]))
-			return -EINVAL;
-		return madvise((void *)arg[0], arg[1], arg[2]) ? -errno : 0;
-	case CALL_MREMAP:
-		return call_mremap(arg);
+		return change_memory(call->id, arg) == -1 ? -errno : 0;
 	case CALL_FORK:
 		return call_fork(i, arg, thread);
 	case CALL_KILL:
