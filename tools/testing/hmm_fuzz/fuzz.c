@@ -127,28 +127,29 @@ static void start(struct worker *worker, const struct program *only)
 	worker->pid = pid;
 }
 
-/* True if it has ended, and not as it should. */
-static bool reap(struct worker *worker, int flags)
+/* Has it ended, and not as it should? */
+static void reap(struct worker *worker)
 {
 	int status;
 
-	if (!worker->pid || waitpid(worker->pid, &status, flags) != worker->pid)
-		return false;
+	if (!worker->pid || waitpid(worker->pid, &status, WNOHANG) != worker->pid)
+		return;
 	/* Those that it has left behind */
 	kill(-worker->pid, SIGKILL);
 	worker->pid = 0;
 	if (status)
 		failed(&worker->recent[(worker->nr_recent - 1) % RECENT], MAX_CALLS,
 		       "a worker ended with status %#x", status);
-	return status;
 }
 
 /* A program that takes too long has to be killed, and that must not take long. */
 static void end_slow(struct worker *worker)
 {
 	const struct program *program = &worker->recent[(worker->nr_recent - 1) % RECENT];
-	long long end = now() + 1000 * shared->patience;
+	long long since = worker->since, end = now() + 1000 * shared->patience;
 
+	if (!worker->pid || !since || now() - since <= 1000 * shared->patience)
+		return;
 	if (nr_killed++ < 3) {
 		printf("fuzz: killed, after %ld s:\n", shared->patience);
 		program_print(stdout, program);
@@ -163,16 +164,6 @@ static void end_slow(struct worker *worker)
 		usleep(10000);
 	}
 	worker->pid = 0;
-}
-
-static bool any_left(void)
-{
-	unsigned int i;
-
-	for (i = 0; i < nr_workers; i++)
-		if (shared->worker[i].pid)
-			return true;
-	return false;
 }
 
 /* What the kernel says, and the programs of who was at it, or of all */
@@ -203,21 +194,23 @@ static void watch_kernel(void)
 	failed(NULL, 0, "the kernel complains: %s", text);
 }
 
-static void watch_workers(void)
+/* Says if there is any left. */
+static bool watch_workers(void)
 {
+	bool left = false;
 	unsigned int i;
 
 	for (i = 0; i < nr_workers; i++) {
 		struct worker *worker = &shared->worker[i];
-		long long since = worker->since;
 
-		if (worker->pid && since && now() - since > 1000 * shared->patience)
-			end_slow(worker);
-		reap(worker, WNOHANG);
+		end_slow(worker);
+		reap(worker);
 		if (!worker->pid && !shared->end_of_round && !shared->stop)
 			start(worker, NULL);
+		left |= worker->pid;
 	}
 	watch_kernel();
+	return left;
 }
 
 /* As soon as everything has been freed that waits to be, or after some time */
@@ -245,9 +238,8 @@ static bool run_alone(const struct program *program, unsigned int runs)
 	while (runs-- && !bad()) {
 		start(worker, program);
 		while (worker->pid) {
-			if (worker->since && now() - worker->since > 1000 * shared->patience)
-				end_slow(worker);
-			reap(worker, WNOHANG);
+			end_slow(worker);
+			reap(worker);
 			usleep(1000);
 		}
 		watch_kernel();
@@ -317,10 +309,8 @@ static void fuzz(long long begin, long long end)
 		}
 		shared->end_of_round = true;
 		/* What hangs is not waited for. */
-		while (any_left()) {
+		while (watch_workers())
 			usleep(10000);
-			watch_workers();
-		}
 		if (!bad())
 			check_level(&base, round);
 	}
