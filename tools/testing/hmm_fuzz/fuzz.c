@@ -88,8 +88,7 @@ static void report_calls(void)
 		       calls_of(id) - succeeded);
 		for (i = 1; i < MAX_ERRNO; i++)
 			if (shared->result[id][i])
-				printf(" %s %lld", errno_name(i),
-				       (long long)shared->result[id][i]);
+				printf(" %s %lld", errno_name(i), (long long)shared->result[id][i]);
 		putchar('\n');
 	}
 	fflush(stdout);
@@ -473,8 +472,7 @@ int main(int argc, char **argv)
 	whole = replay || now() - begin >= 1000 * seconds;
 	report_calls();
 	report_progress(bad() ? "FAILED" : whole ? "ok" : "interrupted", now() - begin);
-	if (!bad() && whole && seconds >= LEAST_SECONDS && !replay &&
-	    report_useless())
+	if (!bad() && whole && seconds >= LEAST_SECONDS && !replay && report_useless())
 		failed(NULL, 0, "%s has never succeeded: the grammar is bad", report_useless());
 	if (bad())
 		show_failure();

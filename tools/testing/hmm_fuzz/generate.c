@@ -121,12 +121,6 @@ static __u64 make_pidfd(__u64 *seed)
 	return SLOT_SELF;
 }
 
-/* A program that loses its bound device has not much to do any more. */
-static __u64 make_slot(__u64 *seed)
-{
-	return one_in(seed, 8) ? make_device(seed) : SLOT_DEVICE + 1 + random_below(seed, 3);
-}
-
 static __u64 one_of(const __u64 *values, unsigned int most, __u64 *seed)
 {
 	unsigned int nr = 0;
@@ -144,7 +138,9 @@ static __u64 make_arg(const struct arg *arg, unsigned int thread, __u64 *seed)
 	case ARG_DEVICE:
 		return make_device(seed);
 	case ARG_SLOT:
-		return make_slot(seed);
+		/* A program that loses its bound device has not much to do any more. */
+		return one_in(seed, 8) ? make_device(seed) :
+					 SLOT_DEVICE + 1 + random_below(seed, 3);
 	case ARG_CHILD:
 		return SLOT_CHILD + random_below(seed, one_in(seed, 4) ? 4 : 2);
 	case ARG_PIDFD:

@@ -213,24 +213,14 @@ void judge(const struct outcome *outcome)
 		    outcome->bound ? "bound" : "not bound");
 	if (!outcome->seen || unbound)
 		return;
-	switch (id) {
-	case CALL_BIND:
+	if (id == CALL_BIND)
 		judge_bind(outcome);
-		break;
-	case CALL_MAP:
+	else if (id == CALL_MAP)
 		judge_map(outcome);
-		break;
-	case CALL_READ:
-	case CALL_WRITE:
+	else if (id == CALL_READ || id == CALL_WRITE)
 		judge_rw(outcome);
-		break;
-	case CALL_DUMP:
+	else if (id == CALL_DUMP)
 		judge_dump(outcome);
-		break;
-	case CALL_STATS:
+	else if (id == CALL_STATS)
 		judge_stats(outcome);
-		break;
-	default:
-		break;
-	}
 }

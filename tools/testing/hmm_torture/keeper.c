@@ -267,8 +267,7 @@ static void probe_end(struct probe *probe)
 	while (!(ret = device_stats(probe->fd, &stats)) && !stats.dead && now() < end)
 		pause_ms(1);
 	if (ret || !stats.dead)
-		failed(FIGURE_BROKEN, "%s, which a device does not notice",
-		       ends[life->end]);
+		failed(FIGURE_BROKEN, "%s, which a device does not notice", ends[life->end]);
 	ret = device_dump(probe->fd, 0, ~0ULL, &entries);
 	if (ret || entries.nr)
 		failed(FIGURE_STALE, "%zu pages in a device, after %s", entries.nr,
@@ -346,8 +345,7 @@ int keeper(struct part *its_part)
 	part = its_part;
 	probes[0].slot = HMM_TORTURE_OWN_SLOTS;
 	probes[1].slot = HMM_TORTURE_OWN_SLOTS + 1;
-	life = mmap(NULL, sizeof(*life), PROT_READ | PROT_WRITE,
-		    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	life = mmap(NULL, sizeof(*life), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (life == MAP_FAILED)
 		return -errno;
 	while (!shared->stop)

@@ -406,8 +406,7 @@ static bool torture(long long begin, long long end)
 	if (alive && all_came())
 		unload_module();
 	if (whole && !bad() && untested())
-		failed(FIGURE_BROKEN, "nothing came of this, so it was not tested: %s",
-		       untested());
+		failed(FIGURE_BROKEN, "nothing came of this, so it was not tested: %s", untested());
 	return whole;
 }
 

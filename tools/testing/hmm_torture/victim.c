@@ -205,8 +205,7 @@ static void do_split(struct worker *worker, unsigned int i, unsigned int nr)
 		count(FIGURE_SPLIT, 1);
 		return;
 	}
-	snprintf(text, sizeof(text), "%d,%#llx,%#llx", getpid(), start,
-		 start + HALF * PAGE);
+	snprintf(text, sizeof(text), "%d,%#llx,%#llx", getpid(), start, start + HALF * PAGE);
 	if (!write_file(SPLIT_FILE, text))
 		count(FIGURE_SPLIT, 1);
 	stamp(worker, i, nr);
@@ -414,8 +413,7 @@ static void be_killed(void)
 
 	snprintf(path, sizeof(path), "%s/cgroup.procs", life->cgroup);
 	must(!write_file(path, "0"), path);
-	memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-		      -1, 0);
+	memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	for (i = 0; memory != MAP_FAILED && i < size; i += PAGE)
 		memory[i] = 1;
 	failed(FIGURE_BROKEN, "there is no end to the memory of %s", life->cgroup);
