@@ -73,23 +73,17 @@ static void merge(void)
  */
 static void reload(void)
 {
-	static const struct {
-		const char *module;
-		const char *load;
-		const char *device;
-	} list[] = {
-		{ "hmm_mirror_rust", "modprobe hmm_mirror_rust", DEVICE_RUST },
-		{ "hmm_mirror_c", "modprobe hmm_mirror_c", DEVICE_C },
-	};
-	static unsigned int next;
-	const char *module = list[next].module;
+	static const char *device = DEVICE_RUST;
+	bool rust = !strcmp(device, DEVICE_RUST);
+	const char *module = rust ? "hmm_mirror_rust" : "hmm_mirror_c";
+	const char *load = rust ? "modprobe hmm_mirror_rust" : "modprobe hmm_mirror_c";
 	unsigned int tries;
 
-	shared->avoid = (uintptr_t)list[next].device;
+	shared->avoid = (uintptr_t)device;
 	for (tries = 0; tries < 20; tries++) {
 		if (!syscall(SYS_delete_module, module, O_NONBLOCK)) {
 			pause_ms(random_below(&seed, 50));
-			must(system(list[next].load) ? -ENOEXEC : 0, list[next].load);
+			must(system(load) ? -ENOEXEC : 0, load);
 			count(FIGURE_RELOAD, 1);
 			break;
 		}
@@ -101,7 +95,7 @@ static void reload(void)
 	if (tries == 20)
 		return;
 	shared->avoid = 0;
-	next = (next + 1) % ARRAY_SIZE(list);
+	device = rust ? DEVICE_C : DEVICE_RUST;
 }
 
 /* For who is bound from now on; it then refuses process_mrelease(2) */

@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include "device.h"
 #include "shared.h"
@@ -75,11 +74,6 @@ void failed(enum figure figure, const char *format, ...)
 	va_end(args);
 	putchar('\n');
 	fflush(stdout);
-}
-
-void pause_ms(long ms)
-{
-	usleep(ms * 1000);
 }
 
 int open_unless_avoided(const char *device)

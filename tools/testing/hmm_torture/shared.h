@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include <unistd.h>
 
 #include "common.h"
 #include "hmm_torture_uapi.h"
@@ -110,7 +111,10 @@ static inline void count(enum figure figure, long long nr)
 /* Something is as it must not be. */
 void failed(enum figure figure, const char *format, ...);
 
-void pause_ms(long ms);
+static inline void pause_ms(long ms)
+{
+	usleep(ms * 1000);
+}
 
 /* Opens a sample device, unless that is to be left alone now, or is not there. */
 int open_unless_avoided(const char *device);
