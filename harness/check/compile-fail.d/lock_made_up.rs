@@ -9,6 +9,6 @@ pub struct NoLock;
 #[cfg(misuse)]
 impl MirrorLock for NoLock {
     //~^ ERROR E0277: Sealed
-    //~^^ ERROR E0277: NoLock: Backend
+    //~^^ ERROR E0277: lock::Backend
     const ATOMIC: bool = true;
 }

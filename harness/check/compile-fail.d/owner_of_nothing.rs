@@ -22,7 +22,7 @@ impl MirrorOps for Gpu {
 }
 
 pub fn fault(faulter: &mut Faulter<'_, Gpu>, range: PageRange, buffer: &mut FaultBuffer) -> Result {
-    faulter.map(range, buffer, Read, |_, _| ())
+    faulter.map(range, buffer, Read, |(), _| ())
 }
 
 //~? ERROR E0080: a zero-sized type has no address of its own
