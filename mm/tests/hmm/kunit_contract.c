@@ -26,7 +26,7 @@ static void hmm_test_refused(struct kunit *test, struct hmm_test_dev *dev, int e
 		hmm_mirror_unregister(&dev->mirror);
 }
 
-void hmm_register_bad_arguments(struct kunit *test)
+static void hmm_register_bad_arguments(struct kunit *test)
 {
 	struct mm_struct *mm = hmm_test_mm(test);
 	const struct hmm_mirror_ops bad_ops[] = {
@@ -68,7 +68,7 @@ void hmm_register_bad_arguments(struct kunit *test)
 	hmm_test_refused(test, dev, -ESRCH);
 }
 
-void hmm_register_twice(struct kunit *test)
+static void hmm_register_twice(struct kunit *test)
 {
 	struct mm_struct *mm = hmm_test_mm(test);
 	int count = atomic_read(&mm->mm_count);
@@ -86,7 +86,7 @@ void hmm_register_twice(struct kunit *test)
 }
 
 /* What is not zeroed may be registered, on whichever mm */
-void hmm_register_not_zeroed(struct kunit *test)
+static void hmm_register_not_zeroed(struct kunit *test)
 {
 	struct mm_struct *mm = hmm_test_mm(test);
 	struct mm_struct *mm2 = hmm_test_mm(test);
@@ -109,7 +109,7 @@ void hmm_register_not_zeroed(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, dev->calls, 2);
 }
 
-void hmm_begin_bad_arguments(struct kunit *test)
+static void hmm_begin_bad_arguments(struct kunit *test)
 {
 	struct hmm_test_dev *dev = hmm_test_setup(test);
 	const unsigned long base = HMM_TEST_BASE;
@@ -157,7 +157,7 @@ void hmm_begin_bad_arguments(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, hmm_test_in_flight(range));
 }
 
-void hmm_begin_twice(struct kunit *test)
+static void hmm_begin_twice(struct kunit *test)
 {
 	struct hmm_test_dev *dev = hmm_test_setup(test);
 	struct hmm_mirror_range *range;
@@ -172,7 +172,7 @@ void hmm_begin_twice(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, hmm_test_valid(range));
 }
 
-void hmm_range_not_in_flight(struct kunit *test)
+static void hmm_range_not_in_flight(struct kunit *test)
 {
 	struct hmm_mirror_range *range = hmm_test_range(test, HMM_TEST_BASE, 1,
 							0);
@@ -182,3 +182,20 @@ void hmm_range_not_in_flight(struct kunit *test)
 					     hmm_mirror_range_fault(range, 0)));
 	HMM_TEST_WARNS(test, hmm_mirror_range_end(range));
 }
+
+static struct kunit_case hmm_contract_cases[] = {
+	KUNIT_CASE(hmm_register_bad_arguments),
+	KUNIT_CASE(hmm_register_twice),
+	KUNIT_CASE(hmm_register_not_zeroed),
+	KUNIT_CASE(hmm_begin_bad_arguments),
+	KUNIT_CASE(hmm_begin_twice),
+	KUNIT_CASE(hmm_range_not_in_flight),
+	{}
+};
+
+static struct kunit_suite hmm_contract_suite = {
+	.name = "hmm_mirror_contract",
+	.test_cases = hmm_contract_cases,
+};
+
+kunit_test_suite(hmm_contract_suite);

@@ -14,7 +14,7 @@
 #define HMM_TEST_READ	HMM_PFN_REQ_FAULT
 #define HMM_TEST_WRITE	(HMM_PFN_REQ_FAULT | HMM_PFN_REQ_WRITE)
 
-void hmm_fault_reads_right_pages(struct kunit *test)
+static void hmm_fault_reads_right_pages(struct kunit *test)
 {
 	struct hmm_test_dev *dev = hmm_test_setup(test);
 	struct hmm_mirror_range *range;
@@ -48,7 +48,7 @@ void hmm_fault_reads_right_pages(struct kunit *test)
 }
 
 /* Memory of which the process has touched the second page alone */
-void hmm_fault_reads_what_is_asked(struct kunit *test)
+static void hmm_fault_reads_what_is_asked(struct kunit *test)
 {
 	struct hmm_test_dev *dev = hmm_test_setup(test);
 	struct hmm_mirror_range *range;
@@ -86,7 +86,7 @@ void hmm_fault_reads_what_is_asked(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, hmm_test_read(test, dev->mm, dev->addr), 42);
 }
 
-void hmm_fault_errors(struct kunit *test)
+static void hmm_fault_errors(struct kunit *test)
 {
 	struct hmm_test_dev *dev = hmm_test_setup(test);
 	unsigned long rw = dev->addr;
@@ -182,7 +182,7 @@ static unsigned long hmm_test_map_filler(struct kunit *test, struct mm_struct *m
 	return addr;
 }
 
-void hmm_fault_drops_lock(struct kunit *test)
+static void hmm_fault_drops_lock(struct kunit *test)
 {
 	struct hmm_test_dev *dev = hmm_test_setup(test);
 	unsigned long addr = hmm_test_map_filler(test, dev->mm);
@@ -201,7 +201,7 @@ void hmm_fault_drops_lock(struct kunit *test)
 }
 
 /* No invalidation hits the range, so it is all about whether it was read */
-void hmm_valid_only_if_read(struct kunit *test)
+static void hmm_valid_only_if_read(struct kunit *test)
 {
 	struct hmm_test_dev *dev = hmm_test_setup(test);
 	unsigned long ro = hmm_test_map(test, dev->mm, 1, PROT_READ);
@@ -237,7 +237,7 @@ void hmm_valid_only_if_read(struct kunit *test)
 }
 
 /* Nothing to wait for, and yet it never succeeds */
-void hmm_fault_collides_for_ever(struct kunit *test)
+static void hmm_fault_collides_for_ever(struct kunit *test)
 {
 	struct hmm_test_dev *dev = hmm_test_setup(test);
 	unsigned long addr = hmm_test_map_filler(test, dev->mm);
@@ -267,7 +267,7 @@ static void hmm_test_set_unstable(struct mm_struct *mm)
 }
 
 /* What is there now, may have come in place of what was reaped */
-void hmm_fault_reaped(struct kunit *test)
+static void hmm_fault_reaped(struct kunit *test)
 {
 	struct hmm_test_dev *dev = hmm_test_setup(test);
 	unsigned long addr = dev->addr;
@@ -282,7 +282,7 @@ void hmm_fault_reaped(struct kunit *test)
 	hmm_test_expect_idle(test, dev);
 }
 
-void hmm_fault_per_page_flags(struct kunit *test)
+static void hmm_fault_per_page_flags(struct kunit *test)
 {
 	struct hmm_test_dev *dev = hmm_test_setup(test);
 	const unsigned long addr = dev->addr;
@@ -332,7 +332,7 @@ void hmm_fault_per_page_flags(struct kunit *test)
  * range, by the same task.  It has to get past that; where it cannot, as the input
  * flags are overwritten, it says so.
  */
-void hmm_fault_invalidates_itself(struct kunit *test)
+static void hmm_fault_invalidates_itself(struct kunit *test)
 {
 	struct hmm_test_dev *dev = hmm_test_setup(test);
 	const unsigned long second = dev->addr + PAGE_SIZE;
@@ -359,7 +359,7 @@ void hmm_fault_invalidates_itself(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, pfns[0] & HMM_PFN_WRITE);
 }
 
-void hmm_fault_waits_for_invalidation(struct kunit *test)
+static void hmm_fault_waits_for_invalidation(struct kunit *test)
 {
 	struct hmm_test_dev *dev = hmm_test_setup(test);
 	const unsigned long addr = dev->addr;
@@ -388,7 +388,7 @@ void hmm_fault_waits_for_invalidation(struct kunit *test)
 }
 
 /* A range that was valid, and has collided with what still goes on */
-void hmm_fault_times_out(struct kunit *test)
+static void hmm_fault_times_out(struct kunit *test)
 {
 	struct hmm_test_dev *dev = hmm_test_setup(test);
 	unsigned long timeout = msecs_to_jiffies(HMM_TEST_DELAY_MS);
@@ -439,7 +439,7 @@ static int hmm_test_kill_fault(struct kunit *test, struct hmm_test_dev *dev,
 	return -ETIMEDOUT;
 }
 
-void hmm_fault_killed(struct kunit *test)
+static void hmm_fault_killed(struct kunit *test)
 {
 	struct hmm_test_dev *dev = hmm_test_setup(test);
 	unsigned long colliding = hmm_test_map_filler(test, dev->mm);
@@ -462,7 +462,7 @@ void hmm_fault_killed(struct kunit *test)
 	KUNIT_EXPECT_EQ_MSG(test, ret, -EINTR, "waiting for the mmap lock");
 }
 
-void hmm_unrelated_does_not_wait(struct kunit *test)
+static void hmm_unrelated_does_not_wait(struct kunit *test)
 {
 	struct hmm_test_dev *dev = hmm_test_setup(test);
 	const unsigned long addr = dev->addr + 2 * PAGE_SIZE;
@@ -485,7 +485,7 @@ void hmm_unrelated_does_not_wait(struct kunit *test)
 }
 
 /* The same struct for one fault after the other, elsewhere and for others */
-void hmm_range_begun_again(struct kunit *test)
+static void hmm_range_begun_again(struct kunit *test)
 {
 	struct hmm_test_dev *dev = hmm_test_setup(test);
 	struct hmm_test_dev *other = hmm_test_setup(test);
@@ -522,3 +522,28 @@ void hmm_range_begun_again(struct kunit *test)
 		KUNIT_EXPECT_TRUE(test, hmm_test_armed(range));
 	}
 }
+
+static struct kunit_case hmm_fault_cases[] = {
+	KUNIT_CASE(hmm_fault_reads_right_pages),
+	KUNIT_CASE(hmm_fault_reads_what_is_asked),
+	KUNIT_CASE(hmm_fault_errors),
+	KUNIT_CASE(hmm_valid_only_if_read),
+	KUNIT_CASE(hmm_fault_drops_lock),
+	KUNIT_CASE(hmm_fault_collides_for_ever),
+	KUNIT_CASE(hmm_fault_reaped),
+	KUNIT_CASE(hmm_fault_per_page_flags),
+	KUNIT_CASE(hmm_fault_invalidates_itself),
+	KUNIT_CASE(hmm_fault_waits_for_invalidation),
+	KUNIT_CASE(hmm_fault_times_out),
+	KUNIT_CASE(hmm_fault_killed),
+	KUNIT_CASE(hmm_unrelated_does_not_wait),
+	KUNIT_CASE(hmm_range_begun_again),
+	{}
+};
+
+static struct kunit_suite hmm_fault_suite = {
+	.name = "hmm_mirror_fault",
+	.test_cases = hmm_fault_cases,
+};
+
+kunit_test_suite(hmm_fault_suite);

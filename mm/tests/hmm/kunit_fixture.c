@@ -9,6 +9,7 @@
 #include <linux/jiffies.h>
 #include <linux/kthread.h>
 #include <linux/mman.h>
+#include <linux/module.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/signal.h>
@@ -598,3 +599,6 @@ struct hmm_test_job *hmm_test_fault_job(struct kunit *test,
 	fault->timeout = timeout;
 	return hmm_test_job(test, hmm_test_fault_thread, fault);
 }
+
+MODULE_DESCRIPTION("KUnit tests of HMM mirroring");
+MODULE_LICENSE("GPL");

@@ -19,7 +19,7 @@ static void hmm_test_invalidate_owned(struct hmm_test_dev *dev,
 	mmu_notifier_invalidate_range_end(&inv);
 }
 
-void hmm_update_contents(struct kunit *test)
+static void hmm_update_contents(struct kunit *test)
 {
 	struct hmm_test_dev *dev = hmm_test_setup(test);
 	const unsigned long addr = dev->addr;
@@ -58,7 +58,7 @@ void hmm_update_contents(struct kunit *test)
 }
 
 /* The whole point: when the callback is called the page is still there */
-void hmm_called_before_page_goes(struct kunit *test)
+static void hmm_called_before_page_goes(struct kunit *test)
 {
 	struct hmm_test_dev *dev = hmm_test_setup(test);
 	const unsigned long second = dev->addr + PAGE_SIZE;
@@ -82,7 +82,7 @@ void hmm_called_before_page_goes(struct kunit *test)
 }
 
 /* The order that the whole protocol hangs on, see mm/hmm.c */
-void hmm_marked_before_callback(struct kunit *test)
+static void hmm_marked_before_callback(struct kunit *test)
 {
 	struct hmm_test_dev *dev = hmm_test_setup(test);
 	struct hmm_mirror_range *range;
@@ -109,7 +109,7 @@ void hmm_marked_before_callback(struct kunit *test)
 }
 
 /* A range that is kept in flight, and faulted whenever it was hit */
-void hmm_collision_is_precise(struct kunit *test)
+static void hmm_collision_is_precise(struct kunit *test)
 {
 	static const struct {
 		int first, pages;
@@ -141,7 +141,7 @@ void hmm_collision_is_precise(struct kunit *test)
 }
 
 /* Ranges may overlap: each is its own collision domain */
-void hmm_overlapping_ranges(struct kunit *test)
+static void hmm_overlapping_ranges(struct kunit *test)
 {
 	struct hmm_test_dev *dev = hmm_test_setup(test);
 	const unsigned long addr = dev->addr;
@@ -160,7 +160,7 @@ void hmm_overlapping_ranges(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, hmm_test_valid(high));
 }
 
-void hmm_nested_invalidations(struct kunit *test)
+static void hmm_nested_invalidations(struct kunit *test)
 {
 	struct hmm_test_dev *dev = hmm_test_setup(test);
 	const unsigned long addr = dev->addr;
@@ -187,7 +187,7 @@ void hmm_nested_invalidations(struct kunit *test)
  * those that are with those that are not: what goes on is always waited for, and
  * in the end nothing is.
  */
-void hmm_many_invalidations_at_once(struct kunit *test)
+static void hmm_many_invalidations_at_once(struct kunit *test)
 {
 	enum { NR = 48, ROUNDS = 5 };
 	const unsigned long stride = 2 * PAGE_SIZE;
@@ -245,7 +245,7 @@ void hmm_many_invalidations_at_once(struct kunit *test)
 
 /* Invalidations that must not block */
 
-void hmm_nonblock_atomic_mirror(struct kunit *test)
+static void hmm_nonblock_atomic_mirror(struct kunit *test)
 {
 	const unsigned long addr = HMM_TEST_BASE;
 	struct mm_struct *mm = hmm_test_mm(test);
@@ -270,7 +270,7 @@ void hmm_nonblock_atomic_mirror(struct kunit *test)
 }
 
 /* The veto is there for as long as one mirror needs it, and no longer */
-void hmm_nonblock_mixed_mirrors(struct kunit *test)
+static void hmm_nonblock_mixed_mirrors(struct kunit *test)
 {
 	const unsigned long addr = HMM_TEST_BASE;
 	struct mm_struct *mm = hmm_test_mm(test);
@@ -307,3 +307,23 @@ void hmm_nonblock_mixed_mirrors(struct kunit *test)
 	hmm_test_end(&inv);
 	hmm_test_expect_idle(test, atomic);
 }
+
+static struct kunit_case hmm_invalidate_cases[] = {
+	KUNIT_CASE(hmm_update_contents),
+	KUNIT_CASE(hmm_called_before_page_goes),
+	KUNIT_CASE(hmm_collision_is_precise),
+	KUNIT_CASE(hmm_marked_before_callback),
+	KUNIT_CASE(hmm_overlapping_ranges),
+	KUNIT_CASE(hmm_nested_invalidations),
+	KUNIT_CASE(hmm_many_invalidations_at_once),
+	KUNIT_CASE(hmm_nonblock_atomic_mirror),
+	KUNIT_CASE(hmm_nonblock_mixed_mirrors),
+	{}
+};
+
+static struct kunit_suite hmm_invalidate_suite = {
+	.name = "hmm_mirror_invalidate",
+	.test_cases = hmm_invalidate_cases,
+};
+
+kunit_test_suite(hmm_invalidate_suite);

@@ -27,7 +27,7 @@ static void hmm_test_interrupt(struct kunit *test, struct hmm_test_dev *dev)
 	KUNIT_EXPECT_TRUE(test, hmm_test_mm_count_falls_to(dev->mm, count));
 }
 
-void hmm_register_interrupted(struct kunit *test)
+static void hmm_register_interrupted(struct kunit *test)
 {
 	struct mm_struct *mm = hmm_test_mm(test);
 	struct hmm_test_dev *dev = hmm_test_dev(test, mm, &hmm_test_ops);
@@ -57,7 +57,7 @@ static void *hmm_test_alloc(size_t size)
 	return hmm_test_allocs_left-- > 0 ? kzalloc(size, GFP_KERNEL) : NULL;
 }
 
-void hmm_register_out_of_memory(struct kunit *test)
+static void hmm_register_out_of_memory(struct kunit *test)
 {
 	struct mm_struct *mm = hmm_test_mm(test);
 	int count = atomic_read(&mm->mm_count);
@@ -80,7 +80,7 @@ void hmm_register_out_of_memory(struct kunit *test)
 }
 
 /* One registry for an mm, which is gone when the last mirror is */
-void hmm_one_hmm_per_mm(struct kunit *test)
+static void hmm_one_hmm_per_mm(struct kunit *test)
 {
 	struct mm_struct *mm = hmm_test_mm(test);
 	int count = atomic_read(&mm->mm_count);
@@ -105,7 +105,7 @@ void hmm_one_hmm_per_mm(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, with_mirror, atomic_read(&mm->mm_count));
 }
 
-void hmm_several_mirrors(struct kunit *test)
+static void hmm_several_mirrors(struct kunit *test)
 {
 	struct mm_struct *mm = hmm_test_mm(test);
 	struct hmm_test_dev *a = hmm_test_mirror(test, mm, &hmm_test_both_ops);
@@ -138,7 +138,7 @@ void hmm_several_mirrors(struct kunit *test)
 }
 
 /* A mirror that comes in the middle of an invalidation has to know of it */
-void hmm_late_mirror_waits(struct kunit *test)
+static void hmm_late_mirror_waits(struct kunit *test)
 {
 	const unsigned long addr = HMM_TEST_BASE;
 	struct mm_struct *mm = hmm_test_mm(test);
@@ -176,7 +176,7 @@ static struct hmm_test_job *hmm_test_unregister_held(struct kunit *test,
 	return job;
 }
 
-void hmm_unregister_waits_for_callback(struct kunit *test)
+static void hmm_unregister_waits_for_callback(struct kunit *test)
 {
 	struct hmm_test_dev *dev = hmm_test_setup(test);
 	struct hmm_test_job *invalidate, *unregister;
@@ -197,7 +197,7 @@ void hmm_unregister_waits_for_callback(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, dev->late, 0);
 }
 
-void hmm_unregister_during_exit(struct kunit *test)
+static void hmm_unregister_during_exit(struct kunit *test)
 {
 	struct hmm_test_dev *dev = hmm_test_setup(test);
 	struct hmm_test_job *exit, *unregister;
@@ -216,7 +216,7 @@ void hmm_unregister_during_exit(struct kunit *test)
 }
 
 /* A range in flight when its mirror goes: warned of, and out of harm's way */
-void hmm_unregister_with_range(struct kunit *test)
+static void hmm_unregister_with_range(struct kunit *test)
 {
 	struct mm_struct *mm = hmm_test_mm(test);
 	struct hmm_test_dev *dev = hmm_test_mirror(test, mm, &hmm_test_ops);
@@ -243,7 +243,7 @@ void hmm_unregister_with_range(struct kunit *test)
  * The same while a thread faults: that must not succeed any more, and what it locks
  * must still be there, which keeps the mm_struct for good
  */
-void hmm_unregister_with_fault(struct kunit *test)
+static void hmm_unregister_with_fault(struct kunit *test)
 {
 	unsigned long timeout = msecs_to_jiffies(4 * HMM_TEST_DELAY_MS);
 	struct mm_struct *mm = hmm_test_mm(test);
@@ -273,7 +273,7 @@ void hmm_unregister_with_fault(struct kunit *test)
 	hmm_test_end(&nonblock);
 }
 
-void hmm_exit_invalidates_then_releases(struct kunit *test)
+static void hmm_exit_invalidates_then_releases(struct kunit *test)
 {
 	struct hmm_test_dev *a = hmm_test_setup(test);
 	struct mm_struct *mm = a->mm;
@@ -316,7 +316,7 @@ void hmm_exit_invalidates_then_releases(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, hmm_test_mm_count_falls_to(mm, count - 2));
 }
 
-void hmm_fault_after_exit(struct kunit *test)
+static void hmm_fault_after_exit(struct kunit *test)
 {
 	struct hmm_test_dev *dev = hmm_test_setup(test);
 	struct hmm_mirror_range *before, *after;
@@ -340,7 +340,7 @@ void hmm_fault_after_exit(struct kunit *test)
 }
 
 /* A fault keeps the address space, and lets go of it without tearing it down */
-void hmm_fault_outlives_process(struct kunit *test)
+static void hmm_fault_outlives_process(struct kunit *test)
 {
 	struct hmm_test_dev *dev = hmm_test_setup(test);
 	unsigned long deadline = jiffies + HMM_TEST_PATIENCE;
@@ -365,3 +365,26 @@ void hmm_fault_outlives_process(struct kunit *test)
 	KUNIT_EXPECT_PTR_NE(test, dev->releaser, job->task);
 	KUNIT_EXPECT_FALSE(test, hmm_test_valid(range));
 }
+
+static struct kunit_case hmm_life_cases[] = {
+	KUNIT_CASE(hmm_register_interrupted),
+	KUNIT_CASE(hmm_register_out_of_memory),
+	KUNIT_CASE(hmm_one_hmm_per_mm),
+	KUNIT_CASE(hmm_several_mirrors),
+	KUNIT_CASE(hmm_late_mirror_waits),
+	KUNIT_CASE(hmm_unregister_waits_for_callback),
+	KUNIT_CASE(hmm_unregister_during_exit),
+	KUNIT_CASE(hmm_unregister_with_range),
+	KUNIT_CASE(hmm_unregister_with_fault),
+	KUNIT_CASE(hmm_exit_invalidates_then_releases),
+	KUNIT_CASE(hmm_fault_after_exit),
+	KUNIT_CASE(hmm_fault_outlives_process),
+	{}
+};
+
+static struct kunit_suite hmm_life_suite = {
+	.name = "hmm_mirror_life",
+	.test_cases = hmm_life_cases,
+};
+
+kunit_test_suite(hmm_life_suite);

@@ -252,7 +252,7 @@ static void hmm_stress_unregister(void *data)
 	hmm_mirror_unregister(&s->mirror);
 }
 
-void hmm_stress(struct kunit *test)
+static void hmm_stress(struct kunit *test)
 {
 	static int (* const fns[])(void *) = {
 		hmm_stress_fault, hmm_stress_fault, hmm_stress_fault,
@@ -296,3 +296,15 @@ void hmm_stress(struct kunit *test)
 	dev = hmm_test_mirror(test, mm, &hmm_test_ops);
 	hmm_test_expect_idle(test, dev);
 }
+
+static struct kunit_case hmm_stress_cases[] = {
+	KUNIT_CASE(hmm_stress),
+	{}
+};
+
+static struct kunit_suite hmm_stress_suite = {
+	.name = "hmm_mirror_stress",
+	.test_cases = hmm_stress_cases,
+};
+
+kunit_test_suite(hmm_stress_suite);

@@ -115,7 +115,7 @@ static void hmm_trace_on(struct kunit *test, struct hmm_test_dev *dev)
 }
 
 /* Each event once, where it happens, and nowhere else */
-void hmm_tracepoints(struct kunit *test)
+static void hmm_tracepoints(struct kunit *test)
 {
 	struct mm_struct *mm = hmm_test_mm(test);
 	struct hmm_test_dev *dev = hmm_test_dev(test, mm, &hmm_test_ops);
@@ -174,3 +174,15 @@ void hmm_tracepoints(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, trace->unregistered, 1);
 	KUNIT_EXPECT_EQ(test, trace->wrong, 0);
 }
+
+static struct kunit_case hmm_trace_cases[] = {
+	KUNIT_CASE(hmm_tracepoints),
+	{}
+};
+
+static struct kunit_suite hmm_trace_suite = {
+	.name = "hmm_mirror_trace",
+	.test_cases = hmm_trace_cases,
+};
+
+kunit_test_suite(hmm_trace_suite);

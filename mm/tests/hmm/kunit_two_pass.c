@@ -70,7 +70,7 @@ static struct mm_struct *hmm_flush_mm(struct kunit *test)
 }
 
 /* All start before any finishes, and who has nothing to finish does not */
-void hmm_two_pass_order(struct kunit *test)
+static void hmm_two_pass_order(struct kunit *test)
 {
 	struct mm_struct *mm = hmm_flush_mm(test);
 	struct hmm_test_dev *dev[HMM_FLUSH_DEVS], *one_pass;
@@ -102,7 +102,7 @@ void hmm_two_pass_order(struct kunit *test)
 }
 
 /* More than the registry remembers at a time: some earlier, but each once */
-void hmm_two_pass_many(struct kunit *test)
+static void hmm_two_pass_many(struct kunit *test)
 {
 	struct mm_struct *mm = hmm_flush_mm(test);
 	struct hmm_test_dev *dev[40];
@@ -123,7 +123,7 @@ void hmm_two_pass_many(struct kunit *test)
 }
 
 /* A mirror that goes between the passes finishes first; one that comes does not */
-void hmm_two_pass_list_changes(struct kunit *test)
+static void hmm_two_pass_list_changes(struct kunit *test)
 {
 	struct mm_struct *mm = hmm_flush_mm(test);
 	struct hmm_test_dev *stays, *goes, *comes;
@@ -152,7 +152,7 @@ void hmm_two_pass_list_changes(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, goes->wrong + stays->wrong + goes->late, 0);
 }
 
-void hmm_two_pass_exit(struct kunit *test)
+static void hmm_two_pass_exit(struct kunit *test)
 {
 	struct mm_struct *mm = hmm_flush_mm(test);
 	struct hmm_test_dev *dev = hmm_test_mirror(test, mm, &hmm_flush_ops);
@@ -168,7 +168,7 @@ void hmm_two_pass_exit(struct kunit *test)
 }
 
 /* Neither pass of a mirror that may sleep, both of one that does not */
-void hmm_two_pass_nonblock(struct kunit *test)
+static void hmm_two_pass_nonblock(struct kunit *test)
 {
 	struct mm_struct *mm = hmm_flush_mm(test);
 	struct hmm_test_dev *atomic = hmm_test_mirror(test, mm,
@@ -188,3 +188,19 @@ void hmm_two_pass_nonblock(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, sleeps->calls + sleeps->finishes, 0);
 	KUNIT_EXPECT_EQ(test, hmm_flush_log.pending, 0);
 }
+
+static struct kunit_case hmm_two_pass_cases[] = {
+	KUNIT_CASE(hmm_two_pass_order),
+	KUNIT_CASE(hmm_two_pass_many),
+	KUNIT_CASE(hmm_two_pass_list_changes),
+	KUNIT_CASE(hmm_two_pass_exit),
+	KUNIT_CASE(hmm_two_pass_nonblock),
+	{}
+};
+
+static struct kunit_suite hmm_two_pass_suite = {
+	.name = "hmm_mirror_two_pass",
+	.test_cases = hmm_two_pass_cases,
+};
+
+kunit_test_suite(hmm_two_pass_suite);
