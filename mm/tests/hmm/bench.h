@@ -18,6 +18,7 @@
 #ifndef _MM_HMM_BENCH_H
 #define _MM_HMM_BENCH_H
 
+#include <kunit/resource.h>
 #include <kunit/test.h>
 #include <linux/hmm.h>
 #include <linux/mm_types.h>
@@ -103,6 +104,8 @@ void hmm_bench_count(struct kunit *test, const char *what, const char *peer,
 
 /* Devices */
 
+/* Call @undo at the end of the case */
+void hmm_bench_defer(struct kunit *test, kunit_action_t *undo, void *data);
 void *hmm_bench_alloc(struct kunit *test, unsigned long n, size_t size);
 struct mm_struct *hmm_bench_mm_alloc(void);
 struct hmm_bench_dev *hmm_bench_dev(struct kunit *test, unsigned long pages);

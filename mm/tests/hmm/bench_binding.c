@@ -87,9 +87,7 @@ void hmm_bench_rust(struct kunit *test)
 	hmm_bench_memory(test, theirs, false);
 	ours->rust = hmm_bench_rust_register(ours->mm, ours->base, ours->pages);
 	KUNIT_ASSERT_NOT_NULL(test, ours->rust);
-	KUNIT_ASSERT_EQ(test, 0,
-			kunit_add_action_or_reset(test, hmm_bench_unregister_rust,
-						  ours->rust));
+	hmm_bench_defer(test, hmm_bench_unregister_rust, ours->rust);
 
 	hmm_bench_inval(test, "row=rust_dispatch", "C", ours, theirs, 1000, true);
 

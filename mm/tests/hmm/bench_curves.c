@@ -87,9 +87,7 @@ void hmm_bench_curve_in_flight(struct kunit *test)
 		struct hmm_bench_dev *dev = sides[0].dev;
 
 		dev->ranges = hmm_bench_alloc(test, n[i], sizeof(*dev->ranges));
-		KUNIT_ASSERT_EQ(test, 0,
-				kunit_add_action_or_reset(test, hmm_bench_end_all,
-							  dev));
+		hmm_bench_defer(test, hmm_bench_end_all, dev);
 		for (; dev->nr < n[i]; dev->nr++) {
 			unsigned long start = dev->base + dev->nr * PAGE_SIZE;
 

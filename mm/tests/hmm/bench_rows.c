@@ -54,32 +54,30 @@ void hmm_bench_inval_floor_atomic(struct kunit *test)
 			hmm_bench_bare(test, 1), 1000, true);
 }
 
+/* Invalidations of @pages pages, from the device's page @first on */
+static void hmm_bench_inval_at(struct kunit *test, const char *what,
+			       struct hmm_bench_dev *ours,
+			       struct hmm_bench_dev *theirs,
+			       unsigned long first, unsigned long pages,
+			       unsigned long n)
+{
+	ours->at = ours->base + first * PAGE_SIZE;
+	ours->at_end = ours->at + pages * PAGE_SIZE;
+	theirs->at = ours->at;
+	theirs->at_end = ours->at_end;
+	hmm_bench_inval(test, what, "interval-each", ours, theirs, n, false);
+}
+
 /* A device that has mapped 10 000 pages, each on its own */
 void hmm_bench_inval_10k(struct kunit *test)
 {
 	struct hmm_bench_dev *ours = hmm_bench_ours(test, &hmm_bench_sleeping, 10000);
 	struct hmm_bench_dev *theirs = hmm_bench_intervals(test, 10000);
 
-	ours->at = ours->base + 5000 * PAGE_SIZE;
-	ours->at_end = ours->at + PAGE_SIZE;
-	theirs->at = ours->at;
-	theirs->at_end = ours->at_end;
-	hmm_bench_inval(test, "row=inval_hit1_10k", "interval-each", ours, theirs,
-			1000, false);
-
-	ours->at = ours->base + 10001 * PAGE_SIZE;
-	ours->at_end = ours->at + PAGE_SIZE;
-	theirs->at = ours->at;
-	theirs->at_end = ours->at_end;
-	hmm_bench_inval(test, "row=inval_miss_10k", "interval-each", ours, theirs,
-			1000, false);
-
-	ours->at = ours->base;
-	ours->at_end = ours->at + 10000 * PAGE_SIZE;
-	theirs->at = ours->at;
-	theirs->at_end = ours->at_end;
-	hmm_bench_inval(test, "row=inval_all_10k", "interval-each", ours, theirs,
-			HMM_BENCH_FEW, false);
+	hmm_bench_inval_at(test, "row=inval_hit1_10k", ours, theirs, 5000, 1, 1000);
+	hmm_bench_inval_at(test, "row=inval_miss_10k", ours, theirs, 10001, 1, 1000);
+	hmm_bench_inval_at(test, "row=inval_all_10k", ours, theirs, 0, 10000,
+			   HMM_BENCH_FEW);
 }
 
 void hmm_bench_mirrors_slope(struct kunit *test)
@@ -144,15 +142,11 @@ static void hmm_bench_keep(struct kunit *test, struct hmm_bench_dev *ours,
 	hmm_bench_memory(test, ours, false);
 	KUNIT_ASSERT_EQ(test, 0,
 			hmm_mirror_range_begin(&ours->range, &ours->mirror));
-	KUNIT_ASSERT_EQ(test, 0,
-			kunit_add_action_or_reset(test, hmm_bench_range_end,
-						  &ours->range));
+	hmm_bench_defer(test, hmm_bench_range_end, &ours->range);
 
 	hmm_bench_memory(test, theirs, false);
 	KUNIT_ASSERT_EQ(test, 0, hmm_bench_interval_insert(theirs));
-	KUNIT_ASSERT_EQ(test, 0,
-			kunit_add_action_or_reset(test, hmm_bench_interval_remove,
-						  &theirs->interval.notifier));
+	hmm_bench_defer(test, hmm_bench_interval_remove, &theirs->interval.notifier);
 }
 
 /* A notifier for faults anywhere */
@@ -164,9 +158,7 @@ static void hmm_bench_whole_mm(struct kunit *test, struct hmm_bench_dev *dev)
 						     dev->mm, 0,
 						     ULONG_MAX & PAGE_MASK,
 						     &hmm_bench_interval_sleeping_ops));
-	KUNIT_ASSERT_EQ(test, 0,
-			kunit_add_action_or_reset(test, hmm_bench_interval_remove,
-						  &dev->interval.notifier));
+	hmm_bench_defer(test, hmm_bench_interval_remove, &dev->interval.notifier);
 }
 
 void hmm_bench_map_1_persistent(struct kunit *test)
@@ -216,8 +208,7 @@ static struct task_struct *hmm_bench_start_storm(struct kunit *test,
 	task = kthread_run(hmm_bench_storm, dev, "hmm_bench");
 	KUNIT_ASSERT_FALSE(test, IS_ERR(task));
 	sched_set_fifo(task);
-	KUNIT_ASSERT_EQ(test, 0,
-			kunit_add_action_or_reset(test, hmm_bench_stop, task));
+	hmm_bench_defer(test, hmm_bench_stop, task);
 	return task;
 }
 

@@ -15,6 +15,11 @@
 
 /* Devices */
 
+void hmm_bench_defer(struct kunit *test, kunit_action_t *undo, void *data)
+{
+	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test, undo, data));
+}
+
 KUNIT_DEFINE_ACTION_WRAPPER(hmm_bench_mmput, mmput, struct mm_struct *);
 KUNIT_DEFINE_ACTION_WRAPPER(hmm_bench_kvfree, kvfree, const void *);
 
@@ -23,8 +28,7 @@ void *hmm_bench_alloc(struct kunit *test, unsigned long n, size_t size)
 	void *memory = kvcalloc(n, size, GFP_KERNEL);
 
 	KUNIT_ASSERT_NOT_NULL(test, memory);
-	KUNIT_ASSERT_EQ(test, 0,
-			kunit_add_action_or_reset(test, hmm_bench_kvfree, memory));
+	hmm_bench_defer(test, hmm_bench_kvfree, memory);
 	return memory;
 }
 
@@ -45,8 +49,7 @@ struct hmm_bench_dev *hmm_bench_dev(struct kunit *test, unsigned long pages)
 
 	dev->mm = hmm_bench_mm_alloc();
 	KUNIT_ASSERT_NOT_NULL(test, dev->mm);
-	KUNIT_ASSERT_EQ(test, 0,
-			kunit_add_action_or_reset(test, hmm_bench_mmput, dev->mm));
+	hmm_bench_defer(test, hmm_bench_mmput, dev->mm);
 	spin_lock_init(&dev->lock);
 	mutex_init(&dev->mutex);
 	dev->base = HMM_BENCH_BASE;
@@ -137,23 +140,14 @@ int hmm_bench_do_register(struct hmm_mirror *mirror, struct mm_struct *mm,
 	return ret;
 }
 
-static void hmm_bench_register(struct kunit *test, struct hmm_mirror *mirror,
-			       struct mm_struct *mm,
-			       const struct hmm_mirror_ops *ops)
-{
-	KUNIT_ASSERT_EQ(test, 0, hmm_bench_do_register(mirror, mm, ops));
-	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test,
-							   hmm_bench_unregister,
-							   mirror));
-}
-
 struct hmm_bench_dev *hmm_bench_ours(struct kunit *test,
 				     const struct hmm_mirror_ops *ops,
 				     unsigned long pages)
 {
 	struct hmm_bench_dev *dev = hmm_bench_dev(test, pages);
 
-	hmm_bench_register(test, &dev->mirror, dev->mm, ops);
+	KUNIT_ASSERT_EQ(test, 0, hmm_bench_do_register(&dev->mirror, dev->mm, ops));
+	hmm_bench_defer(test, hmm_bench_unregister, &dev->mirror);
 	return dev;
 }
 
@@ -172,9 +166,7 @@ struct hmm_bench_dev *hmm_bench_many(struct kunit *test, unsigned long n,
 	struct hmm_bench_dev *dev = hmm_bench_dev(test, 1);
 
 	dev->mirrors = hmm_bench_alloc(test, n, sizeof(*dev->mirrors));
-	KUNIT_ASSERT_EQ(test, 0,
-			kunit_add_action_or_reset(test, hmm_bench_unregister_all,
-						  dev));
+	hmm_bench_defer(test, hmm_bench_unregister_all, dev);
 	for (; dev->nr < n; dev->nr++)
 		KUNIT_ASSERT_EQ(test, 0,
 				hmm_bench_do_register(&dev->mirrors[dev->nr],
@@ -250,9 +242,7 @@ static void hmm_bench_insert(struct kunit *test, struct hmm_bench_dev *dev,
 			     const struct mmu_interval_notifier_ops *ops)
 {
 	dev->intervals = hmm_bench_alloc(test, n, sizeof(*dev->intervals));
-	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test,
-							   hmm_bench_remove_all,
-							   dev));
+	hmm_bench_defer(test, hmm_bench_remove_all, dev);
 	for (; dev->nr < n; dev->nr++, start += length) {
 		struct hmm_bench_interval *interval = &dev->intervals[dev->nr];
 
@@ -325,9 +315,7 @@ struct hmm_bench_dev *hmm_bench_bare(struct kunit *test, unsigned long n)
 	struct hmm_bench_dev *dev = hmm_bench_dev(test, 1);
 
 	dev->bares = hmm_bench_alloc(test, n, sizeof(*dev->bares));
-	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test,
-							   hmm_bench_bare_all,
-							   dev));
+	hmm_bench_defer(test, hmm_bench_bare_all, dev);
 	for (; dev->nr < n; dev->nr++) {
 		dev->bares[dev->nr].ops = &hmm_bench_bare_ops;
 		KUNIT_ASSERT_EQ(test, 0,
