@@ -142,13 +142,13 @@ tap_case() {
 	[ ! "$said" ] || while IFS= read -r text; do echo "# $text"; done <<<"$said"
 }
 
+# asked_for_help [ARGUMENT]...: answer --help, where that is the only option.
+asked_for_help() { [[ ! ${1-} =~ ^(-h|--help)$ ]] || { usage; exit; }; }
+
 # no_arguments [ARGUMENT]...: for a script that takes none, but --help.
 no_arguments() {
-	case ${1-} in
-	'') ;;
-	-h | --help) usage; exit ;;
-	*) die "unknown argument: $1 (see --help)" ;;
-	esac
+	asked_for_help "$@"
+	[ ! "${1-}" ] || die "unknown argument: $1 (see --help)"
 }
 
 # needs_value OPTION [VALUE]...: for an option that takes one.
