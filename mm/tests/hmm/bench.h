@@ -130,8 +130,7 @@ extern const struct mmu_interval_notifier_ops hmm_bench_interval_sleeping_ops;
 extern const struct mmu_interval_notifier_ops hmm_bench_interval_atomic_ops;
 extern const struct mmu_notifier_ops hmm_bench_bare_ops;
 struct hmm_bench_dev *hmm_bench_whole(struct kunit *test,
-				      const struct mmu_interval_notifier_ops *ops,
-				      unsigned long pages);
+				      const struct mmu_interval_notifier_ops *ops);
 struct hmm_bench_dev *hmm_bench_intervals(struct kunit *test,
 					  unsigned long pages);
 struct hmm_bench_dev *hmm_bench_bare(struct kunit *test, unsigned long n);

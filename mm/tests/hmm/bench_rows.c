@@ -28,7 +28,7 @@ void hmm_bench_inval_one(struct kunit *test)
 {
 	hmm_bench_inval(test, "row=inval_one", "interval-whole",
 			hmm_bench_ours(test, &hmm_bench_sleeping, 1),
-			hmm_bench_whole(test, &hmm_bench_interval_sleeping_ops, 1),
+			hmm_bench_whole(test, &hmm_bench_interval_sleeping_ops),
 			1000, false);
 }
 
@@ -36,7 +36,7 @@ void hmm_bench_inval_one_atomic(struct kunit *test)
 {
 	hmm_bench_inval(test, "row=inval_one_atomic", "interval-whole",
 			hmm_bench_ours(test, &hmm_bench_atomic, 1),
-			hmm_bench_whole(test, &hmm_bench_interval_atomic_ops, 1),
+			hmm_bench_whole(test, &hmm_bench_interval_atomic_ops),
 			1000, true);
 }
 
@@ -135,20 +135,6 @@ KUNIT_DEFINE_ACTION_WRAPPER(hmm_bench_interval_remove,
 			    mmu_interval_notifier_remove,
 			    struct mmu_interval_notifier *);
 
-/* A range, and a notifier, that are kept from fault to fault */
-static void hmm_bench_keep(struct kunit *test, struct hmm_bench_dev *ours,
-			   struct hmm_bench_dev *theirs)
-{
-	hmm_bench_memory(test, ours, false);
-	KUNIT_ASSERT_EQ(test, 0,
-			hmm_mirror_range_begin(&ours->range, &ours->mirror));
-	hmm_bench_defer(test, hmm_bench_range_end, &ours->range);
-
-	hmm_bench_memory(test, theirs, false);
-	KUNIT_ASSERT_EQ(test, 0, hmm_bench_interval_insert(theirs));
-	hmm_bench_defer(test, hmm_bench_interval_remove, &theirs->interval.notifier);
-}
-
 /* A notifier for faults anywhere */
 static void hmm_bench_whole_mm(struct kunit *test, struct hmm_bench_dev *dev)
 {
@@ -161,14 +147,24 @@ static void hmm_bench_whole_mm(struct kunit *test, struct hmm_bench_dev *dev)
 	hmm_bench_defer(test, hmm_bench_interval_remove, &dev->interval.notifier);
 }
 
+/* A range, and a notifier, that are kept from fault to fault */
 void hmm_bench_map_1_persistent(struct kunit *test)
 {
 	struct hmm_bench_side sides[] = {
 		{ hmm_bench_ours(test, &hmm_bench_sleeping, 1), hmm_bench_map_kept },
 		{ hmm_bench_dev(test, 1), hmm_bench_interval_map_kept },
 	};
+	struct hmm_bench_dev *ours = sides[0].dev, *theirs = sides[1].dev;
 
-	hmm_bench_keep(test, sides[0].dev, sides[1].dev);
+	hmm_bench_memory(test, ours, false);
+	KUNIT_ASSERT_EQ(test, 0,
+			hmm_mirror_range_begin(&ours->range, &ours->mirror));
+	hmm_bench_defer(test, hmm_bench_range_end, &ours->range);
+
+	hmm_bench_memory(test, theirs, false);
+	KUNIT_ASSERT_EQ(test, 0, hmm_bench_interval_insert(theirs));
+	hmm_bench_defer(test, hmm_bench_interval_remove, &theirs->interval.notifier);
+
 	hmm_bench_measure(sides, ARRAY_SIZE(sides), 1000, false);
 	hmm_bench_row(test, "row=map_1_persistent", "interval-kept", &sides[0],
 		      &sides[1], "ns");

@@ -256,10 +256,9 @@ static void hmm_bench_insert(struct kunit *test, struct hmm_bench_dev *dev,
 
 /* One notifier for the whole mm */
 struct hmm_bench_dev *hmm_bench_whole(struct kunit *test,
-				      const struct mmu_interval_notifier_ops *ops,
-				      unsigned long pages)
+				      const struct mmu_interval_notifier_ops *ops)
 {
-	struct hmm_bench_dev *dev = hmm_bench_dev(test, pages);
+	struct hmm_bench_dev *dev = hmm_bench_dev(test, 1);
 
 	hmm_bench_insert(test, dev, 1, 0, ULONG_MAX & PAGE_MASK, ops);
 	return dev;
