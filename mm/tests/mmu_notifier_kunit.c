@@ -125,11 +125,6 @@ static void mn_start(struct mn_test *t, struct mmu_notifier_range *range)
 	mmu_notifier_invalidate_range_start(range);
 }
 
-static void mn_end(struct mmu_notifier_range *range)
-{
-	mmu_notifier_invalidate_range_end(range);
-}
-
 static int mn_start_nonblock(struct mn_test *t)
 {
 	int ret;
@@ -194,7 +189,7 @@ static void mn_expect_finishes(struct kunit *test)
 	KUNIT_FAIL(test, "%ps() hangs: a refused invalidation was not ended", t->fn);
 	for (; t->refused; t->refused--) {
 		t->starts++;	/* the list had its end, and gets another one */
-		mn_end(&t->range);
+		mmu_notifier_invalidate_range_end(&t->range);
 		if (wait_for_completion_timeout(&t->done, MN_WATCH))
 			return;
 	}
@@ -219,7 +214,7 @@ static void mn_expect_read_waits(struct kunit *test, struct mn_interval *interva
 {
 	mn_run(test, mn_read, interval);
 	mn_expect_waits(test);
-	mn_end(range);
+	mmu_notifier_invalidate_range_end(range);
 	mn_expect_finishes(test);
 }
 
@@ -257,7 +252,7 @@ static void mn_nobody_refuses(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, t->interval.calls, 1);
 	KUNIT_EXPECT_EQ(test, t->other.calls, 0);
 	KUNIT_EXPECT_EQ(test, t->starts, 1);
-	mn_end(&range);
+	mmu_notifier_invalidate_range_end(&range);
 	mn_expect_idle(test, &t->interval);
 
 	t->interval.calls = 0;
@@ -265,7 +260,7 @@ static void mn_nobody_refuses(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, 0, mn_start_nonblock(t));
 	KUNIT_EXPECT_EQ(test, t->interval.calls, 1);
 	KUNIT_EXPECT_EQ(test, t->starts, 1);
-	mn_end(&t->range);
+	mmu_notifier_invalidate_range_end(&t->range);
 	mn_expect_idle(test, &t->interval);
 }
 
@@ -307,7 +302,7 @@ static void mn_list_refuses_then_remove(struct kunit *test)
 	mn_expect_finishes(test);
 
 	mn_start(t, &range);
-	mn_end(&range);
+	mmu_notifier_invalidate_range_end(&range);
 	KUNIT_EXPECT_EQ(test, t->interval.calls, 1);
 }
 
@@ -338,7 +333,7 @@ static void mn_list_refuses_often(struct kunit *test)
 	}
 	t->vetoes = false;
 	KUNIT_ASSERT_EQ(test, 0, mn_start_nonblock(t));
-	mn_end(&t->range);
+	mmu_notifier_invalidate_range_end(&t->range);
 	mn_expect_idle(test, &t->interval);
 }
 
@@ -391,7 +386,7 @@ static void mn_list_fails_blockable(struct kunit *test)
 	t->fails = false;
 	KUNIT_EXPECT_EQ(test, t->interval.calls, 1);
 	KUNIT_EXPECT_EQ(test, t->starts, 1);
-	mn_end(&range);
+	mmu_notifier_invalidate_range_end(&range);
 	mn_expect_idle(test, &t->interval);
 #else
 	kunit_skip(test, "a WARNING would taint this kernel");

@@ -167,22 +167,16 @@ static unsigned long test_memory(struct kunit *test)
 	return addr;
 }
 
-static struct device_log *test_log(struct kunit *test)
-{
-	struct device_log *log = kunit_kzalloc(test, sizeof(*log), GFP_KERNEL);
-
-	KUNIT_ASSERT_NOT_NULL(test, log);
-	return log;
-}
-
 /* A device that has all pages */
 static struct device_address_space *test_device(struct kunit *test,
 						unsigned long addr)
 {
+	struct device_log *log = kunit_kzalloc(test, sizeof(*log), GFP_KERNEL);
 	struct device_address_space *das;
 	int i;
 
-	das = device_bind_address_space(current->mm, addr, test_log(test));
+	KUNIT_ASSERT_NOT_NULL(test, log);
+	das = device_bind_address_space(current->mm, addr, log);
 	KUNIT_ASSERT_FALSE(test, IS_ERR(das));
 	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test, test_unbind,
 							   das));
