@@ -97,6 +97,16 @@ copy_checkout() {
 	(cd "$repo" && our_files . | xargs -0 cp -p --parents -t "$1")
 }
 
+# linked_copy SOURCE TREE: make TREE of a kernel's source, unless it is there.  Hard links
+# are enough: whoever changes a file there puts a new one in its place.
+linked_copy() {
+	[ ! -d "$2" ] || return 0
+	rm -rf "$2.part"
+	mkdir -p "${2%/*}"
+	cp -al "$1" "$2.part"
+	mv "$2.part" "$2"
+}
+
 # anchored TABLE: print the kernel's files that a table like harness/ship/anchors moves
 # or edits.
 anchored() { sed -nE 's/^(move|edit) ([^ ]*).*/\2/p' "$1" | sort -u; }
