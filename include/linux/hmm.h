@@ -240,7 +240,8 @@ struct hmm_mirror {
  * struct hmm_mirror_range - device page fault in flight: a collision domain
  * @range: what to read from the CPU page table, and where to put it.  The driver
  *	sets &hmm_range.start, &hmm_range.end (page aligned bytes, end exclusive),
- *	&hmm_range.hmm_pfns (one per page), &hmm_range.default_flags,
+ *	&hmm_range.hmm_pfns (one per page, zeroed, as hmm_range_fault() keeps the
+ *	DMA flags that it finds there), &hmm_range.default_flags,
  *	&hmm_range.pfn_flags_mask and &hmm_range.dev_private_owner.  It leaves
  *	&hmm_range.notifier and &hmm_range.notifier_seq alone.
  *
