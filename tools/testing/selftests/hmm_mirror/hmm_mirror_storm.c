@@ -152,6 +152,7 @@ static struct {
 	int fd;
 	size_t page;
 	char *target;
+	char *spare;		/* a page for each thread */
 	atomic_bool stop;
 	atomic_uint threads;
 	atomic_ulong rounds;	/* of all threads */
@@ -174,6 +175,8 @@ static void crew_start(void (*work)(unsigned int thread), int fd, char *target)
 	crew.fd = fd;
 	crew.page = sysconf(_SC_PAGESIZE);
 	crew.target = target;
+	/* Before any thread leaves a hole where this could come to lie */
+	crew.spare = memory(THREADS * crew.page);
 	for (i = 0; i < THREADS; i++)
 		pthread_create(&crew.thread[i], NULL, crew_thread, NULL);
 }
@@ -373,7 +376,7 @@ static void change_target(unsigned int thread)
 {
 	const int rw = PROT_READ | PROT_WRITE;
 	const size_t size = crew.page;
-	char *spare = memory(size);
+	char *spare = crew.spare + thread * size;
 	unsigned int seed = thread;
 	__u64 stamp = 0;
 
