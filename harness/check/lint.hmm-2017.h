@@ -7,6 +7,7 @@
 #define _LINUX_HMM_H
 
 struct mm_struct;
+struct page;
 struct hmm_mirror;
 
 enum hmm_update_type {
@@ -23,6 +24,13 @@ struct hmm_mirror_ops {
 struct hmm_mirror {
 	const struct hmm_mirror_ops *ops;
 };
+
+typedef unsigned long hmm_pfn_t;
+
+struct page *hmm_pfn_t_to_page(hmm_pfn_t pfn);
+unsigned long hmm_pfn_t_to_pfn(hmm_pfn_t pfn);
+hmm_pfn_t hmm_pfn_t_from_page(struct page *page);
+hmm_pfn_t hmm_pfn_t_from_pfn(unsigned long pfn);
 
 int hmm_mirror_register(struct hmm_mirror *mirror, struct mm_struct *mm);
 void hmm_mirror_unregister(struct hmm_mirror *mirror);

@@ -298,6 +298,59 @@ static inline bool hmm_mirror_range_valid(const struct hmm_mirror_range *range)
 
 struct mm_struct *hmm_mirror_get_mm(int pidfd);
 
+/**
+ * typedef hmm_pfn_t - what the 2017 interface calls an HMM pfn
+ *
+ * An element of &hmm_range.hmm_pfns, in the layout of today: the page frame number is in
+ * the low bits, and %HMM_PFN_VALID and the other flags are in the high ones.  There is
+ * no HMM_PFN_SHIFT.
+ */
+typedef unsigned long hmm_pfn_t;
+
+/**
+ * hmm_pfn_t_to_page() - get the page of an HMM pfn
+ * @pfn: HMM pfn
+ *
+ * Return: the page, or %NULL if @pfn is not valid
+ */
+static inline struct page *hmm_pfn_t_to_page(hmm_pfn_t pfn)
+{
+	return pfn & HMM_PFN_VALID ? hmm_pfn_to_page(pfn) : NULL;
+}
+
+/**
+ * hmm_pfn_t_to_pfn() - get the page frame number of an HMM pfn
+ * @pfn: HMM pfn
+ *
+ * Return: the page frame number, or -1 if @pfn is not valid
+ */
+static inline unsigned long hmm_pfn_t_to_pfn(hmm_pfn_t pfn)
+{
+	return pfn & HMM_PFN_VALID ? pfn & ~HMM_PFN_FLAGS : -1UL;
+}
+
+/**
+ * hmm_pfn_t_from_pfn() - make an HMM pfn of a page frame number
+ * @pfn: page frame number
+ *
+ * Return: a valid HMM pfn without other flags
+ */
+static inline hmm_pfn_t hmm_pfn_t_from_pfn(unsigned long pfn)
+{
+	return pfn | HMM_PFN_VALID;
+}
+
+/**
+ * hmm_pfn_t_from_page() - make an HMM pfn of a page
+ * @page: page
+ *
+ * Return: a valid HMM pfn without other flags
+ */
+static inline hmm_pfn_t hmm_pfn_t_from_page(struct page *page)
+{
+	return hmm_pfn_t_from_pfn(page_to_pfn(page));
+}
+
 #if IS_ENABLED(CONFIG_KUNIT)
 void *hmm_mirror_alloc(size_t size);	/* for mm/tests/hmm/kunit_life.c */
 #endif

@@ -4,8 +4,8 @@
  *
  * The driver is the one that the comment in include/linux/hmm.h described in
  * 2017, and of that header it uses nothing that was not there then: struct
- * hmm_mirror, the callback that returns nothing, hmm_mirror_register() and
- * hmm_mirror_unregister().  So it shows that such drivers still build, as modules
+ * hmm_mirror, the callback that returns nothing, hmm_mirror_register(),
+ * hmm_mirror_unregister(), and hmm_pfn_t with its helpers.  So it shows that such drivers still build, as modules
  * too, and work.  Newer interface does not belong in here.
  */
 #include <kunit/resource.h>
@@ -252,11 +252,24 @@ static void device_2017_sees_exit(struct kunit *test)
 		KUNIT_EXPECT_EQ(test, device_add_u32(das, i, 1), -EFAULT);
 }
 
+static void device_2017_pfns(struct kunit *test)
+{
+	struct page *page = ZERO_PAGE(0);
+	hmm_pfn_t pfn = hmm_pfn_t_from_page(page);
+
+	KUNIT_EXPECT_PTR_EQ(test, page, hmm_pfn_t_to_page(pfn));
+	KUNIT_EXPECT_EQ(test, page_to_pfn(page), hmm_pfn_t_to_pfn(pfn));
+	KUNIT_EXPECT_EQ(test, pfn, hmm_pfn_t_from_pfn(page_to_pfn(page)));
+	KUNIT_EXPECT_NULL(test, hmm_pfn_t_to_page(0));
+	KUNIT_EXPECT_EQ(test, -1UL, hmm_pfn_t_to_pfn(0));
+}
+
 static struct kunit_case device_2017_cases[] = {
 	KUNIT_CASE(device_2017_mirrors),
 	KUNIT_CASE(device_2017_sees_munmap),
 	KUNIT_CASE(device_2017_several),
 	KUNIT_CASE(device_2017_sees_exit),
+	KUNIT_CASE(device_2017_pfns),
 	{}
 };
 
