@@ -779,8 +779,8 @@ static int hmm_range_arm(struct hmm *hmm, struct hmm_mirror_range *range,
 	trace_hmm_wait(range);
 	/* Looks again once it is on the queue.  Model: queue, wait */
 	left = wait_event_killable_timeout(hmm->wq,
-			(ret = hmm_range_try_arm(hmm, range)) != -EBUSY,
-			max_t(long, deadline - jiffies, 0));
+					   (ret = hmm_range_try_arm(hmm, range)) != -EBUSY,
+					   max_t(long, deadline - jiffies, 0));
 	return left < 0 ? -EINTR : ret;
 }
 

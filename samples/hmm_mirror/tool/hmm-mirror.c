@@ -633,6 +633,8 @@ int main(int argc, char **argv)
 	};
 	size_t i;
 
+	/* A line at once, as others may write to the same terminal or pipe */
+	setvbuf(stderr, NULL, _IOLBF, BUFSIZ);
 	device = device_default();
 	while (option(argc, argv, options) >= 0)
 		device = optarg;
