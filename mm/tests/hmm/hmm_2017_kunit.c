@@ -5,8 +5,9 @@
  * The driver is the one that the comment in include/linux/hmm.h described in
  * 2017, and of that header it uses nothing that was not there then: struct
  * hmm_mirror, the callback that returns nothing, hmm_mirror_register(),
- * hmm_mirror_unregister(), and hmm_pfn_t with its helpers.  So it shows that such drivers still build, as modules
- * too, and work.  Newer interface does not belong in here.
+ * hmm_mirror_unregister(), and hmm_pfn_t with its helpers.  So it shows that
+ * such drivers still build, as modules too, and work.  Newer interface does not
+ * belong in here.
  */
 #include <kunit/resource.h>
 #include <kunit/test.h>
