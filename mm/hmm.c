@@ -2,8 +2,8 @@
 /*
  * HMM mirroring: keeps the page table of a device in step with a process's.
  *
- * One struct hmm for every mirrored mm_struct is subscribed to the mmu notifier
- * of the mm, and passes what it hears on to the mirrors that drivers have
+ * One struct hmm for every mirrored mm_struct hears of the invalidations of the mm
+ * from the notifier core, and passes that on to the mirrors that drivers have
  * registered.  It also knows which device page faults are in flight, so that it
  * can tell each whether it collided with an invalidation.  The CPU page table is
  * read by hmm_range_fault(), in hmm_range.c.
@@ -13,6 +13,7 @@
 #include <kunit/static_stub.h>
 #include <kunit/visibility.h>
 #include <linux/atomic.h>
+#include <linux/bitops.h>
 #include <linux/debugfs.h>
 #include <linux/err.h>
 #include <linux/export.h>
@@ -39,6 +40,8 @@
 #include <linux/spinlock.h>
 #include <linux/wait.h>
 
+#include "hmm.h"
+
 #define CREATE_TRACE_POINTS
 #include <trace/events/hmm.h>
 
@@ -52,14 +55,23 @@
 /* Flushes of one invalidation that run side by side, see hmm_invalidate_two_pass() */
 #define HMM_NR_FLUSHES	16
 
+/*
+ * The number of an invalidation's slot in the active set, plus one, is in its
+ * &mmu_notifier_range.flags from start to end.  0: it is not tracked.
+ */
+#define HMM_SLOT_SHIFT	8
+#define HMM_SLOT_MASK	(0xffU << HMM_SLOT_SHIFT)
+#define HMM_SLOT_COVERED (HMM_NR_ACTIVE + 1)
+
+/* How often hmm_wait_for_callbacks() looks before it sleeps */
+#define HMM_SPINS	100
+
 #ifdef CONFIG_LOCKDEP
 /*
- * Held around callbacks, and by what waits for them.  The map of the notifier core
- * does not tell lockdep of locks that a callback takes: what is acquired under its
- * SRCU read side, as callbacks are, only depends on that.  So say once, without it,
- * that callbacks come inside of invalidations.  Then lockdep tells who takes the mmap
- * lock in a callback, or has memory allocated under a lock that a callback takes,
- * which may wait for reclaim, and so for an invalidation.
+ * Held around callbacks, and by what waits for them.  Say once at boot that callbacks
+ * come inside of invalidations, rather than when the first one does.  Then lockdep
+ * tells who takes the mmap lock in a callback, or has memory allocated under a lock
+ * that a callback takes, which may wait for reclaim, and so for an invalidation.
  */
 static struct lockdep_map hmm_callback_map =
 	STATIC_LOCKDEP_MAP_INIT("hmm_callback", &hmm_callback_map);
@@ -83,39 +95,52 @@ struct hmm_span {
 /*
  * struct hmm - what is kept for a mirrored mm_struct
  *
- * Unique for the mm by mmu_notifier_get_locked(), and owned by it: each mirror
- * holds one reference.  @notifier holds the mm_struct (not the address space)
- * until this is freed, after an SRCU grace period.  So a mirror can be
- * unregistered long after the process has died.
+ * The notifier core knows it from the first mirror of the mm on, and frees it with
+ * the mm_struct.  Each mirror holds a reference to that (not to the address space).
+ * So a mirror can be unregistered long after the process has died.
  *
- * @mirrors is read under the SRCU read side that the notifier core holds around
- * every callback; it is changed under @lock.  All else is protected by @lock,
- * which nests inside whatever the invalidating task holds and outside of nothing
- * but the waitqueue's own lock.
+ * @mirrors is read by callbacks in progress, without a lock; it is changed under
+ * @lock, and hmm_wait_for_callbacks() waits for who may still see what is no longer
+ * there.  All else is protected by @lock, which nests inside whatever the
+ * invalidating task holds and outside of nothing but the waitqueue's own lock.
  *
- * @active[0..nr_active) and @covering, which counts for nr_covered
- * invalidations, together contain every invalidation between its start and its
- * end.
+ * While @tracking, the slots of @active that are in @used, and @covering, which
+ * counts for nr_covered invalidations, together contain every invalidation between
+ * its start and its end.  It goes on and off with the first and the last mirror.
+ *
+ * An invalidation makes its callbacks with the number of its slot in @dispatch odd, or,
+ * when it has no slot, with a struct hmm_dispatch in @dispatches.
  */
 struct hmm {
-	struct mmu_notifier	notifier;
+	struct mm_struct	*mm;
 	struct hlist_head	mirrors;
 
 	spinlock_t		lock;		/* see above; never held for long */
+	bool			tracking;
 	bool			dead;		/* exit_mmap() has begun */
-	unsigned int		nr_active;
+	unsigned int		nr_after;	/* mirrors with a callback at the end */
 	unsigned int		nr_covered;
+	unsigned long		used;
 	struct rb_root_cached	ranges;		/* interval tree */
 	wait_queue_head_t	wq;
 	struct hmm_span		covering;
 	struct hmm_span		active[HMM_NR_ACTIVE];
+	unsigned int		dispatch[HMM_NR_ACTIVE];
+	struct list_head	dispatches;
+	unsigned long		seq;		/* of the last one of these */
 
 	struct list_head	list;		/* in hmm_all */
 	atomic_long_t		updates;	/* counted, see hmm_count() */
 	atomic_long_t		covered;
 };
 
-/* Every struct hmm, for debugfs.  Taken in the callbacks of SRCU as well */
+/* Callbacks in progress, on the stack of who makes them */
+struct hmm_dispatch {
+	struct list_head list;
+	unsigned long seq;
+};
+
+/* Every struct hmm, for debugfs.  The last mmdrop() may be in a softirq */
 static DEFINE_SPINLOCK(hmm_all_lock);
 static LIST_HEAD(hmm_all);
 
@@ -134,72 +159,182 @@ static bool hmm_overlaps(unsigned long start, unsigned long end,
 	return start < end2 && start2 < end;
 }
 
-static void hmm_active_add(struct hmm *hmm, unsigned long start,
-			   unsigned long end)
+/* Returns its slot, see HMM_SLOT_SHIFT */
+static unsigned int hmm_active_add(struct hmm *hmm, unsigned long start,
+				   unsigned long end)
 {
 	lockdep_assert_held(&hmm->lock);
 
-	if (likely(hmm->nr_active < HMM_NR_ACTIVE)) {
-		hmm->active[hmm->nr_active++] = (struct hmm_span){ start, end };
-		return;
+	if (likely(hmm->used != GENMASK(HMM_NR_ACTIVE - 1, 0))) {
+		unsigned int i = ffz(hmm->used);
+
+		hmm->used |= BIT(i);
+		hmm->active[i] = (struct hmm_span){ start, end };
+		return i + 1;
 	}
 	hmm_count(&hmm->covered);
 	if (!hmm->nr_covered++) {
 		hmm->covering = (struct hmm_span){ start, end };
-		return;
+	} else {
+		hmm->covering.start = min(hmm->covering.start, start);
+		hmm->covering.end = max(hmm->covering.end, end);
 	}
-	hmm->covering.start = min(hmm->covering.start, start);
-	hmm->covering.end = max(hmm->covering.end, end);
+	return HMM_SLOT_COVERED;
 }
 
-/*
- * Two invalidations of the same range can be told apart by nothing, and need not
- * be: whichever is taken out, the other one stays in.
- */
-static void hmm_active_del(struct hmm *hmm, unsigned long start,
-			   unsigned long end)
+static void hmm_active_del(struct hmm *hmm, unsigned int slot)
 {
-	struct hmm_span *span, *past = hmm->active + hmm->nr_active;
-
 	lockdep_assert_held(&hmm->lock);
 
-	for (span = hmm->active; span < past; span++) {
-		if (span->start == start && span->end == end) {
-			*span = past[-1];
-			hmm->nr_active--;
-			return;
-		}
-	}
-	/* The notifier core gives both ends of an invalidation the same range */
-	if (!WARN_ON_ONCE(!hmm->nr_covered))
+	if (likely(slot <= HMM_NR_ACTIVE))
+		hmm->used &= ~BIT(slot - 1);
+	else
 		hmm->nr_covered--;
 }
 
 static bool hmm_active_overlaps(struct hmm *hmm, unsigned long start,
 				unsigned long end)
 {
-	unsigned int i;
+	unsigned long used;
 
 	lockdep_assert_held(&hmm->lock);
 
-	for (i = 0; i < hmm->nr_active; i++)
-		if (hmm_overlaps(start, end, hmm->active[i].start,
-				 hmm->active[i].end))
+	for (used = hmm->used; used; used &= used - 1) {
+		const struct hmm_span *span = &hmm->active[__ffs(used)];
+
+		if (hmm_overlaps(start, end, span->start, span->end))
 			return true;
+	}
 
 	return hmm->nr_covered && hmm_overlaps(start, end, hmm->covering.start,
 					       hmm->covering.end);
 }
 
+/*
+ * From hmm_dispatch_begin(), under the lock, to hmm_dispatch_end(), without it, the
+ * mirrors that were on the list stay.  @dispatch is used if there is no slot.
+ */
+static void hmm_dispatch_begin(struct hmm *hmm, unsigned int slot,
+			       struct hmm_dispatch *dispatch)
+{
+	lockdep_assert_held(&hmm->lock);
+
+	if (likely(slot <= HMM_NR_ACTIVE)) {
+		hmm->dispatch[slot - 1]++;
+	} else {
+		dispatch->seq = ++hmm->seq;
+		list_add_tail(&dispatch->list, &hmm->dispatches);
+	}
+}
+
+static void hmm_dispatch_end(struct hmm *hmm, unsigned int slot,
+			     struct hmm_dispatch *dispatch)
+{
+	if (likely(slot <= HMM_NR_ACTIVE)) {
+		unsigned int *nr = &hmm->dispatch[slot - 1];
+
+		/*
+		 * Only the owner of the slot writes it.  Pairs with the load in
+		 * hmm_is_dispatching().  Model: dispatched
+		 */
+		smp_store_release(nr, *nr + 1);
+	} else {
+		/* Model: dispatched-lock */
+		spin_lock(&hmm->lock);
+		list_del(&dispatch->list);
+		spin_unlock(&hmm->lock);
+	}
+}
+
+/* The callbacks that are in progress at some time */
+struct hmm_snapshot {
+	unsigned long slots;
+	unsigned int dispatch[HMM_NR_ACTIVE];
+	bool listed;
+	unsigned long seq;
+};
+
+static void hmm_take_snapshot(struct hmm *hmm, struct hmm_snapshot *snapshot)
+{
+	unsigned long used;
+
+	lockdep_assert_held(&hmm->lock);
+
+	snapshot->slots = 0;
+	for (used = hmm->used; used; used &= used - 1) {
+		unsigned int i = __ffs(used);
+		/* Whoever has the slot may be writing it.  Model: snapshot */
+		unsigned int nr = READ_ONCE(hmm->dispatch[i]);
+
+		if (nr & 1) {
+			snapshot->slots |= BIT(i);
+			snapshot->dispatch[i] = nr;
+		}
+	}
+	snapshot->listed = !list_empty(&hmm->dispatches);
+	snapshot->seq = hmm->seq;
+}
+
+/* Is any of the callbacks in progress still, but for the caller's own? */
+static bool hmm_is_dispatching(struct hmm *hmm, struct hmm_snapshot *snapshot,
+			       const struct hmm_dispatch *own)
+{
+	struct hmm_dispatch *dispatch;
+
+	for (; snapshot->slots; snapshot->slots &= snapshot->slots - 1) {
+		unsigned int i = __ffs(snapshot->slots);
+
+		/*
+		 * A slot that is used again has another number.  Pairs with the
+		 * store in hmm_dispatch_end().  Model: drain
+		 */
+		if (smp_load_acquire(&hmm->dispatch[i]) == snapshot->dispatch[i])
+			return true;
+	}
+	if (likely(!snapshot->listed))
+		return false;
+
+	snapshot->listed = false;
+	/* Model: drain-lock */
+	spin_lock(&hmm->lock);
+	list_for_each_entry(dispatch, &hmm->dispatches, list)
+		if (dispatch != own &&
+		    (long)(dispatch->seq - snapshot->seq) <= 0)
+			snapshot->listed = true;
+	spin_unlock(&hmm->lock);
+	return snapshot->listed;
+}
+
+/*
+ * Waits for these callbacks, and for no others, so it does not matter how many begin
+ * meanwhile.  Those who make them do not look whether somebody waits, which would cost
+ * them a barrier: so where spinning does not do, this polls.
+ */
+static void hmm_wait_for_callbacks(struct hmm *hmm,
+				   struct hmm_snapshot *snapshot,
+				   const struct hmm_dispatch *own)
+{
+	unsigned int spins = HMM_SPINS;
+
+	while (hmm_is_dispatching(hmm, snapshot, own)) {
+		if (spins) {
+			spins--;
+			cpu_relax();
+		} else {
+			schedule_timeout_uninterruptible(1);
+		}
+	}
+}
+
 static void hmm_range_collide(struct hmm_mirror_range *range)
 {
 	/*
-	 * Pairs with the READ_ONCE() in hmm_range_is_armed() and in
+	 * Pairs with the READ_ONCE() in __hmm_mirror_range_armed() and in
 	 * hmm_range_fault(), neither of which takes the registry's lock.  However
 	 * often this happens, the two differ by one, so nothing can wrap around to
 	 * where they are equal again.  Model: mark.
 	 */
-	WRITE_ONCE(range->notifier.invalidate_seq, range->range.notifier_seq + 1);
+	WRITE_ONCE(range->notifier.invalidate_seq, range->seq + 1);
 }
 
 /*
@@ -226,64 +361,85 @@ static void hmm_mark_collided(struct hmm *hmm, unsigned long start,
 	}
 }
 
-static bool hmm_mirror_is_atomic(const struct hmm_mirror *mirror)
+/* Is this mirror not to be told? */
+static bool hmm_mirror_ignores(const struct hmm_mirror *mirror,
+			       const struct mmu_notifier_range *update)
 {
-	return mirror->ops->flags & HMM_MIRROR_ATOMIC;
+	unsigned int flags = mirror->ops->flags;
+
+	/* No end is no window */
+	if (update->start > mirror->window_end - 1 ||
+	    update->end <= mirror->window_start)
+		return true;
+	if (likely(!(flags & (HMM_MIRROR_IGNORE_SOFT_DIRTY |
+			      HMM_MIRROR_IGNORE_OWN))))
+		return false;
+	return ((flags & HMM_MIRROR_IGNORE_SOFT_DIRTY) &&
+		update->event == MMU_NOTIFY_SOFT_DIRTY) ||
+	       ((flags & HMM_MIRROR_IGNORE_OWN) &&
+		hmm_update_is_own(update, mirror));
 }
 
-/*
- * Tell one mirror.  What is returned is not 0 where the mirror's flush has only
- * been started, and is to be handed to its invalidate_finish().
- *
- * GCC finds it too big to be inlined, for the sake of counters that are off.
- */
-static __always_inline u64 hmm_mirror_invalidate(struct hmm_mirror *mirror,
-						 const struct hmm_update *update)
+/* The 2017 callback, which cannot refuse, and is not told whether it may sleep */
+static bool hmm_mirror_sync(struct hmm_mirror *mirror,
+			    const struct mmu_notifier_range *update)
 {
 	const struct hmm_mirror_ops *ops = mirror->ops;
 
-	/*
-	 * Where the callback must not sleep, a mirror that may is left out: the
-	 * veto notifier makes this invalidation fail.
-	 */
-	if (unlikely(!update->blockable) && !hmm_mirror_is_atomic(mirror)) {
-		hmm_count(&mirror->vetoes);
-		return 0;
-	}
-
-	hmm_count(&mirror->updates);
-	if (ops->invalidate) {
-		ops->invalidate(mirror, update);
-		return 0;
-	}
-	if (ops->invalidate_start)
-		return ops->invalidate_start(mirror, update);
+	if (unlikely(!mmu_notifier_range_blockable(update)) &&
+	    !(ops->flags & HMM_MIRROR_ATOMIC))
+		return false;
 	ops->sync_cpu_device_pagetables(mirror, HMM_UPDATE_INVALIDATE,
 					update->start, update->end);
-	return 0;
+	return true;
 }
 
 /*
- * Only these events are given an owner.  For all others the core leaves it as it
- * was on the stack, where a driver might find itself and ignore the update.
+ * Tell one mirror.  False: it refuses.  What is in @fence is not 0 where the mirror's
+ * flush has only been started, and is to be handed to its invalidate_finish().
+ *
+ * GCC finds it too big to be inlined, for the sake of counters that are off.
  */
-static void *hmm_update_owner(const struct mmu_notifier_range *range)
+static __always_inline bool
+hmm_mirror_invalidate(struct hmm_mirror *mirror,
+		      const struct mmu_notifier_range *update, u64 *fence)
 {
-	switch (range->event) {
-	case MMU_NOTIFY_MIGRATE:
-	case MMU_NOTIFY_EXCLUSIVE:
-		return range->owner;
-	default:
-		return NULL;
-	}
+	const struct hmm_mirror_ops *ops = mirror->ops;
+	bool done;
+
+	*fence = 0;
+	if (hmm_mirror_ignores(mirror, update))
+		return true;
+
+	hmm_count(&mirror->updates);
+	if (ops->invalidate)
+		done = ops->invalidate(mirror, update);
+	else if (ops->invalidate_start)
+		done = ops->invalidate_start(mirror, update, fence);
+	else
+		done = hmm_mirror_sync(mirror, update);
+	if (likely(done))
+		return true;
+
+	*fence = 0;
+	/* Nobody would look at it: the others have to be told all the same */
+	if (WARN_ONCE(mmu_notifier_range_blockable(update),
+		      "%ps refused what may block\n", ops))
+		return true;
+	hmm_count(&mirror->vetoes);
+	trace_hmm_veto(mirror, update);
+	return false;
 }
 
-/*
- * The notifier core is in the SRCU read side; it does not let us assert that.
- * Model: walk.
- */
+/* Who walks is inside of hmm_dispatch_begin() and _end().  Model: walk */
+#ifdef CONFIG_LOCKDEP
+#define hmm_in_callbacks()	lock_is_held(&hmm_callback_map)
+#else
+#define hmm_in_callbacks()	true
+#endif
 #define hmm_for_each_mirror(mirror, hmm) \
-	hlist_for_each_entry_srcu(mirror, &(hmm)->mirrors, list, true)
+	hlist_for_each_entry_rcu(mirror, &(hmm)->mirrors, list, \
+				 hmm_in_callbacks())
 
 struct hmm_flush {
 	struct hmm_mirror *mirror;
@@ -291,7 +447,7 @@ struct hmm_flush {
 };
 
 static void hmm_finish(const struct hmm_flush *flush, unsigned int nr,
-		       const struct hmm_update *update)
+		       const struct mmu_notifier_range *update)
 {
 	for (; nr; nr--, flush++)
 		flush->mirror->ops->invalidate_finish(flush->mirror, update,
@@ -303,21 +459,25 @@ static void hmm_finish(const struct hmm_flush *flush, unsigned int nr,
  * as well before any is waited for, so that the devices flush side by side.
  *
  * Who has started is remembered here, as the list may change meanwhile; the mirrors
- * stay, since hmm_mirror_unregister() waits for the SRCU read side.  Nothing can be
+ * stay, since hmm_mirror_unregister() waits for callbacks in progress.  Nothing can be
  * allocated in an invalidation, so there is room for only so many at a time.
  * Model: walk.
  *
  * A function of its own, so that who has one pass does not pay for the array.
  */
-static noinline void hmm_invalidate_two_pass(struct hmm_mirror *mirror, u64 fence,
-					     const struct hmm_update *update)
+static noinline bool
+hmm_invalidate_two_pass(struct hmm_mirror *mirror, u64 fence,
+			const struct mmu_notifier_range *update)
 {
 	struct hmm_flush flushes[HMM_NR_FLUSHES];
 	unsigned int nr = 0;
+	bool done = true;
 
 	flushes[nr++] = (struct hmm_flush){ mirror, fence };
 	hlist_for_each_entry_continue_rcu(mirror, list) {
-		fence = hmm_mirror_invalidate(mirror, update);
+		done = hmm_mirror_invalidate(mirror, update, &fence);
+		if (!done)
+			break;
 		if (!fence)
 			continue;
 		if (nr == ARRAY_SIZE(flushes)) {
@@ -327,21 +487,53 @@ static noinline void hmm_invalidate_two_pass(struct hmm_mirror *mirror, u64 fenc
 		flushes[nr++] = (struct hmm_flush){ mirror, fence };
 	}
 	hmm_finish(flushes, nr, update);
+	return done;
 }
 
-static __always_inline void hmm_invalidate(struct hmm *hmm,
-					   const struct hmm_update *update)
+/* Tell all mirrors.  False: one refuses, and those after it were not told */
+static __always_inline bool
+hmm_invalidate(struct hmm *hmm, const struct mmu_notifier_range *update)
+{
+	struct hmm_mirror *mirror;
+	bool done = true;
+	u64 fence;
+
+	lock_map_acquire(&hmm_callback_map);
+	hmm_for_each_mirror(mirror, hmm) {
+		done = hmm_mirror_invalidate(mirror, update, &fence);
+		if (unlikely(!done))
+			break;
+		if (unlikely(fence)) {
+			done = hmm_invalidate_two_pass(mirror, fence, update);
+			break;
+		}
+	}
+	lock_map_release(&hmm_callback_map);
+	return done;
+}
+
+/* Does it want to be told at the end as well? */
+static bool hmm_mirror_has_after(const struct hmm_mirror *mirror)
+{
+	const struct hmm_mirror_ops *ops = mirror->ops;
+
+	return ops->invalidate_end ||
+	       !(ops->invalidate || ops->invalidate_start);
+}
+
+static void hmm_after(struct hmm *hmm, const struct mmu_notifier_range *update)
 {
 	struct hmm_mirror *mirror;
 
 	lock_map_acquire(&hmm_callback_map);
 	hmm_for_each_mirror(mirror, hmm) {
-		u64 fence = hmm_mirror_invalidate(mirror, update);
-
-		if (unlikely(fence)) {
-			hmm_invalidate_two_pass(mirror, fence, update);
-			break;
-		}
+		if (!hmm_mirror_has_after(mirror) ||
+		    hmm_mirror_ignores(mirror, update))
+			continue;
+		if (mirror->ops->invalidate_end)
+			mirror->ops->invalidate_end(mirror, update);
+		else
+			hmm_mirror_sync(mirror, update);
 	}
 	lock_map_release(&hmm_callback_map);
 }
@@ -350,7 +542,7 @@ static __always_inline void hmm_invalidate(struct hmm *hmm,
  * How an invalidation and a device page fault of the same addresses get past each
  * other.  "driver_lock" is the lock that the mirror's callback takes:
  *
- *   hmm_invalidate_range_start():      driver's fault path:
+ *   hmm_invalidate_start():            driver's fault path:
  *     spin_lock(lock)                    hmm_mirror_range_begin(), _fault():
  *       add to the active set              spin_lock(lock)
  *       mark the ranges in flight            wait while in the active set
@@ -362,7 +554,7 @@ static __always_inline void hmm_invalidate(struct hmm *hmm,
  *                                            write device entries
  *   the CPU page table changes           unlock(driver_lock)
  *
- *   hmm_invalidate_range_end():          hmm_mirror_range_end():
+ *   hmm_invalidate_end():                hmm_mirror_range_end():
  *     spin_lock(lock)                      spin_lock(lock)
  *       take out of the active set           leave ranges
  *     spin_unlock(lock)                    spin_unlock(lock)
@@ -384,94 +576,160 @@ static __always_inline void hmm_invalidate(struct hmm *hmm,
  * steps.  "Model:" in this file says what a lock, or another means of order, is
  * called there.
  */
-static int hmm_invalidate_range_start(struct mmu_notifier *notifier,
-				      const struct mmu_notifier_range *range)
+int hmm_invalidate_start(struct hmm *hmm, struct mmu_notifier_range *update)
 {
-	struct hmm *hmm = container_of(notifier, struct hmm, notifier);
-	const struct hmm_update update = {
-		.start = range->start,
-		.end = range->end,
-		.event = range->event,
-		.owner = hmm_update_owner(range),
-		.blockable = mmu_notifier_range_blockable(range),
-	};
+	struct hmm_dispatch dispatch;
+	unsigned int slot;
+	bool done;
+
+	update->flags &= ~HMM_SLOT_MASK;
+	/* Goes on only when all locks of the mm are held.  Model: start-tracking */
+	if (!READ_ONCE(hmm->tracking))
+		return 0;
 
 	hmm_count(&hmm->updates);
-	trace_hmm_invalidate_start(range->mm, &update);
+	trace_hmm_invalidate_start(update);
 
 	/* One critical section, or a range joins in between.  Model: start-lock */
 	spin_lock(&hmm->lock);
-	hmm_active_add(hmm, range->start, range->end);
+	slot = hmm_active_add(hmm, update->start, update->end);
 	if (unlikely(!RB_EMPTY_ROOT(&hmm->ranges.rb_root)))
-		hmm_mark_collided(hmm, range->start, range->end);
+		hmm_mark_collided(hmm, update->start, update->end);
+	hmm_dispatch_begin(hmm, slot, &dispatch);
 	spin_unlock(&hmm->lock);
+	update->flags |= slot << HMM_SLOT_SHIFT;
 
-	hmm_invalidate(hmm, &update);
+	if (unlikely(!mmu_notifier_range_blockable(update))) {
+		non_block_start();
+		done = hmm_invalidate(hmm, update);
+		non_block_end();
+	} else {
+		done = hmm_invalidate(hmm, update);
+	}
+	hmm_dispatch_end(hmm, slot, &dispatch);
+	if (likely(done))
+		return 0;
 
-	/* Must not fail: the core would still call the end, see hmm_veto_ops */
-	return 0;
+	/* The core calls no end for what was refused */
+	hmm_invalidate_cancel(hmm, update);
+	return -EAGAIN;
 }
 
-static void hmm_invalidate_range_end(struct mmu_notifier *notifier,
-				     const struct mmu_notifier_range *range)
+static void __hmm_invalidate_end(struct hmm *hmm,
+				 const struct mmu_notifier_range *update,
+				 bool refused)
 {
-	struct hmm *hmm = container_of(notifier, struct hmm, notifier);
-	bool wake;
+	unsigned int slot = (update->flags & HMM_SLOT_MASK) >> HMM_SLOT_SHIFT;
+	struct hmm_dispatch dispatch;
+	bool wake, after;
 
+	if (!slot)
+		return;
+
+	/* Model: end-lock */
 	spin_lock(&hmm->lock);
-	hmm_active_del(hmm, range->start, range->end);
+	after = unlikely(hmm->nr_after) && !refused && !hmm->dead;
+	if (after && slot <= HMM_NR_ACTIVE)
+		hmm->active[slot - 1] = (struct hmm_span){ };	/* overlaps nothing */
+	else
+		hmm_active_del(hmm, slot);
+	if (after)
+		hmm_dispatch_begin(hmm, slot, &dispatch);
 	/*
 	 * Who waits is on the queue before it looks at the active set under
 	 * @lock.  So whoever has seen this invalidation there is seen here.
-	 * Model: end-lock, end-look, wake.
+	 * Model: end-look, wake.
 	 */
 	wake = waitqueue_active(&hmm->wq);
 	spin_unlock(&hmm->lock);
 
 	if (unlikely(wake))
 		wake_up_all(&hmm->wq);
-	trace_hmm_invalidate_end(range->mm, range->start, range->end);
+	trace_hmm_invalidate_end(update->mm, update->start, update->end);
+	if (likely(!after))
+		return;
+
+	hmm_after(hmm, update);
+	hmm_dispatch_end(hmm, slot, &dispatch);
+	if (slot <= HMM_NR_ACTIVE) {
+		/* Only now may the slot be somebody else's.  Model: after-lock */
+		spin_lock(&hmm->lock);
+		hmm_active_del(hmm, slot);
+		spin_unlock(&hmm->lock);
+	}
+}
+
+void hmm_invalidate_end(struct hmm *hmm, const struct mmu_notifier_range *update)
+{
+	__hmm_invalidate_end(hmm, update, false);
+}
+
+/* Instead of an end: somebody who was told of @update refused it */
+void hmm_invalidate_cancel(struct hmm *hmm,
+			   const struct mmu_notifier_range *update)
+{
+	__hmm_invalidate_end(hmm, update, true);
 }
 
 /*
  * The address space is going away.  The notifier core calls this once, before
- * exit_mmap() frees the first page, and forgets the notifier afterwards; so ends
- * may stay away for starts that other tasks have made, and @dead takes over from
- * the active set.  There is nobody to wake: who waits is a user of the mm.
+ * exit_mmap() frees the first page.  No fault is made from here on, so nothing needs
+ * to be tracked.  There is nobody to wake: who waits is a user of the mm.
  */
-static void hmm_release(struct mmu_notifier *notifier, struct mm_struct *mm)
+void hmm_release(struct hmm *hmm)
 {
-	struct hmm *hmm = container_of(notifier, struct hmm, notifier);
-	const struct hmm_update update = {
+	const struct mmu_notifier_range update = {
+		.mm = hmm->mm,
 		.start = 0,
 		.end = ULONG_MAX,
+		.flags = MMU_NOTIFIER_RANGE_BLOCKABLE,
 		.event = MMU_NOTIFY_RELEASE,
-		.blockable = true,
 	};
+	struct hmm_dispatch dispatch;
+	struct hmm_snapshot others;
 	struct hmm_mirror *mirror;
 
 	hmm_count(&hmm->updates);
-	trace_hmm_invalidate_start(mm, &update);
+	trace_hmm_invalidate_start(&update);
 
 	/* Model: release-lock */
 	spin_lock(&hmm->lock);
 	hmm->dead = true;
 	hmm_mark_collided(hmm, update.start, update.end);
+	hmm_dispatch_begin(hmm, HMM_SLOT_COVERED, &dispatch);
 	spin_unlock(&hmm->lock);
 
 	hmm_invalidate(hmm, &update);
 
+	/*
+	 * Other tasks, as in reclaim, may have begun to tell the mirrors of changes of
+	 * the pages that are still there.  There is nothing left that they would have
+	 * to take away.  Model: untrack
+	 */
+	spin_lock(&hmm->lock);
+	WRITE_ONCE(hmm->tracking, false);
+	hmm_take_snapshot(hmm, &others);
+	spin_unlock(&hmm->lock);
+	hmm_wait_for_callbacks(hmm, &others, &dispatch);
+
+	lock_map_acquire(&hmm_callback_map);
 	hmm_for_each_mirror(mirror, hmm) {
-		trace_hmm_release(mirror, mm);
+		trace_hmm_release(mirror, hmm->mm);
 		if (mirror->ops->release)
 			mirror->ops->release(mirror);
 	}
+	lock_map_release(&hmm_callback_map);
+	hmm_dispatch_end(hmm, HMM_SLOT_COVERED, &dispatch);
 }
 
-/*
- * Attaching to the notifier core: how the registry comes to hear of the
- * invalidations of an mm, and how a struct hmm comes and goes.
- */
+/* Called inside mm_take_all_locks(), so that no invalidation is half way */
+void hmm_track(struct hmm *hmm)
+{
+	/* Model: track-lock, track */
+	spin_lock(&hmm->lock);
+	WRITE_ONCE(hmm->tracking, true);
+	spin_unlock(&hmm->lock);
+}
 
 /* The tests make this fail; for them alone it is not static */
 VISIBLE_IF_KUNIT void *hmm_mirror_alloc(size_t size)
@@ -480,113 +738,83 @@ VISIBLE_IF_KUNIT void *hmm_mirror_alloc(size_t size)
 	return kzalloc(size, GFP_KERNEL_ACCOUNT);
 }
 
-static struct mmu_notifier *hmm_alloc_notifier(struct mm_struct *mm)
+static struct hmm *hmm_alloc(struct mm_struct *mm)
 {
 	struct hmm *hmm = hmm_mirror_alloc(sizeof(*hmm));
 
 	if (!hmm)
-		return ERR_PTR(-ENOMEM);
+		return NULL;
 
+	hmm->mm = mm;
 	spin_lock_init(&hmm->lock);
 	INIT_HLIST_HEAD(&hmm->mirrors);
 	hmm->ranges = RB_ROOT_CACHED;
 	init_waitqueue_head(&hmm->wq);
+	INIT_LIST_HEAD(&hmm->dispatches);
 
 	spin_lock_bh(&hmm_all_lock);
 	list_add_tail(&hmm->list, &hmm_all);
 	spin_unlock_bh(&hmm_all_lock);
-	return &hmm->notifier;
+	return hmm;
 }
 
-static void hmm_free_notifier(struct mmu_notifier *notifier)
+/* Called in the last mmdrop() of the mm */
+void hmm_free(struct hmm *hmm)
 {
-	struct hmm *hmm = container_of(notifier, struct hmm, notifier);
-
+	if (!hmm)
+		return;
 	spin_lock_bh(&hmm_all_lock);
 	list_del(&hmm->list);
 	spin_unlock_bh(&hmm_all_lock);
 	kfree(hmm);
 }
 
-static const struct mmu_notifier_ops hmm_notifier_ops = {
-	.alloc_notifier		= hmm_alloc_notifier,
-	.free_notifier		= hmm_free_notifier,
-	.invalidate_range_start	= hmm_invalidate_range_start,
-	.invalidate_range_end	= hmm_invalidate_range_end,
-	.release		= hmm_release,
-};
-
-/*
- * The OOM reaper and process_mrelease(2) invalidate without being allowed to
- * sleep, and a mirror whose callback may sleep has to refuse that.  A notifier
- * with an end must not fail its start, so a second notifier, which has no end,
- * does it by being there: each mirror that may sleep holds a reference.
- *
- * Those invalidations are made under the mmap lock, and mirrors are registered
- * under the mmap lock for write, so no mirror comes in the middle of one.  And a
- * mirror gives its reference up after an SRCU grace period in which it was on no
- * list, so when one was left out, the veto is still in place.
- */
-static int hmm_veto_start(struct mmu_notifier *notifier,
-			  const struct mmu_notifier_range *range)
+/* Gets the struct hmm of @mm, and has it track invalidations */
+static struct hmm *hmm_attach(struct mm_struct *mm)
 {
-	if (likely(mmu_notifier_range_blockable(range)))
-		return 0;
+	struct hmm *hmm = mmu_notifier_hmm(mm);
+	struct hmm *new = NULL;
+	int ret;
 
-	trace_hmm_veto(range->mm, range->start, range->end);
-	return -EAGAIN;
-}
-
-static struct mmu_notifier *hmm_veto_alloc(struct mm_struct *mm)
-{
-	struct mmu_notifier *notifier = hmm_mirror_alloc(sizeof(*notifier));
-
-	return notifier ?: ERR_PTR(-ENOMEM);
-}
-
-static void hmm_veto_free(struct mmu_notifier *notifier)
-{
-	kfree(notifier);
-}
-
-static const struct mmu_notifier_ops hmm_veto_ops = {
-	.alloc_notifier		= hmm_veto_alloc,
-	.free_notifier		= hmm_veto_free,
-	.invalidate_range_start	= hmm_veto_start,
-};
-
-/*
- * Gets the struct hmm of @mm, and has it subscribed as @mirror needs it.  Each mirror
- * has a reference of its own, which it gives back by hmm_detach().
- */
-static struct hmm *hmm_attach(struct hmm_mirror *mirror, struct mm_struct *mm)
-{
-	struct mmu_notifier *notifier, *veto = NULL;
-
-	/* Model: get-hmm, get-veto */
-	notifier = mmu_notifier_get_locked(&hmm_notifier_ops, mm);
-	if (IS_ERR(notifier))
-		return ERR_CAST(notifier);
-
-	if (!hmm_mirror_is_atomic(mirror)) {
-		veto = mmu_notifier_get_locked(&hmm_veto_ops, mm);
-		if (IS_ERR(veto)) {
-			mmu_notifier_put(notifier);
-			return ERR_CAST(veto);
-		}
+	if (!hmm) {
+		hmm = new = hmm_alloc(mm);
+		if (!hmm)
+			return ERR_PTR(-ENOMEM);
 	}
-	mirror->veto = veto;
-	return container_of(notifier, struct hmm, notifier);
+	/* Model: attach */
+	ret = mmu_notifier_attach_hmm(mm, hmm);
+	if (ret) {
+		hmm_free(new);
+		return ERR_PTR(ret);
+	}
+	return hmm;
 }
 
-/* @hmm may be freed after this, unless it is leaked */
-static void hmm_detach(struct hmm *hmm, struct hmm_mirror *mirror, bool leak)
+/*
+ * False: invalidations are not tracked, as the last mirror has gone.  Otherwise an
+ * invalidation finds the mirror from here on.
+ */
+static bool hmm_add_mirror(struct hmm *hmm, struct hmm_mirror *mirror)
 {
-	/* Model: put-veto, put-hmm */
-	if (mirror->veto)
-		mmu_notifier_put(mirror->veto);
-	if (!leak)
-		mmu_notifier_put(&hmm->notifier);
+	bool tracking;
+
+	/* Model: list-lock, list-add */
+	spin_lock(&hmm->lock);
+	tracking = hmm->tracking;
+	if (tracking) {
+		mirror->hmm = hmm;
+		hlist_add_head_rcu(&mirror->list, &hmm->mirrors);
+		hmm->nr_after += hmm_mirror_has_after(mirror);
+	}
+	spin_unlock(&hmm->lock);
+	return tracking;
+}
+
+static bool hmm_window_is_valid(const struct hmm_mirror *mirror)
+{
+	return PAGE_ALIGNED(mirror->window_start | mirror->window_end) &&
+	       (!mirror->window_end ||
+		mirror->window_start < mirror->window_end);
 }
 
 static bool hmm_ops_are_whole(const struct hmm_mirror_ops *ops)
@@ -594,6 +822,8 @@ static bool hmm_ops_are_whole(const struct hmm_mirror_ops *ops)
 	if (!ops->invalidate_start != !ops->invalidate_finish)
 		return false;
 	if (ops->invalidate_start && ops->invalidate)
+		return false;
+	if (ops->invalidate_end && !ops->invalidate_start && !ops->invalidate)
 		return false;
 	return ops->invalidate_start || ops->invalidate ||
 	       ops->sync_cpu_device_pagetables;
@@ -608,8 +838,9 @@ static bool hmm_ops_are_whole(const struct hmm_mirror_ops *ops)
  *
  * From here on the mirror's callback is called for every change of the CPU page
  * table, even before this function returns.  Any number of mirrors may be
- * registered on one mm.  When this fails, @mirror is as it was before, and is not
- * to be unregistered.
+ * registered on one mm; the first one costs an allocation, and all locks of the mm
+ * are taken for it, which is not done for the next ones.  When this fails, @mirror
+ * is as it was before, and is not to be unregistered.
  *
  * Context: process context; the caller holds the mmap lock of @mm for write.
  * May sleep.
@@ -617,34 +848,31 @@ static bool hmm_ops_are_whole(const struct hmm_mirror_ops *ops)
  * Return: 0, or
  *
  * * -EINVAL: @mirror, @mm or the ops are %NULL, there is no callback, or only one
- *   of the two passes of it, or these and a callback of one pass
+ *   of the two passes of it, or these and a callback of one pass, or
+ *   invalidate_end() with the 2017 callback only; or the window is not page aligned,
+ *   or ends before it starts
  * * -ESRCH: the address space is dead, nobody uses it any more
  * * -EEXIST: @mirror is registered already, or was not zeroed (a bug of the
  *   driver, warned of)
  * * -ENOMEM: out of memory
- * * -EINTR: a signal came while all locks of the mm were being taken, which is
- *   done for the first mirror of an mm
+ * * -EINTR: a signal came while all locks of the mm were being taken
  */
 int hmm_mirror_register(struct hmm_mirror *mirror, struct mm_struct *mm)
 {
 	struct hmm *hmm;
 
-	if (!mm || !mirror || !mirror->ops || !hmm_ops_are_whole(mirror->ops))
+	if (!mm || !mirror || !mirror->ops || !hmm_ops_are_whole(mirror->ops) ||
+	    !hmm_window_is_valid(mirror))
 		return -EINVAL;
 
 	if (WARN_ON_ONCE(mirror->hmm))
 		return -EEXIST;
 
-	/* For the veto, see there, and for the core.  Model: mmap-locked */
+	/* One at a time, and the core needs it as well.  Model: mmap-locked */
 	mmap_assert_write_locked(mm);
 	if (!atomic_read(&mm->mm_users))
 		return -ESRCH;
 
-	hmm = hmm_attach(mirror, mm);
-	if (IS_ERR(hmm))
-		return PTR_ERR(hmm);
-
-	mirror->hmm = hmm;
 	mirror->nr_ranges = 0;
 	atomic_long_set(&mirror->updates, 0);
 	atomic_long_set(&mirror->vetoes, 0);
@@ -652,10 +880,16 @@ int hmm_mirror_register(struct hmm_mirror *mirror, struct mm_struct *mm)
 	atomic_long_set(&mirror->collisions, 0);
 	atomic_long_set(&mirror->waits, 0);
 
-	/* From here on an invalidation finds the mirror.  Model: list-lock, list-add */
-	spin_lock(&hmm->lock);
-	hlist_add_head_rcu(&mirror->list, &hmm->mirrors);
-	spin_unlock(&hmm->lock);
+	hmm = mmu_notifier_hmm(mm);
+	if (!hmm || !hmm_add_mirror(hmm, mirror)) {
+		hmm = hmm_attach(mm);
+		if (IS_ERR(hmm))
+			return PTR_ERR(hmm);
+		/* Goes off only with the last mirror, and there is none */
+		WARN_ON(!hmm_add_mirror(hmm, mirror));
+	}
+	/* Given back by hmm_mirror_unregister().  Model: grab */
+	mmgrab(mm);
 	trace_hmm_register(mirror, mm);
 	return 0;
 }
@@ -706,6 +940,7 @@ static void hmm_drop_ranges(struct hmm *hmm, const struct hmm_mirror *mirror)
 void hmm_mirror_unregister(struct hmm_mirror *mirror)
 {
 	struct hmm *hmm = mirror->hmm;
+	struct hmm_snapshot callbacks;
 	bool in_flight;
 
 	if (WARN_ON_ONCE(!hmm))
@@ -718,33 +953,32 @@ void hmm_mirror_unregister(struct hmm_mirror *mirror)
 	/* Model: unlist-lock, unlist */
 	spin_lock(&hmm->lock);
 	hlist_del_init_rcu(&mirror->list);
+	hmm->nr_after -= hmm_mirror_has_after(mirror);
+	/* What was not told to any mirror needs no end either */
+	if (hlist_empty(&hmm->mirrors))
+		WRITE_ONCE(hmm->tracking, false);
 	in_flight = mirror->nr_ranges;
 	if (in_flight)
 		hmm_drop_ranges(hmm, mirror);
+	/* Whoever begins later does not find it */
+	hmm_take_snapshot(hmm, &callbacks);
 	spin_unlock(&hmm->lock);
 	WARN_ONCE(in_flight, "%ps unregisters a mirror with ranges in flight\n",
 		  __builtin_return_address(0));
 
-	/* Callbacks run in the notifier core's SRCU read side.  Model: grace */
-	mmu_notifier_synchronize();
+	hmm_wait_for_callbacks(hmm, &callbacks, NULL);
 
-	trace_hmm_unregister(mirror, hmm->notifier.mm);
+	trace_hmm_unregister(mirror, hmm->mm);
 	WRITE_ONCE(mirror->hmm, NULL);
 	/*
 	 * Last, as the reference keeps what is used above.  Whoever has a range in
-	 * flight may be about to take the lock, to end it: then hmm is leaked.
+	 * flight may be about to take the lock, to end it: then the mm is leaked.
+	 * Model: drop
 	 */
-	hmm_detach(hmm, mirror, in_flight);
+	if (!in_flight)
+		mmdrop(hmm->mm);
 }
 EXPORT_SYMBOL_GPL(hmm_mirror_unregister);
-
-/* Has no invalidation hit the range since it was armed? */
-static bool hmm_range_is_armed(const struct hmm_mirror_range *range)
-{
-	/* Pairs with the WRITE_ONCE() in hmm_range_collide().  Model: fault-valid */
-	return READ_ONCE(range->notifier.invalidate_seq) ==
-	       range->range.notifier_seq;
-}
 
 /* -EBUSY: an invalidation goes on; -EINVAL: the mirror was unregistered meanwhile */
 static int hmm_range_try_arm(struct hmm *hmm, struct hmm_mirror_range *range)
@@ -755,10 +989,10 @@ static int hmm_range_try_arm(struct hmm *hmm, struct hmm_mirror_range *range)
 	spin_lock(&hmm->lock);
 	if (unlikely(!range->hmm))
 		ret = -EINVAL;	/* see hmm_drop_ranges() */
-	else if (hmm_active_overlaps(hmm, range->range.start, range->range.end))
+	else if (hmm_active_overlaps(hmm, range->start, range->end))
 		ret = -EBUSY;
 	else
-		range->range.notifier_seq = range->notifier.invalidate_seq;
+		range->seq = range->notifier.invalidate_seq;
 	spin_unlock(&hmm->lock);
 
 	return ret;
@@ -784,6 +1018,23 @@ static int hmm_range_arm(struct hmm *hmm, struct hmm_mirror_range *range,
 	return left < 0 ? -EINTR : ret;
 }
 
+/* The only place where there is a struct hmm_range.  Model: fault-read */
+static int hmm_range_read(struct hmm_mirror_range *range)
+{
+	struct hmm_range hmm_range = {
+		.notifier = &range->notifier,
+		.notifier_seq = range->seq,
+		.start = range->start,
+		.end = range->end,
+		.hmm_pfns = range->pfns,
+		.default_flags = range->flags,
+		.pfn_flags_mask = range->pfn_flags_mask,
+		.dev_private_owner = range->owner,
+	};
+
+	return hmm_range_fault(&hmm_range);
+}
+
 /*
  * hmm_range_fault() keeps the mmap lock, and some page faults cannot be made so:
  * those that userfaultfd(2) handles, for one.  Make a range's faults in a way that
@@ -799,10 +1050,10 @@ static int hmm_range_fault_unlocked(const struct hmm_mirror_range *range)
 	unsigned long addr;
 	int ret;
 
-	if (range->range.default_flags & HMM_PFN_REQ_WRITE)
+	if (range->flags & HMM_PFN_REQ_WRITE)
 		flags |= FAULT_FLAG_WRITE;
 
-	for (addr = range->range.start; addr < range->range.end;
+	for (addr = range->start; addr < range->end;
 	     addr += PAGE_SIZE) {
 		/* fixup_user_fault() would complain of what lies just below a stack */
 		vma = vma_lookup(mm, addr);
@@ -841,7 +1092,7 @@ static void hmm_inject_collision(const struct hmm_mirror_range *range,
 	if (!mmap_locked && mmap_read_lock_killable(mm))
 		return;
 	mmu_notifier_range_init(&update, MMU_NOTIFY_CLEAR, 0, mm,
-				range->range.start, range->range.end);
+				range->start, range->end);
 	mmu_notifier_invalidate_range_start(&update);
 	mmu_notifier_invalidate_range_end(&update);
 	if (!mmap_locked)
@@ -867,7 +1118,7 @@ static inline void hmm_inject_collision(const struct hmm_mirror_range *range,
 /**
  * hmm_mirror_range_begin() - put a device page fault in flight
  * @range: range to put in flight; zeroed before its first use, and with the
- *	driver's fields of &hmm_mirror_range.range set
+ *	driver's fields set
  * @mirror: the registered mirror that the fault is for
  *
  * From here to hmm_mirror_range_end() the registry knows of the range, and marks
@@ -879,7 +1130,9 @@ static inline void hmm_inject_collision(const struct hmm_mirror_range *range,
  * Return: 0, or
  *
  * * -EINVAL: an argument is %NULL, @mirror is not registered, the range is empty,
- *   wraps, is not page aligned or exceeds the address space, or has no pfn array
+ *   wraps, is not page aligned or exceeds the address space or the mirror's window,
+ *   or has no pfn array
+ * * -EOPNOTSUPP: the range has a DMA map
  * * -EBUSY: @range is in flight already (a bug of the driver, warned of)
  * * -ESRCH: the address space is dead
  */
@@ -889,7 +1142,7 @@ int hmm_mirror_range_begin(struct hmm_mirror_range *range,
 	struct hmm *hmm;
 	int ret;
 
-	if (!range || !mirror || !range->range.hmm_pfns)
+	if (!range || !mirror || !range->pfns)
 		return -EINVAL;
 	hmm = READ_ONCE(mirror->hmm);
 	if (!hmm)
@@ -897,15 +1150,18 @@ int hmm_mirror_range_begin(struct hmm_mirror_range *range,
 	if (WARN_ON_ONCE(range->hmm))
 		return -EBUSY;
 
-	if (range->range.start >= range->range.end ||
-	    !PAGE_ALIGNED(range->range.start | range->range.end) ||
-	    range->range.end > hmm->notifier.mm->task_size)
+	if (range->start >= range->end ||
+	    !PAGE_ALIGNED(range->start | range->end) ||
+	    range->end > hmm->mm->task_size ||
+	    range->start < mirror->window_start ||
+	    range->end - 1 > mirror->window_end - 1)
 		return -EINVAL;
+	if (range->dma_map)
+		return -EOPNOTSUPP;
 
 	range->mirror = mirror;
 	range->read = false;
-	range->notifier.mm = hmm->notifier.mm;
-	range->range.notifier = &range->notifier;
+	range->notifier.mm = hmm->mm;
 
 	/* Nothing can start between the join and the look.  Model: begin-lock */
 	spin_lock(&hmm->lock);
@@ -914,8 +1170,8 @@ int hmm_mirror_range_begin(struct hmm_mirror_range *range,
 	} else if (hmm->dead) {
 		ret = -ESRCH;
 	} else {
-		range->notifier.interval_tree.start = range->range.start;
-		range->notifier.interval_tree.last = range->range.end - 1;
+		range->notifier.interval_tree.start = range->start;
+		range->notifier.interval_tree.last = range->end - 1;
 		interval_tree_insert(&range->notifier.interval_tree,
 				     &hmm->ranges);
 		mirror->nr_ranges++;
@@ -924,9 +1180,9 @@ int hmm_mirror_range_begin(struct hmm_mirror_range *range,
 		 * Where nothing is going on it can be armed at once, which saves
 		 * taking the lock again.
 		 */
-		range->range.notifier_seq = range->notifier.invalidate_seq;
-		if (hmm_active_overlaps(hmm, range->range.start,
-					range->range.end))
+		range->seq = range->notifier.invalidate_seq;
+		if (hmm_active_overlaps(hmm, range->start,
+					range->end))
 			hmm_range_collide(range);
 		ret = 0;
 	}
@@ -943,9 +1199,9 @@ EXPORT_SYMBOL_GPL(hmm_mirror_range_begin);
  *	no longer than %MAX_JIFFY_OFFSET
  *
  * Waits until no invalidation of the range is going on, and reads the CPU page
- * table into &hmm_range.hmm_pfns by hmm_range_fault(), which faults in what
- * &hmm_range.default_flags and, as &hmm_range.pfn_flags_mask lets them, the input
- * flags of each page ask for.  Without %HMM_PFN_REQ_FAULT nothing is faulted in:
+ * table into &hmm_mirror_range.pfns by hmm_range_fault(), which faults in what
+ * &hmm_mirror_range.flags and, as &hmm_mirror_range.pfn_flags_mask lets them, the
+ * input flags of each page ask for.  Without %HMM_PFN_REQ_FAULT nothing is faulted in:
  * that is a snapshot.  When the range collides with an invalidation meanwhile,
  * all that is done again, until the time is over; except with a pfn_flags_mask,
  * as the reading has overwritten the input flags, and only the driver knows them.
@@ -969,7 +1225,8 @@ EXPORT_SYMBOL_GPL(hmm_mirror_range_begin);
  *   was reaped, by process_mrelease(2) or the OOM killer
  * * -EPERM: a page was asked for writing that may not be written
  * * -ENOMEM: out of memory
- * * -EINVAL: @range is not in flight
+ * * -EINVAL: @range is not in flight, or its addresses were changed while it was
+ *   (bugs of the driver, warned of)
  */
 int hmm_mirror_range_fault(struct hmm_mirror_range *range, unsigned long timeout)
 {
@@ -986,6 +1243,11 @@ int hmm_mirror_range_fault(struct hmm_mirror_range *range, unsigned long timeout
 
 	/* Whatever is in the pfn array is not what the CPU page table says now */
 	range->read = false;
+
+	/* What is marked is what was begun */
+	if (WARN_ON_ONCE(range->start != range->notifier.interval_tree.start ||
+			 range->end - 1 != range->notifier.interval_tree.last))
+		return -EINVAL;
 
 	if (!timeout)
 		timeout = msecs_to_jiffies(HMM_RANGE_DEFAULT_TIMEOUT);
@@ -1009,7 +1271,7 @@ int hmm_mirror_range_fault(struct hmm_mirror_range *range, unsigned long timeout
 
 	do {
 		hmm_inject_collision(range, false);
-		if (!hmm_range_is_armed(range)) {
+		if (!__hmm_mirror_range_armed(range)) {
 			ret = hmm_range_arm(hmm, range, deadline);
 			if (ret)
 				break;
@@ -1019,14 +1281,14 @@ int hmm_mirror_range_fault(struct hmm_mirror_range *range, unsigned long timeout
 		if (ret)
 			break;
 		hmm_inject_collision(range, true);
-		ret = hmm_range_fault(&range->range);
+		ret = hmm_range_read(range);
 		/*
 		 * What was reaped is gone, but MADV_COLLAPSE still puts a huge page
 		 * in its place, which is not to be taken for what was there.
 		 */
 		if (check_stable_address_space(mm)) {
 			ret = -EFAULT;
-		} else if (ret == -EFAULT && !range->range.pfn_flags_mask) {
+		} else if (ret == -EFAULT && !range->pfn_flags_mask) {
 			ret = hmm_range_fault_unlocked(range);
 			/* Somebody else took that time, and it got us on */
 			if (ret == -EBUSY)
@@ -1037,7 +1299,7 @@ int hmm_mirror_range_fault(struct hmm_mirror_range *range, unsigned long timeout
 			ret = -EINTR;
 		/* Collisions must not hold up a CPU that nothing preempts */
 		cond_resched();
-	} while (ret == -EBUSY && !range->range.pfn_flags_mask &&
+	} while (ret == -EBUSY && !range->pfn_flags_mask &&
 		 time_before(jiffies, deadline));
 	range->read = !ret;
 	hmm_inject_collision(range, false);
@@ -1168,15 +1430,15 @@ static int hmm_counters_show(struct seq_file *m, void *v)
 	if (hlist_empty(&hmm->mirrors))
 		goto unlock;
 
-	seq_printf(m, "mm %p", hmm->notifier.mm);
-	hmm_show_owner(m, hmm->notifier.mm);
+	seq_printf(m, "mm %p", hmm->mm);
+	hmm_show_owner(m, hmm->mm);
 	seq_printf(m, " in_flight %zu active %u updates %ld covered %ld\n",
-		   hmm_nr_in_flight(hmm), hmm->nr_active + hmm->nr_covered,
+		   hmm_nr_in_flight(hmm), (unsigned int)hweight_long(hmm->used) + hmm->nr_covered,
 		   atomic_long_read(&hmm->updates),
 		   atomic_long_read(&hmm->covered));
 	hlist_for_each_entry(mirror, &hmm->mirrors, list)
-		seq_printf(m, "  mirror %p %ps updates %ld vetoes %ld faults %ld collisions %ld waits %ld\n",
-			   mirror, mirror->ops,
+		seq_printf(m, "  mirror %p %s updates %ld vetoes %ld faults %ld collisions %ld waits %ld\n",
+			   mirror, mirror->ops->name ?: "-",
 			   atomic_long_read(&mirror->updates),
 			   atomic_long_read(&mirror->vetoes),
 			   atomic_long_read(&mirror->faults),

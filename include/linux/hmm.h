@@ -21,6 +21,7 @@
 
 #include <linux/atomic.h>
 #include <linux/list.h>
+#include <linux/minmax.h>
 #include <linux/mmu_notifier.h>
 #include <linux/types.h>
 
@@ -32,18 +33,23 @@
  * struct hmm_mirror, registers it on an mm_struct and is called back before
  * every change of the CPU page table, while the pages are still there::
  *
- *	static void my_sync(struct hmm_mirror *mirror, enum hmm_update_type type,
- *			    unsigned long start, unsigned long end)
+ *	static bool my_invalidate(struct hmm_mirror *mirror,
+ *				  const struct mmu_notifier_range *update)
  *	{
  *		struct my_dev *dev = container_of(mirror, struct my_dev, mirror);
  *
- *		mutex_lock(&dev->lock);
- *		my_unmap(dev, start, end);	// and flush the device's TLB
+ *		if (mmu_notifier_range_blockable(update))
+ *			mutex_lock(&dev->lock);
+ *		else if (!mutex_trylock(&dev->lock))
+ *			return false;
+ *		my_unmap(dev, update->start, update->end); // and flush the device's TLB
  *		mutex_unlock(&dev->lock);
+ *		return true;
  *	}
  *
  *	static const struct hmm_mirror_ops my_ops = {
- *		.sync_cpu_device_pagetables = my_sync,
+ *		.name = "my_dev",
+ *		.invalidate = my_invalidate,
  *	};
  *
  *	dev->mirror.ops = &my_ops;
@@ -56,12 +62,10 @@
  * when no invalidation came in between::
  *
  *	struct hmm_mirror_range range = {
- *		.range = {
- *			.start = addr,
- *			.end = addr + PAGE_SIZE,
- *			.hmm_pfns = &pfn,
- *			.default_flags = HMM_PFN_REQ_FAULT,
- *		},
+ *		.start = addr,
+ *		.end = addr + PAGE_SIZE,
+ *		.pfns = &pfn,
+ *		.flags = HMM_PFN_REQ_FAULT,
  *	};
  *
  *	ret = hmm_mirror_range_begin(&range, &dev->mirror);
@@ -85,12 +89,13 @@
  */
 
 struct hmm;
+struct hmm_dma_map;
 struct hmm_mirror;
 
 /**
  * enum hmm_update_type - kind of update, for the 2017 callback
- * @HMM_UPDATE_INVALIDATE: the CPU page table is about to change; forget what it
- *	said about the range
+ * @HMM_UPDATE_INVALIDATE: the CPU page table is about to change, or has changed;
+ *	forget what it said about the range
  *
  * The 2017 series never used another value, and neither is there one here: a
  * driver that wants to know why takes &hmm_mirror_ops.invalidate.
@@ -100,33 +105,62 @@ enum hmm_update_type {
 };
 
 /**
- * struct hmm_update - one update of the CPU page table
- * @start: first address that changes, in bytes, inclusive, page aligned
- * @end: first address that does not, in bytes, exclusive, page aligned; or
- *	%ULONG_MAX for all that there is
- * @owner: who asked for it, for %MMU_NOTIFY_MIGRATE and %MMU_NOTIFY_EXCLUSIVE;
- *	a driver that finds itself here caused the update and may ignore it
- * @event: why, see &enum mmu_notifier_event; %MMU_NOTIFY_RELEASE when the
- *	process exits
- * @blockable: the callback may sleep; always true for a mirror without
- *	%HMM_MIRROR_ATOMIC
+ * hmm_update_is_own() - has @owner asked for this update?
+ * @update: what a callback was called with
+ * @owner: what the driver has handed to migrate_vma_setup() or
+ *	make_device_exclusive(); not %NULL
+ *
+ * A driver that finds itself here caused the update, and may ignore it if it takes
+ * the entries of those addresses away itself.  &mmu_notifier_range.owner must not be
+ * read otherwise: for most events the core leaves there what was on the stack.
+ *
+ * Return: true for %MMU_NOTIFY_MIGRATE and %MMU_NOTIFY_EXCLUSIVE by @owner
  */
-struct hmm_update {
-	unsigned long start;
-	unsigned long end;
-	void *owner;
-	enum mmu_notifier_event event;
-	bool blockable;
-};
+static inline bool hmm_update_is_own(const struct mmu_notifier_range *update,
+				     const void *owner)
+{
+	return (update->event == MMU_NOTIFY_MIGRATE ||
+		update->event == MMU_NOTIFY_EXCLUSIVE) &&
+	       owner && update->owner == owner;
+}
+
+/**
+ * hmm_update_clip() - the part of an update that is in an interval
+ * @update: what a callback was called with
+ * @start: first address of the interval, in bytes; and, on return, of the part
+ * @end: end of the interval, in bytes, exclusive; and, on return, of the part
+ *
+ * &mmu_notifier_range.end is %ULONG_MAX, which is no multiple of a page, where all
+ * of the address space is meant.
+ *
+ * Return: true if there is such a part, else false
+ */
+static inline bool hmm_update_clip(const struct mmu_notifier_range *update,
+				   unsigned long *start, unsigned long *end)
+{
+	*start = max(*start, update->start);
+	*end = min(*end, update->end);
+	return *start < *end;
+}
 
 /**
  * enum hmm_mirror_flags - what a driver says about its callbacks
- * @HMM_MIRROR_ATOMIC: the callbacks never sleep.  Without it, the OOM reaper and
- *	process_mrelease(2) get -EAGAIN for as long as the mirror is registered,
- *	as they are not allowed to sleep.
+ * @HMM_MIRROR_ATOMIC: the 2017 callback never sleeps.  Without it, the OOM reaper
+ *	and process_mrelease(2), which are not allowed to sleep, get -EAGAIN for as
+ *	long as the mirror is registered.  Nothing is asked of the other callbacks:
+ *	they are told whether they may sleep.
+ * @HMM_MIRROR_IGNORE_SOFT_DIRTY: the callbacks are not called for
+ *	%MMU_NOTIFY_SOFT_DIRTY.  What the device writes is then not seen by who
+ *	cleared the soft-dirty bits, as long as the device has a writable entry.
+ * @HMM_MIRROR_IGNORE_OWN: the callbacks are not called for what
+ *	hmm_update_is_own() is true for, with the mirror itself as the owner
+ *
+ * What is ignored still hits ranges in flight.
  */
 enum hmm_mirror_flags {
-	HMM_MIRROR_ATOMIC = 1U << 0,
+	HMM_MIRROR_ATOMIC		= 1U << 0,
+	HMM_MIRROR_IGNORE_SOFT_DIRTY	= 1U << 1,
+	HMM_MIRROR_IGNORE_OWN		= 1U << 2,
 };
 
 /**
@@ -137,7 +171,11 @@ enum hmm_mirror_flags {
  * mirrored process.  They must not take the mmap lock, must not wait for a page
  * fault or a hmm_mirror_range_fault() of the same process, must not allocate
  * memory in a way that may wait for reclaim (nor take a lock under which anyone
- * does), and must not unregister the mirror.
+ * does), and must not unregister the mirror.  Those that are given an update may
+ * sleep if mmu_notifier_range_blockable() says so; the OOM reaper and
+ * process_mrelease(2) make updates that must not.  They may read
+ * &mmu_notifier_range.start, end (bytes, exclusive; page aligned, but for
+ * %ULONG_MAX), event and mm, and the owner by hmm_update_is_own().
  *
  * A callback takes the lock under which the driver writes its device's entries
  * unconditionally.  One that returns early as it has seen, without the lock, that
@@ -146,11 +184,12 @@ enum hmm_mirror_flags {
  */
 struct hmm_mirror_ops {
 	/**
-	 * @sync_cpu_device_pagetables: The 2017 callback.  When it returns, the
-	 * device must not use any page of [@start, @end), in bytes, any more: its
-	 * entries are cleared and its TLB is flushed.  May sleep unless
-	 * %HMM_MIRROR_ATOMIC is set.  Calls for different ranges run side by
-	 * side.  Needed, unless there is one of those below.
+	 * @sync_cpu_device_pagetables: The 2017 callback, called before and after
+	 * the CPU page table changes.  When it returns, the device must not use
+	 * any page of [@start, @end), in bytes, any more: its entries are cleared
+	 * and its TLB is flushed.  May sleep unless %HMM_MIRROR_ATOMIC is set.
+	 * Calls for different ranges run side by side.  Needed, unless there is
+	 * @invalidate or @invalidate_start, where this is not called.
 	 */
 	void (*sync_cpu_device_pagetables)(struct hmm_mirror *mirror,
 					   enum hmm_update_type type,
@@ -158,11 +197,16 @@ struct hmm_mirror_ops {
 					   unsigned long end);
 
 	/**
-	 * @invalidate: Same as @sync_cpu_device_pagetables, and called instead of
-	 * it where both are set, for drivers that want to know what happens.
+	 * @invalidate: The CPU page table is about to change.  When this returns
+	 * true, the device must not use any page of @update any more, as above.
+	 * A driver takes a struct hmm_mirror_range to put something there again.
+	 *
+	 * Returns false if it cannot do that without sleeping, which @update does
+	 * not allow; then nothing changes, and the one who wanted to tries again
+	 * later, or does without.  That is a bug where @update is blockable.
 	 */
-	void (*invalidate)(struct hmm_mirror *mirror,
-			   const struct hmm_update *update);
+	bool (*invalidate)(struct hmm_mirror *mirror,
+			   const struct mmu_notifier_range *update);
 
 	/**
 	 * @invalidate_start: Instead of @invalidate, not beside it, for drivers
@@ -170,35 +214,53 @@ struct hmm_mirror_ops {
 	 * entries away and starts the flush.  All mirrors are told before the
 	 * first @invalidate_finish, so that devices flush side by side.
 	 *
-	 * Returns what identifies the flush to the driver, and is handed to
-	 * @invalidate_finish (a sequence number of the device, say); or 0 if
-	 * there is nothing to wait for, and then that is not called.  Finding no
-	 * entries is not enough to say so: another task may have taken them away
-	 * for an update of its own, whose flush is still going on, and this one
-	 * has to wait for that, too.
+	 * Stores in @fence what identifies the flush to the driver, and is handed
+	 * to @invalidate_finish (a sequence number of the device, say); or leaves
+	 * the 0 there if there is nothing to wait for, and then that is not
+	 * called.  Finding no entries is not enough to say so: another task may
+	 * have taken them away for an update of its own, whose flush is still
+	 * going on, and this one has to wait for that, too.
+	 *
+	 * Returns false as @invalidate does, having started nothing.
 	 */
-	u64 (*invalidate_start)(struct hmm_mirror *mirror,
-				const struct hmm_update *update);
+	bool (*invalidate_start)(struct hmm_mirror *mirror,
+				 const struct mmu_notifier_range *update,
+				 u64 *fence);
 
 	/**
 	 * @invalidate_finish: Waits until the flush that @invalidate_start has
 	 * started is over.  Called once for each, by the same task and with the
-	 * same @update.  Not both without the other.
+	 * same @update, also when another mirror refuses the update.  Not both
+	 * without the other.
 	 */
 	void (*invalidate_finish)(struct hmm_mirror *mirror,
-				  const struct hmm_update *update, u64 fence);
+				  const struct mmu_notifier_range *update,
+				  u64 fence);
+
+	/**
+	 * @invalidate_end: Optional, beside @invalidate or @invalidate_start.  The
+	 * CPU page table has changed, and faults of these addresses are let in
+	 * again: for drivers that map again at once what the device is going to
+	 * use.  Not called for an update that was refused, by this mirror or by
+	 * anyone, nor once the address space is going away.  A mirror that was
+	 * registered while the CPU page table was changing is called here only.
+	 */
+	void (*invalidate_end)(struct hmm_mirror *mirror,
+			       const struct mmu_notifier_range *update);
 
 	/**
 	 * @release: Optional.  The address space is going away: the last user of
 	 * the mm_struct is in exit_mmap(), or in execve(2).  Called exactly once
 	 * for a mirror that is registered then, after the whole address space was
 	 * invalidated and before the first page is freed.  From here on every
-	 * fault fails with -ESRCH.  Updates that other tasks make may still be
-	 * reported after this, until the notifier core has forgotten the mm.  May
-	 * sleep, unless the driver's own rules forbid it.  The mirror stays
+	 * fault fails with -ESRCH, and no other callback is running or comes.
+	 * May sleep, unless the driver's own rules forbid it.  The mirror stays
 	 * registered.
 	 */
 	void (*release)(struct hmm_mirror *mirror);
+
+	/** @name: Optional.  What tracepoints and debugfs call such a mirror */
+	const char *name;
 
 	/** @flags: see &enum hmm_mirror_flags */
 	unsigned int flags;
@@ -208,26 +270,30 @@ struct hmm_mirror_ops {
  * struct hmm_mirror - mirror of one address space by one device
  * @list: private to the registry: entry in the list of the mm's mirrors
  * @ops: the driver's callbacks, set by the driver before it registers
+ * @window_start: optional, set by the driver before it registers: first address
+ *	that the device can reach, in bytes, page aligned
+ * @window_end: end of these addresses, in bytes, exclusive, page aligned; 0 where there
+ *	is none.  No callback is called for an update that is outside, and no range
+ *	may be.
  * @hmm: private to the registry: what it keeps for the mm_struct, %NULL after
  *	hmm_mirror_unregister()
- * @veto: private to the registry: refuses what must not sleep, for a mirror that
- *	may
  * @nr_ranges: private to the registry: its ranges in flight
- * @updates: private to the registry: callbacks, counted for debugfs
- * @vetoes: private to the registry: non-blockable updates that had to fail for it
+ * @updates: private to the registry: updates it was told of, counted for debugfs
+ * @vetoes: private to the registry: updates that it has refused
  * @faults: private to the registry: calls of hmm_mirror_range_fault()
  * @collisions: private to the registry: ranges in flight that an update has hit
  * @waits: private to the registry: faults that had to wait for an update
  *
  * Embedded in the driver's own structure, which must stay where it is until
  * hmm_mirror_unregister() has returned.  Zeroed before it is registered for the first
- * time, but for @ops.
+ * time, but for what the driver sets.
  */
 struct hmm_mirror {
 	struct hlist_node list;		/* first, as that makes the list shorter to walk */
 	const struct hmm_mirror_ops *ops;
+	unsigned long window_start;
+	unsigned long window_end;
 	struct hmm *hmm;
-	struct mmu_notifier *veto;
 	unsigned int nr_ranges;		/* protected by the registry's lock */
 	atomic_long_t updates;
 	atomic_long_t vetoes;
@@ -238,21 +304,33 @@ struct hmm_mirror {
 
 /**
  * struct hmm_mirror_range - device page fault in flight: a collision domain
- * @range: what to read from the CPU page table, and where to put it.  The driver
- *	sets &hmm_range.start, &hmm_range.end (page aligned bytes, end exclusive),
- *	&hmm_range.hmm_pfns (one per page, zeroed, as hmm_range_fault() keeps the
- *	DMA flags that it finds there), &hmm_range.default_flags,
- *	&hmm_range.pfn_flags_mask and &hmm_range.dev_private_owner.  It leaves
- *	&hmm_range.notifier and &hmm_range.notifier_seq alone.
+ * @start: first address to read, in bytes, page aligned
+ * @end: end of what to read, in bytes, exclusive, page aligned
+ * @pfns: where to put it, an HMM pfn per page; zeroed, as the flags of DMA mappings
+ *	that are found there are kept
+ * @flags: what is asked of all pages: %HMM_PFN_REQ_FAULT, %HMM_PFN_REQ_WRITE, or 0
+ * @pfn_flags_mask: which of these may be set for a single page, in @pfns, before
+ *	each read; 0 for none
+ * @owner: whose device private pages may be read, as &hmm_range.dev_private_owner
+ * @dma_map: %NULL
  *
- * Must be zeroed before it is used for the first time.  An invalidation that
- * does not touch [start, end) neither makes the range stale nor makes it wait.
+ * Zeroed before it is used for the first time, but for what the driver sets.  None of
+ * these may be changed while the range is in flight, and what is in @pfns may be used
+ * after hmm_mirror_range_valid() only.  An invalidation that does not touch [@start,
+ * @end) neither makes the range stale nor makes it wait.
  */
 struct hmm_mirror_range {
-	struct hmm_range range;
+	unsigned long start;
+	unsigned long end;
+	unsigned long *pfns;
+	unsigned long flags;
+	unsigned long pfn_flags_mask;
+	void *owner;
+	struct hmm_dma_map *dma_map;
 	/* private: */
 	struct hmm_mirror *mirror;
 	struct hmm *hmm;		/* NULL when not in flight */
+	unsigned long seq;		/* the notifier's, when it was armed */
 	bool read;			/* the last fault has succeeded */
 	/*
 	 * Never inserted in the notifier core's interval tree, but in that of the
@@ -266,11 +344,18 @@ struct hmm_mirror_range {
 int hmm_mirror_register(struct hmm_mirror *mirror, struct mm_struct *mm);
 void hmm_mirror_unregister(struct hmm_mirror *mirror);
 
-int hmm_mirror_range_begin(struct hmm_mirror_range *range,
-			   struct hmm_mirror *mirror);
-int hmm_mirror_range_fault(struct hmm_mirror_range *range,
-			   unsigned long timeout);
+int __must_check hmm_mirror_range_begin(struct hmm_mirror_range *range,
+					struct hmm_mirror *mirror);
+int __must_check hmm_mirror_range_fault(struct hmm_mirror_range *range,
+					unsigned long timeout);
 void hmm_mirror_range_end(struct hmm_mirror_range *range);
+
+/* Has no invalidation hit the range since it was armed?  For the registry */
+static inline bool __hmm_mirror_range_armed(const struct hmm_mirror_range *range)
+{
+	/* Pairs with the WRITE_ONCE() in hmm_range_collide().  Model: valid */
+	return READ_ONCE(range->notifier.invalidate_seq) == range->seq;
+}
 
 /**
  * hmm_mirror_range_valid() - may what the fault read be given to the device?
@@ -291,9 +376,7 @@ void hmm_mirror_range_end(struct hmm_mirror_range *range);
  */
 static inline bool hmm_mirror_range_valid(const struct hmm_mirror_range *range)
 {
-	/* Pairs with the WRITE_ONCE() in hmm_range_collide().  Model: valid */
-	return range->read && READ_ONCE(range->notifier.invalidate_seq) ==
-				      range->range.notifier_seq;
+	return range->read && __hmm_mirror_range_armed(range);
 }
 
 struct mm_struct *hmm_mirror_get_mm(int pidfd);
@@ -301,7 +384,7 @@ struct mm_struct *hmm_mirror_get_mm(int pidfd);
 /**
  * typedef hmm_pfn_t - what the 2017 interface calls an HMM pfn
  *
- * An element of &hmm_range.hmm_pfns, in the layout of today: the page frame number is in
+ * An element of &hmm_mirror_range.pfns, in the layout of today: the page frame number is in
  * the low bits, and %HMM_PFN_VALID and the other flags are in the high ones.  There is
  * no HMM_PFN_SHIFT.
  */

@@ -43,17 +43,17 @@ DECLARE_EVENT_CLASS(hmm_mirror,
 	TP_STRUCT__entry(
 		__field(const void *,	mm)
 		__field(const void *,	mirror)
-		__field(const void *,	ops)
+		__string(name,		mirror->ops->name ?: "-")
 	),
 
 	TP_fast_assign(
 		__entry->mm	= mm;
 		__entry->mirror	= mirror;
-		__entry->ops	= mirror->ops;
+		__assign_str(name);
 	),
 
-	TP_printk("mm=%p mirror=%p ops=%ps", __entry->mm, __entry->mirror,
-		  __entry->ops)
+	TP_printk("mm=%p mirror=%p name=%s", __entry->mm, __entry->mirror,
+		  __get_str(name))
 );
 
 /* A mirror was registered */
@@ -77,9 +77,9 @@ DEFINE_EVENT(hmm_mirror, hmm_release,
 /* The CPU page table is about to change; the mirrors will be told */
 TRACE_EVENT(hmm_invalidate_start,
 
-	TP_PROTO(const struct mm_struct *mm, const struct hmm_update *update),
+	TP_PROTO(const struct mmu_notifier_range *update),
 
-	TP_ARGS(mm, update),
+	TP_ARGS(update),
 
 	TP_STRUCT__entry(
 		__field(const void *,	mm)
@@ -91,12 +91,15 @@ TRACE_EVENT(hmm_invalidate_start,
 	),
 
 	TP_fast_assign(
-		__entry->mm		= mm;
+		__entry->mm		= update->mm;
 		__entry->start		= update->start;
 		__entry->end		= update->end;
 		__entry->event		= update->event;
-		__entry->owner		= update->owner;
-		__entry->blockable	= update->blockable;
+		/* Only these are given one */
+		__entry->owner		= update->event == MMU_NOTIFY_MIGRATE ||
+					  update->event == MMU_NOTIFY_EXCLUSIVE ?
+					  update->owner : NULL;
+		__entry->blockable	= mmu_notifier_range_blockable(update);
 	),
 
 	TP_printk("mm=%p [0x%lx, 0x%lx) event=%s owner=%p blockable=%d",
@@ -105,7 +108,8 @@ TRACE_EVENT(hmm_invalidate_start,
 		  __entry->blockable)
 );
 
-DECLARE_EVENT_CLASS(hmm_span,
+/* The CPU page table has changed, or is not going to.  Stays away after a release */
+TRACE_EVENT(hmm_invalidate_end,
 
 	TP_PROTO(const struct mm_struct *mm, unsigned long start,
 		 unsigned long end),
@@ -128,18 +132,30 @@ DECLARE_EVENT_CLASS(hmm_span,
 		  __entry->end)
 );
 
-/* The CPU page table has changed.  May stay away for one that overlaps a release */
-DEFINE_EVENT(hmm_span, hmm_invalidate_end,
-	TP_PROTO(const struct mm_struct *mm, unsigned long start,
-		 unsigned long end),
-	TP_ARGS(mm, start, end)
-);
+/* A mirror refuses an update that must not sleep */
+TRACE_EVENT(hmm_veto,
 
-/* An invalidation that must not sleep fails, for a mirror that may */
-DEFINE_EVENT(hmm_span, hmm_veto,
-	TP_PROTO(const struct mm_struct *mm, unsigned long start,
-		 unsigned long end),
-	TP_ARGS(mm, start, end)
+	TP_PROTO(const struct hmm_mirror *mirror,
+		 const struct mmu_notifier_range *update),
+
+	TP_ARGS(mirror, update),
+
+	TP_STRUCT__entry(
+		__field(const void *,	mm)
+		__field(const void *,	mirror)
+		__field(unsigned long,	start)
+		__field(unsigned long,	end)
+	),
+
+	TP_fast_assign(
+		__entry->mm	= update->mm;
+		__entry->mirror	= mirror;
+		__entry->start	= update->start;
+		__entry->end	= update->end;
+	),
+
+	TP_printk("mm=%p mirror=%p [0x%lx, 0x%lx)", __entry->mm,
+		  __entry->mirror, __entry->start, __entry->end)
 );
 
 DECLARE_EVENT_CLASS(hmm_range,
@@ -158,8 +174,8 @@ DECLARE_EVENT_CLASS(hmm_range,
 	TP_fast_assign(
 		__entry->mm	= range->notifier.mm;
 		__entry->mirror	= range->mirror;
-		__entry->start	= range->range.start;
-		__entry->end	= range->range.end;
+		__entry->start	= range->start;
+		__entry->end	= range->end;
 	),
 
 	TP_printk("mm=%p mirror=%p [0x%lx, 0x%lx)", __entry->mm,
@@ -196,8 +212,8 @@ TRACE_EVENT(hmm_fault_end,
 	TP_fast_assign(
 		__entry->mm	= range->notifier.mm;
 		__entry->mirror	= range->mirror;
-		__entry->start	= range->range.start;
-		__entry->end	= range->range.end;
+		__entry->start	= range->start;
+		__entry->end	= range->end;
 		__entry->ret	= ret;
 	),
 
@@ -225,8 +241,8 @@ TRACE_EVENT(hmm_collision,
 	TP_fast_assign(
 		__entry->mm		= range->notifier.mm;
 		__entry->mirror		= range->mirror;
-		__entry->start		= range->range.start;
-		__entry->end		= range->range.end;
+		__entry->start		= range->start;
+		__entry->end		= range->end;
 		__entry->inv_start	= inv_start;
 		__entry->inv_end	= inv_end;
 	),

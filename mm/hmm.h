@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Between the MMU notifier core, mmu_notifier.c, and HMM mirroring, hmm.c.
+ */
+#ifndef _MM_HMM_H
+#define _MM_HMM_H
+
+#include <linux/types.h>
+
+struct hmm;
+struct mm_struct;
+struct mmu_notifier_range;
+
+#ifdef CONFIG_HMM_MIRROR
+
+/* In hmm.c.  All but the first two are called under the locks that the core asks for */
+void hmm_track(struct hmm *hmm);
+void hmm_free(struct hmm *hmm);
+int hmm_invalidate_start(struct hmm *hmm, struct mmu_notifier_range *range);
+void hmm_invalidate_cancel(struct hmm *hmm,
+			   const struct mmu_notifier_range *range);
+void hmm_invalidate_end(struct hmm *hmm,
+			const struct mmu_notifier_range *range);
+void hmm_release(struct hmm *hmm);
+
+/* In mmu_notifier.c */
+struct hmm *mmu_notifier_hmm(struct mm_struct *mm);
+int mmu_notifier_attach_hmm(struct mm_struct *mm, struct hmm *hmm);
+
+#else
+
+static inline void hmm_track(struct hmm *hmm) { }
+static inline void hmm_free(struct hmm *hmm) { }
+static inline int hmm_invalidate_start(struct hmm *hmm,
+				       struct mmu_notifier_range *range)
+{
+	return 0;
+}
+static inline void hmm_invalidate_cancel(struct hmm *hmm,
+					 const struct mmu_notifier_range *range) { }
+static inline void hmm_invalidate_end(struct hmm *hmm,
+				      const struct mmu_notifier_range *range) { }
+static inline void hmm_release(struct hmm *hmm) { }
+
+#endif
+
+#endif /* _MM_HMM_H */
