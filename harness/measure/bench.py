@@ -17,7 +17,6 @@ TARGETS = {
     ("inval_one", "interval-whole"): (0.70, 0.80),
     ("inval_one_atomic", "interval-whole"): (0.65, 0.75),
     ("inval_floor", "bare"): (1.25, 1.25),
-    ("inval_floor_atomic", "bare"): (1.25, 1.25),
     ("inval_hit1_10k", "interval-each"): (0.45, 0.60),
     ("inval_all_10k", "interval-each"): (0.10, 0.10),
     ("mirrors_slope", "bare"): (1.0, 1.0),

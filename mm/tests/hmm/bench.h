@@ -115,7 +115,6 @@ struct hmm_bench_dev *hmm_bench_dev(struct kunit *test, unsigned long pages);
 extern const struct hmm_mirror_ops hmm_bench_sleeping;
 extern const struct hmm_mirror_ops hmm_bench_atomic;
 extern const struct hmm_mirror_ops hmm_bench_empty;
-extern const struct hmm_mirror_ops hmm_bench_empty_atomic;
 int hmm_bench_do_register(struct hmm_mirror *mirror, struct mm_struct *mm,
 			  const struct hmm_mirror_ops *ops);
 struct hmm_bench_dev *hmm_bench_ours(struct kunit *test,
@@ -150,10 +149,10 @@ static inline void hmm_bench_set_range(struct hmm_mirror_range *range,
 				       unsigned long start, unsigned long end,
 				       unsigned long *pfns, unsigned long flags)
 {
-	range->range.start = start;
-	range->range.end = end;
-	range->range.hmm_pfns = pfns;
-	range->range.default_flags = flags;
+	range->start = start;
+	range->end = end;
+	range->pfns = pfns;
+	range->flags = flags;
 }
 
 unsigned long hmm_bench_end(const struct hmm_bench_dev *dev);
@@ -184,7 +183,6 @@ int hmm_bench_rust_commits(struct hmm_bench_rust *device, unsigned long n);
 void hmm_bench_inval_one(struct kunit *test);
 void hmm_bench_inval_one_atomic(struct kunit *test);
 void hmm_bench_inval_floor(struct kunit *test);
-void hmm_bench_inval_floor_atomic(struct kunit *test);
 void hmm_bench_inval_10k(struct kunit *test);
 void hmm_bench_mirrors_slope(struct kunit *test);
 void hmm_bench_map_rows(struct kunit *test);

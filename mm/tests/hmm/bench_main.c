@@ -8,7 +8,6 @@ static struct kunit_case hmm_bench_cases[] = {
 	KUNIT_CASE_SLOW(hmm_bench_inval_one),
 	KUNIT_CASE_SLOW(hmm_bench_inval_one_atomic),
 	KUNIT_CASE_SLOW(hmm_bench_inval_floor),
-	KUNIT_CASE_SLOW(hmm_bench_inval_floor_atomic),
 	KUNIT_CASE_SLOW(hmm_bench_inval_10k),
 	KUNIT_CASE_SLOW(hmm_bench_mirrors_slope),
 	KUNIT_CASE_SLOW(hmm_bench_map_rows),

@@ -47,13 +47,6 @@ void hmm_bench_inval_floor(struct kunit *test)
 			hmm_bench_bare(test, 1), 1000, true);
 }
 
-void hmm_bench_inval_floor_atomic(struct kunit *test)
-{
-	hmm_bench_inval(test, "row=inval_floor_atomic", "bare",
-			hmm_bench_ours(test, &hmm_bench_empty_atomic, 1),
-			hmm_bench_bare(test, 1), 1000, true);
-}
-
 /* Invalidations of @pages pages, from the device's page @first on */
 static void hmm_bench_inval_at(struct kunit *test, const char *what,
 			       struct hmm_bench_dev *ours,
@@ -298,20 +291,23 @@ static void hmm_bench_wait_until(u64 time)
 		cpu_relax();
 }
 
-static void hmm_bench_mirror_flush(struct hmm_mirror *mirror,
-				   const struct hmm_update *update)
+static bool hmm_bench_mirror_flush(struct hmm_mirror *mirror,
+				   const struct mmu_notifier_range *update)
 {
 	hmm_bench_wait_until(ktime_get_ns() + HMM_BENCH_FLUSH_NS);
+	return true;
 }
 
-static u64 hmm_bench_mirror_flush_start(struct hmm_mirror *mirror,
-					const struct hmm_update *update)
+static bool hmm_bench_mirror_flush_start(struct hmm_mirror *mirror,
+					 const struct mmu_notifier_range *update,
+					 u64 *fence)
 {
-	return ktime_get_ns() + HMM_BENCH_FLUSH_NS;
+	*fence = ktime_get_ns() + HMM_BENCH_FLUSH_NS;
+	return true;
 }
 
 static void hmm_bench_mirror_flush_finish(struct hmm_mirror *mirror,
-					  const struct hmm_update *update,
+					  const struct mmu_notifier_range *update,
 					  u64 fence)
 {
 	hmm_bench_wait_until(fence);
@@ -319,13 +315,11 @@ static void hmm_bench_mirror_flush_finish(struct hmm_mirror *mirror,
 
 static const struct hmm_mirror_ops hmm_bench_one_pass = {
 	.invalidate = hmm_bench_mirror_flush,
-	.flags = HMM_MIRROR_ATOMIC,
 };
 
 static const struct hmm_mirror_ops hmm_bench_two_pass = {
 	.invalidate_start = hmm_bench_mirror_flush_start,
 	.invalidate_finish = hmm_bench_mirror_flush_finish,
-	.flags = HMM_MIRROR_ATOMIC,
 };
 
 void hmm_bench_two_pass_8(struct kunit *test)

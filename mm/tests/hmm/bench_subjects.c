@@ -80,23 +80,26 @@ static void hmm_bench_commit(struct hmm_bench_dev *dev)
 
 /* Ours: a mirror */
 
-static void hmm_bench_mirror_sleeping(struct hmm_mirror *mirror,
-				      const struct hmm_update *update)
+static bool hmm_bench_mirror_sleeping(struct hmm_mirror *mirror,
+				      const struct mmu_notifier_range *update)
 {
 	struct hmm_bench_dev *dev =
 		container_of(mirror, struct hmm_bench_dev, mirror);
 
+	if (!mmu_notifier_range_blockable(update))
+		return false;
 	mutex_lock(&dev->mutex);
 	hmm_bench_clear(dev, update->start, update->end);
 	mutex_unlock(&dev->mutex);
+	return true;
 }
 
 const struct hmm_mirror_ops hmm_bench_sleeping = {
 	.invalidate = hmm_bench_mirror_sleeping,
 };
 
-static void hmm_bench_mirror_atomic(struct hmm_mirror *mirror,
-				    const struct hmm_update *update)
+static bool hmm_bench_mirror_atomic(struct hmm_mirror *mirror,
+				    const struct mmu_notifier_range *update)
 {
 	struct hmm_bench_dev *dev =
 		container_of(mirror, struct hmm_bench_dev, mirror);
@@ -104,25 +107,21 @@ static void hmm_bench_mirror_atomic(struct hmm_mirror *mirror,
 	spin_lock(&dev->lock);
 	hmm_bench_clear(dev, update->start, update->end);
 	spin_unlock(&dev->lock);
+	return true;
 }
 
 const struct hmm_mirror_ops hmm_bench_atomic = {
 	.invalidate = hmm_bench_mirror_atomic,
-	.flags = HMM_MIRROR_ATOMIC,
 };
 
-static void hmm_bench_mirror_empty(struct hmm_mirror *mirror,
-				   const struct hmm_update *update)
+static bool hmm_bench_mirror_empty(struct hmm_mirror *mirror,
+				   const struct mmu_notifier_range *update)
 {
+	return true;
 }
 
 const struct hmm_mirror_ops hmm_bench_empty = {
 	.invalidate = hmm_bench_mirror_empty,
-};
-
-const struct hmm_mirror_ops hmm_bench_empty_atomic = {
-	.invalidate = hmm_bench_mirror_empty,
-	.flags = HMM_MIRROR_ATOMIC,
 };
 
 KUNIT_DEFINE_ACTION_WRAPPER(hmm_bench_unregister, hmm_mirror_unregister,

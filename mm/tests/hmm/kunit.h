@@ -118,7 +118,7 @@ struct hmm_test_update {
 	unsigned long start;
 	unsigned long end;
 	enum mmu_notifier_event event;
-	void *owner;
+	bool own;
 	bool blockable;
 };
 
@@ -131,6 +131,8 @@ struct hmm_test_dev {
 	unsigned int calls;		/* callbacks begun, and ended */
 	unsigned int done;
 	unsigned int syncs;		/* of these, by the 2017 callback */
+	unsigned int afters;		/* of these, by invalidate_end() */
+	unsigned int refused;		/* of these, as they must not block */
 	unsigned int released;
 	struct task_struct *releaser;
 	struct hmm_test_update last;
@@ -164,12 +166,13 @@ struct hmm_test_dev {
 
 extern const struct hmm_mirror_ops hmm_test_ops;
 extern const struct hmm_mirror_ops hmm_test_atomic_ops;
+extern const struct hmm_mirror_ops hmm_test_end_ops;
 extern const struct hmm_mirror_ops hmm_test_2017_ops;
 extern const struct hmm_mirror_ops hmm_test_both_ops;
 
 /* For callbacks of other ops; @update is NULL for the release */
 struct hmm_test_dev *hmm_test_enter(struct hmm_mirror *mirror,
-				    const struct hmm_update *update);
+				    const struct mmu_notifier_range *update);
 void hmm_test_leave(struct hmm_test_dev *dev);
 
 struct hmm_test_dev *hmm_test_dev(struct kunit *test, struct mm_struct *mm,
@@ -193,27 +196,27 @@ void hmm_test_expect_idle(struct kunit *test, struct hmm_test_dev *dev);
 static inline void hmm_test_range_set(struct hmm_mirror_range *range,
 				      unsigned long start, unsigned long end)
 {
-	range->range.start = start;
-	range->range.end = end;
+	range->start = start;
+	range->end = end;
 }
 
 static inline void hmm_test_range_set_flags(struct hmm_mirror_range *range,
 					    unsigned long flags,
 					    unsigned long mask)
 {
-	range->range.default_flags = flags;
-	range->range.pfn_flags_mask = mask;
+	range->flags = flags;
+	range->pfn_flags_mask = mask;
 }
 
 static inline void hmm_test_range_set_pfns(struct hmm_mirror_range *range,
 					   unsigned long *pfns)
 {
-	range->range.hmm_pfns = pfns;
+	range->pfns = pfns;
 }
 
 static inline unsigned long *hmm_test_pfns(const struct hmm_mirror_range *range)
 {
-	return range->range.hmm_pfns;
+	return range->pfns;
 }
 
 static inline bool hmm_test_in_flight(const struct hmm_mirror_range *range)
@@ -224,8 +227,7 @@ static inline bool hmm_test_in_flight(const struct hmm_mirror_range *range)
 /* Has nothing hit the range since it was begun, or read? */
 static inline bool hmm_test_armed(const struct hmm_mirror_range *range)
 {
-	return READ_ONCE(range->notifier.invalidate_seq) ==
-	       range->range.notifier_seq;
+	return __hmm_mirror_range_armed(range);
 }
 
 struct hmm_mirror_range *hmm_test_range(struct kunit *test, unsigned long addr,

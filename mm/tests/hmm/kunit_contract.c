@@ -6,14 +6,16 @@
 
 #include "kunit.h"
 
-static u64 hmm_test_no_start(struct hmm_mirror *mirror,
-			     const struct hmm_update *update)
+static bool hmm_test_no_start(struct hmm_mirror *mirror,
+			      const struct mmu_notifier_range *update,
+			      u64 *fence)
 {
-	return 0;
+	return true;
 }
 
 static void hmm_test_no_finish(struct hmm_mirror *mirror,
-			       const struct hmm_update *update, u64 fence)
+			       const struct mmu_notifier_range *update,
+			       u64 fence)
 {
 }
 
@@ -46,6 +48,15 @@ static void hmm_register_bad_arguments(struct kunit *test)
 			.invalidate = hmm_test_ops.invalidate,
 			.invalidate_start = hmm_test_no_start,
 			.invalidate_finish = hmm_test_no_finish,
+		},
+		{
+			/* The 2017 callback is called at the end itself */
+			.sync_cpu_device_pagetables =
+				hmm_test_2017_ops.sync_cpu_device_pagetables,
+			.invalidate_end = hmm_test_end_ops.invalidate_end,
+		},
+		{
+			.invalidate_end = hmm_test_end_ops.invalidate_end,
 		},
 	};
 	struct hmm_test_dev *dev = hmm_test_dev(test, mm, NULL);

@@ -65,7 +65,6 @@ bool hmm_test_mm_count_falls_to(struct mm_struct *mm, int count)
 	while (atomic_read(&mm->mm_count) > count) {
 		if (time_after(jiffies, deadline))
 			return false;
-		mmu_notifier_synchronize();
 		usleep_range(500, 2000);
 	}
 	return true;
@@ -306,7 +305,7 @@ void hmm_test_expect_idle(struct kunit *test, struct hmm_test_dev *dev)
 }
 
 struct hmm_test_dev *hmm_test_enter(struct hmm_mirror *mirror,
-				    const struct hmm_update *update)
+				    const struct mmu_notifier_range *update)
 {
 	struct hmm_test_dev *dev = container_of(mirror, struct hmm_test_dev,
 						mirror);
@@ -324,8 +323,8 @@ struct hmm_test_dev *hmm_test_enter(struct hmm_mirror *mirror,
 			.start = update->start,
 			.end = update->end,
 			.event = update->event,
-			.owner = update->owner,
-			.blockable = update->blockable,
+			.own = hmm_update_is_own(update, dev),
+			.blockable = mmu_notifier_range_blockable(update),
 		};
 	}
 	hold = dev->hold;
@@ -346,13 +345,39 @@ void hmm_test_leave(struct hmm_test_dev *dev)
 	spin_unlock(&dev->lock);
 }
 
-static void hmm_test_op_invalidate(struct hmm_mirror *mirror,
-				   const struct hmm_update *update)
+static bool hmm_test_op_atomic(struct hmm_mirror *mirror,
+			       const struct mmu_notifier_range *update)
 {
 	struct hmm_test_dev *dev = hmm_test_enter(mirror, update);
 
 	if (dev->probe)
 		dev->probes_valid += !hmm_test_busy(dev, dev->addr, 1);
+	hmm_test_leave(dev);
+	return true;
+}
+
+/* Refuses what must not block */
+static bool hmm_test_op_invalidate(struct hmm_mirror *mirror,
+				   const struct mmu_notifier_range *update)
+{
+	struct hmm_test_dev *dev = container_of(mirror, struct hmm_test_dev,
+						mirror);
+
+	hmm_test_op_atomic(mirror, update);
+	if (mmu_notifier_range_blockable(update))
+		return true;
+	dev->refused++;
+	return false;
+}
+
+static void hmm_test_op_end(struct hmm_mirror *mirror,
+			    const struct mmu_notifier_range *update)
+{
+	struct hmm_test_dev *dev = hmm_test_enter(mirror, update);
+
+	if (dev->probe)
+		dev->probes_valid += !hmm_test_busy(dev, update->start, 1);
+	dev->afters++;
 	hmm_test_leave(dev);
 }
 
@@ -360,7 +385,7 @@ static void hmm_test_op_sync(struct hmm_mirror *mirror,
 			     enum hmm_update_type type, unsigned long start,
 			     unsigned long end)
 {
-	const struct hmm_update update = { .start = start, .end = end };
+	const struct mmu_notifier_range update = { .start = start, .end = end };
 	struct hmm_test_dev *dev = hmm_test_enter(mirror, &update);
 
 	if (type == HMM_UPDATE_INVALIDATE)
@@ -384,14 +409,19 @@ static void hmm_test_op_release(struct hmm_mirror *mirror)
 }
 
 const struct hmm_mirror_ops hmm_test_ops = {
+	.name = "test",
 	.invalidate = hmm_test_op_invalidate,
 	.release = hmm_test_op_release,
 };
 
 const struct hmm_mirror_ops hmm_test_atomic_ops = {
-	.invalidate = hmm_test_op_invalidate,
+	.invalidate = hmm_test_op_atomic,
 	.release = hmm_test_op_release,
-	.flags = HMM_MIRROR_ATOMIC,
+};
+
+const struct hmm_mirror_ops hmm_test_end_ops = {
+	.invalidate = hmm_test_op_invalidate,
+	.invalidate_end = hmm_test_op_end,
 };
 
 const struct hmm_mirror_ops hmm_test_2017_ops = {
@@ -413,6 +443,8 @@ struct hmm_test_dev *hmm_test_dev(struct kunit *test, struct mm_struct *mm,
 	/* The registry must not rely on more than this */
 	memset(&dev->mirror, 0x5a, sizeof(dev->mirror));
 	dev->mirror.hmm = NULL;
+	dev->mirror.window_start = 0;
+	dev->mirror.window_end = 0;
 	dev->mirror.ops = ops;
 	dev->mm = mm;
 	spin_lock_init(&dev->lock);

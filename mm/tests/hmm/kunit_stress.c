@@ -58,12 +58,14 @@ static void hmm_stress_dawdle(void)
 	}
 }
 
-static void hmm_stress_invalidate(struct hmm_mirror *mirror,
-				  const struct hmm_update *update)
+static bool hmm_stress_invalidate(struct hmm_mirror *mirror,
+				  const struct mmu_notifier_range *update)
 {
 	struct hmm_stress *s = container_of(mirror, struct hmm_stress, mirror);
 	int i;
 
+	if (!mmu_notifier_range_blockable(update))
+		return false;
 	hmm_stress_dawdle();
 	mutex_lock(&s->lock);
 	for (i = 0; i < HMM_STRESS_PAGES; i++) {
@@ -75,6 +77,7 @@ static void hmm_stress_invalidate(struct hmm_mirror *mirror,
 	mutex_unlock(&s->lock);
 	/* A window for those who would write what they have read before */
 	hmm_stress_dawdle();
+	return true;
 }
 
 static const struct hmm_mirror_ops hmm_stress_ops = {

@@ -30,21 +30,28 @@ static void hmm_trace_mirror(void *count, const struct hmm_mirror *mirror,
 			   mm != hmm_trace.dev->mm;
 }
 
-static void hmm_trace_start(void *count, const struct mm_struct *mm,
-			    const struct hmm_update *update)
+static void hmm_trace_start(void *count, const struct mmu_notifier_range *update)
 {
 	++*(unsigned int *)count;
-	hmm_trace.wrong += mm != hmm_trace.dev->mm;
+	hmm_trace.wrong += update->mm != hmm_trace.dev->mm;
 	hmm_trace.start = update->start;
 }
 
-/* The end, or the refusal, of the last one that started */
+/* The end of the last one that started */
 static void hmm_trace_end(void *count, const struct mm_struct *mm,
 			  unsigned long start, unsigned long end)
 {
 	++*(unsigned int *)count;
 	hmm_trace.wrong += mm != hmm_trace.dev->mm || end <= start ||
 			   start != hmm_trace.start;
+}
+
+static void hmm_trace_veto(void *count, const struct hmm_mirror *mirror,
+			   const struct mmu_notifier_range *update)
+{
+	++*(unsigned int *)count;
+	hmm_trace.wrong += mirror != &hmm_trace.dev->mirror ||
+			   update->start != hmm_trace.start;
 }
 
 static void hmm_trace_range(void *count, const struct hmm_mirror_range *range)
@@ -76,7 +83,7 @@ static void hmm_trace_off(void *data)
 	unregister_trace_hmm_release(hmm_trace_mirror, &t->released);
 	unregister_trace_hmm_invalidate_start(hmm_trace_start, &t->starts);
 	unregister_trace_hmm_invalidate_end(hmm_trace_end, &t->ends);
-	unregister_trace_hmm_veto(hmm_trace_end, &t->vetoes);
+	unregister_trace_hmm_veto(hmm_trace_veto, &t->vetoes);
 	unregister_trace_hmm_fault_begin(hmm_trace_range, &t->faults);
 	unregister_trace_hmm_wait(hmm_trace_range, &t->waits);
 	unregister_trace_hmm_fault_end(hmm_trace_fault_end, &t->returns);
@@ -103,7 +110,7 @@ static void hmm_trace_on(struct kunit *test, struct hmm_test_dev *dev)
 	ret = ret ?: register_trace_hmm_invalidate_start(hmm_trace_start,
 							 &t->starts);
 	ret = ret ?: register_trace_hmm_invalidate_end(hmm_trace_end, &t->ends);
-	ret = ret ?: register_trace_hmm_veto(hmm_trace_end, &t->vetoes);
+	ret = ret ?: register_trace_hmm_veto(hmm_trace_veto, &t->vetoes);
 	ret = ret ?: register_trace_hmm_fault_begin(hmm_trace_range,
 						    &t->faults);
 	ret = ret ?: register_trace_hmm_wait(hmm_trace_range, &t->waits);
@@ -162,7 +169,7 @@ static void hmm_tracepoints(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, trace->vetoes, 0);
 	KUNIT_EXPECT_EQ(test, -EAGAIN, hmm_test_start_nonblock(&inv, mm, addr, 1));
 	KUNIT_EXPECT_EQ(test, trace->vetoes, 1);
-	KUNIT_EXPECT_EQ(test, dev->calls, 2);
+	KUNIT_EXPECT_EQ(test, dev->calls, 3);
 	KUNIT_EXPECT_EQ(test, trace->starts, trace->ends);
 
 	hmm_mirror_range_end(range);

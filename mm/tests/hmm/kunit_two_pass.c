@@ -20,24 +20,42 @@ static u64 hmm_flush_fence(struct hmm_test_dev *dev)
 	return (unsigned long)dev + dev->calls;
 }
 
-static u64 hmm_flush_start(struct hmm_mirror *mirror,
-			   const struct hmm_update *update)
+static bool hmm_flush_start_atomic(struct hmm_mirror *mirror,
+				   const struct mmu_notifier_range *update,
+				   u64 *fence)
 {
 	struct hmm_test_dev *dev = hmm_test_enter(mirror, update);
 
+	dev->wrong += !!*fence;
 	dev->started_at = ++hmm_flush_log.now;
 	hmm_test_leave(dev);
 	if (dev->nothing_to_flush)
-		return 0;
+		return true;
 
 	hmm_flush_log.pending++;
 	hmm_flush_log.most_pending = max(hmm_flush_log.most_pending,
 					 hmm_flush_log.pending);
-	return hmm_flush_fence(dev);
+	*fence = hmm_flush_fence(dev);
+	return true;
+}
+
+/* Refuses what must not block */
+static bool hmm_flush_start(struct hmm_mirror *mirror,
+			    const struct mmu_notifier_range *update, u64 *fence)
+{
+	struct hmm_test_dev *dev = container_of(mirror, struct hmm_test_dev,
+						mirror);
+
+	if (mmu_notifier_range_blockable(update))
+		return hmm_flush_start_atomic(mirror, update, fence);
+	/* What is left there is nobody's */
+	*fence = 1;
+	dev->refused++;
+	return false;
 }
 
 static void hmm_flush_finish(struct hmm_mirror *mirror,
-			     const struct hmm_update *update, u64 fence)
+			     const struct mmu_notifier_range *update, u64 fence)
 {
 	struct hmm_test_dev *dev = container_of(mirror, struct hmm_test_dev,
 						mirror);
@@ -58,9 +76,8 @@ static const struct hmm_mirror_ops hmm_flush_ops = {
 };
 
 static const struct hmm_mirror_ops hmm_flush_atomic_ops = {
-	.invalidate_start = hmm_flush_start,
+	.invalidate_start = hmm_flush_start_atomic,
 	.invalidate_finish = hmm_flush_finish,
-	.flags = HMM_MIRROR_ATOMIC,
 };
 
 static struct mm_struct *hmm_flush_mm(struct kunit *test)
@@ -167,13 +184,13 @@ static void hmm_two_pass_exit(struct kunit *test)
 	KUNIT_EXPECT_LE(test, max(dev->started_at, dev2->started_at), 2);
 }
 
-/* Neither pass of a mirror that may sleep, both of one that does not */
+/* Who has started before another one refuses has to finish all the same */
 static void hmm_two_pass_nonblock(struct kunit *test)
 {
 	struct mm_struct *mm = hmm_flush_mm(test);
 	struct hmm_test_dev *atomic = hmm_test_mirror(test, mm,
 						      &hmm_flush_atomic_ops);
-	struct hmm_test_dev *sleeps;
+	struct hmm_test_dev *sleeps, *told_first;
 	struct mmu_notifier_range inv;
 
 	KUNIT_ASSERT_EQ(test, 0, hmm_test_start_nonblock(&inv, mm, HMM_TEST_BASE,
@@ -183,10 +200,24 @@ static void hmm_two_pass_nonblock(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, atomic->last.blockable);
 
 	sleeps = hmm_test_mirror(test, mm, &hmm_flush_ops);
+	told_first = hmm_test_mirror(test, mm, &hmm_flush_atomic_ops);
 	KUNIT_EXPECT_EQ(test, -EAGAIN,
 			hmm_test_start_nonblock(&inv, mm, HMM_TEST_BASE, 1));
-	KUNIT_EXPECT_EQ(test, sleeps->calls + sleeps->finishes, 0);
+	KUNIT_EXPECT_EQ(test, sleeps->refused, 1);
+	KUNIT_EXPECT_EQ(test, sleeps->finishes, 0);
+	KUNIT_EXPECT_EQ(test, told_first->finishes, 1);
 	KUNIT_EXPECT_EQ(test, hmm_flush_log.pending, 0);
+	KUNIT_EXPECT_EQ(test, atomic->wrong + sleeps->wrong + told_first->wrong, 0);
+	/* Nothing was changed, and nothing goes on */
+	hmm_test_expect_idle(test, told_first);
+
+	/* Refused by the first one that is told */
+	hmm_test_unregister(test, told_first);
+	KUNIT_EXPECT_EQ(test, -EAGAIN,
+			hmm_test_start_nonblock(&inv, mm, HMM_TEST_BASE, 1));
+	KUNIT_EXPECT_EQ(test, sleeps->refused, 2);
+	KUNIT_EXPECT_EQ(test, sleeps->finishes, 0);
+	hmm_test_expect_idle(test, sleeps);
 }
 
 static struct kunit_case hmm_two_pass_cases[] = {

@@ -17,6 +17,14 @@ void hmt_dev_lock(struct hmt_dev *dev)
 		spin_lock(&dev->spinlock);
 }
 
+static bool hmt_dev_trylock(struct hmt_dev *dev)
+{
+	if (dev->may_sleep)
+		return mutex_trylock(&dev->mutex);
+	spin_lock(&dev->spinlock);
+	return true;
+}
+
 void hmt_dev_unlock(struct hmt_dev *dev)
 {
 	if (dev->may_sleep)
@@ -67,45 +75,50 @@ static void hmt_clear(struct hmt_dev *dev, unsigned long *table,
 		table[(addr - victim->start) >> PAGE_SHIFT] = 0;
 }
 
-static void hmt_sync(struct hmm_mirror *mirror, enum hmm_update_type type,
-		     unsigned long start, unsigned long end)
+static bool hmt_invalidate(struct hmm_mirror *mirror,
+			   const struct mmu_notifier_range *update)
 {
 	struct hmt_dev *dev = hmt_enter(mirror);
 
-	hmt_dev_lock(dev);
-	hmt_clear(dev, dev->table, start, end);
+	if (mmu_notifier_range_blockable(update)) {
+		hmt_dev_lock(dev);
+	} else if (!hmt_dev_trylock(dev)) {
+		hmt_leave(dev);
+		return false;
+	}
+	hmt_clear(dev, dev->table, update->start, update->end);
+	if (mmu_notifier_range_blockable(update))
+		hmt_pause(dev, atomic_read(&dev->in_callback) / 8);
 	hmt_dev_unlock(dev);
+	hmt_leave(dev);
+	return true;
+}
+
+/* Comes after @update, and beside those that overlap it */
+static void hmt_end(struct hmm_mirror *mirror,
+		    const struct mmu_notifier_range *update)
+{
+	struct hmt_dev *dev = hmt_enter(mirror);
+
+	if (update->event == MMU_NOTIFY_RELEASE)
+		hmt_wrong(HMT_BROKEN, "told of the end of the release");
 	hmt_leave(dev);
 }
 
-static void hmt_invalidate(struct hmm_mirror *mirror,
-			   const struct hmm_update *update)
+static bool hmt_start(struct hmm_mirror *mirror,
+		      const struct mmu_notifier_range *update, u64 *fence)
 {
 	struct hmt_dev *dev = hmt_enter(mirror);
 
-	if (!update->blockable)
-		hmt_wrong(HMT_BROKEN, "told to sleep where that is forbidden");
 	hmt_dev_lock(dev);
 	hmt_clear(dev, dev->table, update->start, update->end);
-	hmt_pause(dev, atomic_read(&dev->in_callback) / 8);
+	*fence = ++dev->fence;
 	hmt_dev_unlock(dev);
-	hmt_leave(dev);
+	return true;
 }
 
-static u64 hmt_start(struct hmm_mirror *mirror, const struct hmm_update *update)
-{
-	struct hmt_dev *dev = hmt_enter(mirror);
-	u64 fence;
-
-	hmt_dev_lock(dev);
-	hmt_clear(dev, dev->table, update->start, update->end);
-	fence = ++dev->fence;
-	hmt_dev_unlock(dev);
-	return fence;
-}
-
-static void hmt_finish(struct hmm_mirror *mirror, const struct hmm_update *update,
-		       u64 fence)
+static void hmt_finish(struct hmm_mirror *mirror,
+		       const struct mmu_notifier_range *update, u64 fence)
 {
 	struct hmt_dev *dev = container_of(mirror, struct hmt_dev, mirror);
 
@@ -137,21 +150,23 @@ static void hmt_release(struct hmm_mirror *mirror)
 }
 
 static const struct hmm_mirror_ops hmt_atomic_ops = {
-	.sync_cpu_device_pagetables	= hmt_sync,
-	.release			= hmt_release,
-	.flags				= HMM_MIRROR_ATOMIC,
-};
-
-static const struct hmm_mirror_ops hmt_sleeping_ops = {
+	.name		= "torture-atomic",
 	.invalidate	= hmt_invalidate,
 	.release	= hmt_release,
 };
 
+static const struct hmm_mirror_ops hmt_sleeping_ops = {
+	.name		= "torture-sleeping",
+	.invalidate	= hmt_invalidate,
+	.invalidate_end	= hmt_end,
+	.release	= hmt_release,
+};
+
 static const struct hmm_mirror_ops hmt_two_pass_ops = {
+	.name			= "torture-two-pass",
 	.invalidate_start	= hmt_start,
 	.invalidate_finish	= hmt_finish,
 	.release		= hmt_release,
-	.flags			= HMM_MIRROR_ATOMIC,
 };
 
 /* What a worker does with a device */

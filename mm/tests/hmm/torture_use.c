@@ -96,10 +96,10 @@ static int hmt_range_begin(struct hmt_dev *dev, struct hmt_range *range,
 
 	range->first = first;
 	range->nr = nr;
-	range->range.range.start = start;
-	range->range.range.end = start + (nr << PAGE_SHIFT);
-	range->range.range.hmm_pfns = range->pfns;
-	range->range.range.default_flags = flags;
+	range->range.start = start;
+	range->range.end = start + (nr << PAGE_SHIFT);
+	range->range.pfns = range->pfns;
+	range->range.flags = flags;
 	ret = hmm_mirror_range_begin(&range->range, &dev->mirror);
 	if (ret && ret != -ESRCH)
 		hmt_wrong(HMT_BROKEN, "begin: error %d", ret);
