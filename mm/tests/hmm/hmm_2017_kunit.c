@@ -8,11 +8,16 @@
  * hmm_mirror_unregister(), and hmm_pfn_t with its helpers.  So it shows that
  * such drivers still build, as modules too, and work.  Newer interface does not
  * belong in here.
+ *
+ * It maps pages as it could then: by get_user_pages_fast(), and if its callback was
+ * not called meanwhile.  That is right only if the callback comes after the CPU page
+ * table has changed, as in 2017, and not only before it does.
  */
 #include <kunit/resource.h>
 #include <kunit/test.h>
 #include <linux/highmem.h>
 #include <linux/hmm.h>
+#include <linux/jiffies.h>
 #include <linux/kthread.h>
 #include <linux/mm.h>
 #include <linux/mman.h>
@@ -43,6 +48,7 @@ struct device_address_space {
 	unsigned long addr;
 	struct mutex lock;		/* protects the device's page table: */
 	struct page *page[DEVICE_PAGES];
+	unsigned long sequence;		/* of updates */
 };
 
 static void device_sync(struct hmm_mirror *mirror, enum hmm_update_type type,
@@ -58,6 +64,7 @@ static void device_sync(struct hmm_mirror *mirror, enum hmm_update_type type,
 		return;
 
 	mutex_lock(&das->lock);
+	das->sequence++;
 	log->updates++;
 	log->start = start;
 	log->end = end;
@@ -107,26 +114,32 @@ static void device_unbind_address_space(struct device_address_space *das)
 	kfree(das);
 }
 
-/*
- * Puts a page of the caller's address space into the device's page table.  That
- * nothing came in between is left to the tests, which have but one thread: how to
- * know it was outside of what the comment described.
- */
+/* Puts a page of the caller's address space into the device's page table */
 static int device_map(struct device_address_space *das, int i)
 {
+	unsigned long sequence;
 	struct page *page;
+	bool again;
 	int ret;
 
-	ret = get_user_pages_fast(das->addr + i * PAGE_SIZE, 1, FOLL_WRITE,
-				  &page);
-	if (ret != 1)
-		return ret < 0 ? ret : -EFAULT;
+	do {
+		mutex_lock(&das->lock);
+		sequence = das->sequence;
+		mutex_unlock(&das->lock);
 
-	mutex_lock(&das->lock);
-	swap(das->page[i], page);
-	mutex_unlock(&das->lock);
-	if (page)
-		put_page(page);
+		ret = get_user_pages_fast(das->addr + i * PAGE_SIZE, 1, FOLL_WRITE,
+					  &page);
+		if (ret != 1)
+			return ret < 0 ? ret : -EFAULT;
+
+		mutex_lock(&das->lock);
+		again = sequence != das->sequence;
+		if (!again)
+			swap(das->page[i], page);
+		mutex_unlock(&das->lock);
+		if (page)
+			put_page(page);
+	} while (again);
 	return 0;
 }
 
@@ -200,13 +213,154 @@ static void device_2017_mirrors(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, das->log->updates, 0);
 }
 
+/*
+ * Where get_user_pages_fast() always takes the mmap lock, it waits for munmap() and the
+ * like, and what follows cannot go wrong.
+ */
+static void test_needs_gup_fast(struct kunit *test)
+{
+	if (!IS_ENABLED(CONFIG_HAVE_GUP_FAST))
+		kunit_skip(test, "get_user_pages_fast() is slow here");
+}
+
+/* Another device of the same process, whose driver puts a page into the first one's */
+struct device_meddler {
+	struct hmm_mirror mirror;
+	struct device_address_space *das;
+	unsigned int mapped;
+};
+
+static void device_meddle(struct hmm_mirror *mirror, enum hmm_update_type type,
+			  unsigned long start, unsigned long end)
+{
+	struct device_meddler *meddler = container_of(mirror,
+						struct device_meddler, mirror);
+	struct device_address_space *das = meddler->das;
+	struct page *page;
+
+	/* What device_map() does, in a way that is allowed in here */
+	if (meddler->mapped ||
+	    get_user_pages_fast_only(das->addr, 1, FOLL_WRITE, &page) != 1)
+		return;
+	meddler->mapped++;
+	mutex_lock(&das->lock);
+	swap(das->page[0], page);
+	mutex_unlock(&das->lock);
+	if (page)
+		put_page(page);
+}
+
+static const struct hmm_mirror_ops device_meddler_ops = {
+	.sync_cpu_device_pagetables = device_meddle,
+};
+
+static void device_meddler_unregister(void *mirror)
+{
+	hmm_mirror_unregister(mirror);
+}
+
+/* A page is mapped when the callback has been called, and has not gone yet */
+static void device_2017_maps_between(struct kunit *test)
+{
+	unsigned long addr = test_memory(test);
+	struct device_meddler *meddler = kunit_kzalloc(test, sizeof(*meddler),
+						       GFP_KERNEL);
+	int ret;
+
+	test_needs_gup_fast(test);
+	KUNIT_ASSERT_NOT_NULL(test, meddler);
+	meddler->mirror.ops = &device_meddler_ops;
+	mmap_write_lock(current->mm);
+	ret = hmm_mirror_register(&meddler->mirror, current->mm);
+	mmap_write_unlock(current->mm);
+	KUNIT_ASSERT_EQ(test, ret, 0);
+	KUNIT_ASSERT_EQ(test, 0,
+			kunit_add_action_or_reset(test, device_meddler_unregister,
+						  &meddler->mirror));
+	/* The last one that was registered is told first */
+	meddler->das = test_device(test, addr);
+
+	KUNIT_ASSERT_EQ(test, 0, vm_munmap(addr, PAGE_SIZE));
+	KUNIT_EXPECT_EQ(test, meddler->mapped, 1);
+	KUNIT_EXPECT_EQ(test, device_add_u32(meddler->das, 0, 1), -EFAULT);
+}
+
+/* Changes pages, until it is told to stop */
+struct device_changer {
+	struct mm_struct *mm;
+	unsigned long addr;
+	unsigned int changes;
+	unsigned int errors;
+};
+
+static int device_change(void *data)
+{
+	struct device_changer *changer = data;
+	unsigned long addr;
+
+	kthread_use_mm(changer->mm);
+	while (!kthread_should_stop()) {
+		addr = changer->addr + changer->changes % DEVICE_PAGES * PAGE_SIZE;
+		/* In the place of what was there */
+		if (vm_mmap(NULL, addr, PAGE_SIZE, PROT_READ | PROT_WRITE,
+			    MAP_ANONYMOUS | MAP_PRIVATE | MAP_FIXED, 0) != addr)
+			changer->errors++;
+		changer->changes++;
+		cond_resched();
+	}
+	kthread_unuse_mm(changer->mm);
+	return 0;
+}
+
+/* The same by chance: pages are mapped while others change them, and then compared */
+static void device_2017_maps_beside_changes(struct kunit *test)
+{
+	unsigned long addr = test_memory(test), until;
+	struct device_address_space *das = test_device(test, addr);
+	struct device_changer changer = { .mm = current->mm, .addr = addr };
+	unsigned int round, stale = 0, compared = 0;
+	struct task_struct *task;
+	struct page *page;
+	int i;
+
+	test_needs_gup_fast(test);
+	for (round = 0; round < 20; round++) {
+		task = kthread_run(device_change, &changer, "device_change");
+		KUNIT_ASSERT_FALSE(test, IS_ERR(task));
+		until = jiffies + msecs_to_jiffies(20);
+		for (i = 0; time_before(jiffies, until); i = (i + 1) % DEVICE_PAGES) {
+			device_map(das, i);
+			cond_resched();
+		}
+		kthread_stop(task);
+
+		for (i = 0; i < DEVICE_PAGES; i++) {
+			if (get_user_pages_fast(addr + i * PAGE_SIZE, 1, FOLL_WRITE,
+						&page) != 1)
+				continue;
+			mutex_lock(&das->lock);
+			compared += !!das->page[i];
+			stale += das->page[i] && das->page[i] != page;
+			mutex_unlock(&das->lock);
+			put_page(page);
+		}
+	}
+	kunit_info(test, "%u changes, %u entries compared\n", changer.changes,
+		   compared);
+	KUNIT_EXPECT_EQ(test, stale, 0);
+	KUNIT_EXPECT_EQ(test, changer.errors, 0);
+	KUNIT_EXPECT_GT(test, changer.changes, 0);
+	KUNIT_EXPECT_GT(test, compared, 0);
+}
+
 static void device_2017_sees_munmap(struct kunit *test)
 {
 	unsigned long addr = test_memory(test);
 	struct device_address_space *das = test_device(test, addr);
 
 	KUNIT_ASSERT_EQ(test, 0, vm_munmap(addr + PAGE_SIZE, 2 * PAGE_SIZE));
-	KUNIT_EXPECT_EQ(test, das->log->updates, 1);
+	/* Before and after */
+	KUNIT_EXPECT_EQ(test, das->log->updates, 2);
 	KUNIT_EXPECT_LE(test, das->log->start, addr + PAGE_SIZE);
 	KUNIT_EXPECT_GE(test, das->log->end, addr + 3 * PAGE_SIZE);
 	KUNIT_EXPECT_EQ(test, das->log->too_late, 0);
@@ -267,6 +421,8 @@ static void device_2017_pfns(struct kunit *test)
 
 static struct kunit_case device_2017_cases[] = {
 	KUNIT_CASE(device_2017_mirrors),
+	KUNIT_CASE(device_2017_maps_between),
+	KUNIT_CASE(device_2017_maps_beside_changes),
 	KUNIT_CASE(device_2017_sees_munmap),
 	KUNIT_CASE(device_2017_several),
 	KUNIT_CASE(device_2017_sees_exit),

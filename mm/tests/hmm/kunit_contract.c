@@ -194,6 +194,30 @@ static void hmm_range_not_in_flight(struct kunit *test)
 	HMM_TEST_WARNS(test, hmm_mirror_range_end(range));
 }
 
+/* What is marked is what was begun, so nothing else may be read */
+static void hmm_range_changed_in_flight(struct kunit *test)
+{
+	struct hmm_test_dev *dev = hmm_test_setup(test);
+	const unsigned long addr = dev->addr;
+	struct hmm_mirror_range *range;
+
+	range = hmm_test_snapshot(test, dev, addr, 2);
+	hmm_test_range_set(range, addr + PAGE_SIZE, addr + 2 * PAGE_SIZE);
+	HMM_TEST_WARNS(test, KUNIT_EXPECT_EQ(test, -EINVAL,
+					     hmm_mirror_range_fault(range, 0)));
+	KUNIT_EXPECT_FALSE(test, hmm_test_valid(range));
+	hmm_test_range_set(range, addr, addr + PAGE_SIZE);
+	HMM_TEST_WARNS(test, KUNIT_EXPECT_EQ(test, -EINVAL,
+					     hmm_mirror_range_fault(range, 0)));
+	hmm_test_range_set(range, addr, addr + 2 * PAGE_SIZE);
+	hmm_test_fault(test, range);
+	hmm_mirror_range_end(range);
+
+	range->dma_map = (struct hmm_dma_map *)range;
+	KUNIT_EXPECT_EQ(test, -EOPNOTSUPP, hmm_mirror_range_begin(range,
+								  &dev->mirror));
+}
+
 static struct kunit_case hmm_contract_cases[] = {
 	KUNIT_CASE(hmm_register_bad_arguments),
 	KUNIT_CASE(hmm_register_twice),
@@ -201,6 +225,7 @@ static struct kunit_case hmm_contract_cases[] = {
 	KUNIT_CASE(hmm_begin_bad_arguments),
 	KUNIT_CASE(hmm_begin_twice),
 	KUNIT_CASE(hmm_range_not_in_flight),
+	KUNIT_CASE(hmm_range_changed_in_flight),
 	{}
 };
 
