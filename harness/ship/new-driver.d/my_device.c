@@ -35,7 +35,11 @@ struct entry {
  */
 struct context {
 	struct hmm_mirror mirror;
-	/* TODO: a mutex, if the device has to be waited for in a way that sleeps */
+	/*
+	 * TODO: a mutex, if the device has to be waited for in a way that sleeps.  The
+	 * callback then returns false if mmu_notifier_range_blockable() says that it must
+	 * not sleep, and mutex_trylock() fails.
+	 */
 	spinlock_t lock;	/* callback and commit; protects the rest */
 	struct entry table[SLOTS];
 };
@@ -45,7 +49,8 @@ static struct entry *context_slot(struct context *ctx, unsigned long addr)
 	return &ctx->table[(addr >> PAGE_SHIFT) % SLOTS];
 }
 
-static void context_invalidate(struct hmm_mirror *mirror, const struct hmm_update *update)
+static bool context_invalidate(struct hmm_mirror *mirror,
+			       const struct mmu_notifier_range *update)
 {
 	struct context *ctx = container_of(mirror, struct context, mirror);
 	unsigned long addr = update->start;
@@ -70,11 +75,12 @@ static void context_invalidate(struct hmm_mirror *mirror, const struct hmm_updat
 		 */
 	}
 	spin_unlock(&ctx->lock);
+	return true;
 }
 
 static const struct hmm_mirror_ops context_ops = {
+	.name		= "my_device",
 	.invalidate	= context_invalidate,
-	.flags		= HMM_MIRROR_ATOMIC,	/* the callback does not sleep */
 };
 
 /* A device page fault: puts [start, end) into the device's page table. */
@@ -83,12 +89,10 @@ static int context_fault(struct context *ctx, unsigned long start, unsigned long
 {
 	unsigned long deadline = jiffies + msecs_to_jiffies(HMM_RANGE_DEFAULT_TIMEOUT);
 	struct hmm_mirror_range range = {
-		.range = {
-			.start = start,
-			.end = end,
-			.hmm_pfns = pfns,
-			.default_flags = request,
-		},
+		.start = start,
+		.end = end,
+		.pfns = pfns,
+		.flags = request,
 	};
 	bool done = false;
 	int ret;

@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A fake device that mirrors a process, in C and in the style of 2017: the
- * callback is sync_cpu_device_pagetables(), and no more is asked of the registry
- * than what it always offered, but for the device page faults, which are new.
+ * A fake device that mirrors a process, in C.
  *
  * Each open file is a device context with a page table of its own.  The ioctls
  * are described in hmm_mirror_uapi.h; the same device in Rust is
  * hmm_mirror_rust.rs.
+ *
+ * A driver needs two things to mirror: context_invalidate() takes entries out of
+ * the page table, and context_fault() puts them in, both under one lock.  The rest
+ * makes the accesses that hardware would make by itself, and the ioctls.
  */
 #include <linux/cleanup.h>
 #include <linux/compat.h>
+#include <linux/delay.h>
 #include <linux/fs.h>
 #include <linux/highmem.h>
 #include <linux/hmm.h>
@@ -38,7 +41,15 @@
 
 static bool may_sleep;
 module_param(may_sleep, bool, 0644);
-MODULE_PARM_DESC(may_sleep, "Register the mirrors that are bound from now on as such whose callback may sleep: the OOM reaper and process_mrelease(2) then have to leave the process alone (default: no)");
+MODULE_PARM_DESC(may_sleep, "The mirrors that are bound from now on have a callback that takes a mutex: the OOM reaper and process_mrelease(2) have to leave the process alone while somebody else holds it (default: no)");
+
+static unsigned int flush_ms;
+module_param(flush_ms, uint, 0644);
+MODULE_PARM_DESC(flush_ms, "Milliseconds for which such a callback holds the mutex, if it may sleep (default: 0)");
+
+static bool of_2017;
+module_param(of_2017, bool, 0644);
+MODULE_PARM_DESC(of_2017, "The mirrors that are bound from now on have the callback of 2017, which may sleep at any time: the OOM reaper and process_mrelease(2) have to leave the process alone (default: no)");
 
 /*
  * A table.  On the last level a slot is an entry: the hmm_pfn that the fault has
@@ -61,6 +72,7 @@ struct context {
 	struct hmm_mirror mirror;
 	struct mutex bind_lock;		/* one HMM_MIRROR_IOC_BIND at a time */
 	bool bound;			/* mirror is registered; never reset */
+	struct mutex flush_lock;	/* one flush at a time, of those that may sleep */
 	unsigned long end_address;	/* of the address space, exclusive */
 	spinlock_t lock;		/* callback and commit; protects the rest */
 	struct table *root;
@@ -116,7 +128,7 @@ static unsigned long entry_get(struct context *ctx, unsigned long addr)
 	return table ? *entry_slot(table, addr) : 0;
 }
 
-/* -EAGAIN: @spare has run out of tables. */
+/* -EAGAIN: @spare has run out of tables.  @addr is in the window of the mirror. */
 static int entry_set(struct context *ctx, unsigned long addr,
 		     unsigned long entry, struct spare *spare)
 {
@@ -126,8 +138,6 @@ static int entry_set(struct context *ctx, unsigned long addr,
 
 	lockdep_assert_held(&ctx->lock);
 
-	if (addr >= ADDR_END)
-		return -EINVAL;
 	for (level = LEVELS - 1; level; level--) {
 		unsigned int i = table_index(addr, level);
 
@@ -265,24 +275,57 @@ static int spare_alloc(struct context *ctx, unsigned long start,
 	return 0;
 }
 
+/* What an update is about must not be used any more when this returns. */
+static void context_flush(struct context *ctx, unsigned long start,
+			  unsigned long end, bool sleeps)
+{
+	spin_lock(&ctx->lock);
+	ctx->stats.invalidations++;
+	spin_unlock(&ctx->lock);
+	context_clear(ctx, start, end, sleeps);
+}
+
+/* This takes no more than a spinlock, and so never has to refuse. */
+static bool context_invalidate(struct hmm_mirror *mirror,
+			       const struct mmu_notifier_range *update)
+{
+	struct context *ctx = container_of(mirror, struct context, mirror);
+
+	context_flush(ctx, update->start, update->end,
+		      mmu_notifier_range_blockable(update));
+	return true;
+}
+
+/* As for a device whose flush is waited for, and which can do one at a time */
+static bool context_invalidate_sleeping(struct hmm_mirror *mirror,
+					const struct mmu_notifier_range *update)
+{
+	struct context *ctx = container_of(mirror, struct context, mirror);
+	bool sleeps = mmu_notifier_range_blockable(update);
+
+	if (sleeps)
+		mutex_lock(&ctx->flush_lock);
+	else if (!mutex_trylock(&ctx->flush_lock))
+		return false;
+	context_flush(ctx, update->start, update->end, sleeps);
+	if (sleeps && flush_ms)
+		msleep(flush_ms);
+	mutex_unlock(&ctx->flush_lock);
+	return true;
+}
+
+/*
+ * The callback of 2017, which comes before and after a change, cannot refuse, and is
+ * not told whether it may sleep.
+ */
 static void context_sync(struct hmm_mirror *mirror, enum hmm_update_type type,
 			 unsigned long start, unsigned long end)
 {
 	struct context *ctx = container_of(mirror, struct context, mirror);
 
-	spin_lock(&ctx->lock);
-	ctx->stats.invalidations++;
-	spin_unlock(&ctx->lock);
-	context_clear(ctx, start, end, false);
-}
-
-/* As for a device that is waited for: this is what rules atomic callbacks out */
-static void context_sync_sleeping(struct hmm_mirror *mirror,
-				  enum hmm_update_type type,
-				  unsigned long start, unsigned long end)
-{
-	might_sleep();
-	context_sync(mirror, type, start, end);
+	mutex_lock(&ctx->flush_lock);
+	context_flush(ctx, start, end, true);
+	mutex_unlock(&ctx->flush_lock);
 }
 
 static void context_gone(struct hmm_mirror *mirror)
@@ -295,15 +338,29 @@ static void context_gone(struct hmm_mirror *mirror)
 }
 
 static const struct hmm_mirror_ops context_ops = {
-	.sync_cpu_device_pagetables	= context_sync,
-	.release			= context_gone,
-	.flags				= HMM_MIRROR_ATOMIC,
+	.name		= "hmm_mirror_c",
+	.invalidate	= context_invalidate,
+	.release	= context_gone,
 };
 
 static const struct hmm_mirror_ops context_sleeping_ops = {
-	.sync_cpu_device_pagetables	= context_sync_sleeping,
+	.name		= "hmm_mirror_c_sleeping",
+	.invalidate	= context_invalidate_sleeping,
+	.release	= context_gone,
+};
+
+static const struct hmm_mirror_ops context_2017_ops = {
+	.name				= "hmm_mirror_c_2017",
+	.sync_cpu_device_pagetables	= context_sync,
 	.release			= context_gone,
 };
+
+static const struct hmm_mirror_ops *context_choose_ops(void)
+{
+	if (of_2017)
+		return &context_2017_ops;
+	return may_sleep ? &context_sleeping_ops : &context_ops;
+}
 
 /*
  * A device page fault: reads the CPU page table and puts what is there into the
@@ -314,12 +371,10 @@ static int context_fault(struct context *ctx, unsigned long start,
 			 unsigned long request, u64 *filled)
 {
 	struct hmm_mirror_range range = {
-		.range = {
-			.start = start,
-			.end = end,
-			.hmm_pfns = pfns,
-			.default_flags = request,
-		},
+		.start = start,
+		.end = end,
+		.pfns = pfns,
+		.flags = request,
 	};
 	struct spare spare = { };
 	unsigned int tries;
@@ -387,8 +442,8 @@ static int context_bind(struct context *ctx, const struct hmm_mirror_bind *arg)
 		ctx->root = root;
 		ctx->stats.tables = 1;
 		ctx->end_address = mm->task_size;
-		ctx->mirror.ops = may_sleep ? &context_sleeping_ops :
-					      &context_ops;
+		ctx->mirror.ops = context_choose_ops();
+		ctx->mirror.window_end = ADDR_END;
 		ret = hmm_mirror_register(&ctx->mirror, mm);
 		mmap_write_unlock(mm);
 	}
@@ -467,8 +522,8 @@ static int context_access(struct context *ctx, unsigned long addr, void *bytes,
 			struct page *page = hmm_pfn_to_page(entry);
 
 			/*
-			 * The page is there: to go, it needs context_sync(), which
-			 * needs the lock.
+			 * The page is there: to go, it needs the mirror's callback,
+			 * which needs the lock.
 			 */
 			if (write) {
 				memcpy_to_page(page, offset_in_page(addr), bytes,
@@ -613,6 +668,7 @@ static int context_open(struct inode *inode, struct file *file)
 	if (!ctx)
 		return -ENOMEM;
 	mutex_init(&ctx->bind_lock);
+	mutex_init(&ctx->flush_lock);
 	spin_lock_init(&ctx->lock);
 	file->private_data = ctx;
 	return 0;
@@ -627,6 +683,7 @@ static int context_release(struct inode *inode, struct file *file)
 		hmm_mirror_unregister(&ctx->mirror);
 		kfree(ctx->root);
 	}
+	mutex_destroy(&ctx->flush_lock);
 	mutex_destroy(&ctx->bind_lock);
 	kfree(ctx);
 	return 0;

@@ -17,6 +17,7 @@
 
 #define KSM		"/sys/kernel/mm/ksm/"
 #define MAY_SLEEP	"/sys/module/hmm_mirror_c/parameters/may_sleep"
+#define OF_2017		"/sys/module/hmm_mirror_c/parameters/of_2017"
 #define COUNTERS	"/sys/kernel/debug/hmm_mirror/counters"
 #define TRACE		"/sys/kernel/tracing/"
 #define COLLIDE		"/sys/kernel/debug/fail_hmm_mirror/"
@@ -98,13 +99,20 @@ static void reload(void)
 	device = rust ? DEVICE_C : DEVICE_RUST;
 }
 
-/* For who is bound from now on; it then refuses process_mrelease(2) */
-static void sleeping(void)
+/*
+ * For who is bound from now on.  With the one of 2017 process_mrelease(2) is refused, with
+ * one that may sleep it is where another one is running, and else never.
+ */
+static void callback(void)
 {
+	bool of_2017 = !random_below(&seed, 4), may_sleep = random_below(&seed, 2);
+
+	/* The module may be about to be loaded again */
 	if (access(MAY_SLEEP, F_OK))
 		return;
-	if (!write_file(MAY_SLEEP, random_below(&seed, 2) ? "Y" : "N"))
-		count(FIGURE_SLEEPING, 1);
+	if (!write_file(OF_2017, of_2017 ? "Y" : "N") &&
+	    !write_file(MAY_SLEEP, may_sleep ? "Y" : "N"))
+		count(FIGURE_CALLBACK, 1);
 }
 
 static void trace(void)
@@ -148,7 +156,7 @@ static const struct {
 	{ "compaction", compact },
 	{ "ksm", merge },
 	{ "module reload", reload },
-	{ "may_sleep", sleeping },
+	{ "callback", callback },
 	{ "tracing", trace },
 	{ "counters", counters },
 	{ "fault injection", collide },
@@ -174,6 +182,7 @@ int machine(struct part *its_part)
 	write_file(COLLIDE "probability", "0");
 	write_file(TRACE "events/hmm/enable", "0");
 	write_file(KSM "run", "2");
+	write_file(OF_2017, "N");
 	write_file(MAY_SLEEP, "N");
 	return 0;
 }

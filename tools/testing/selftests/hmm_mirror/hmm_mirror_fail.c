@@ -143,7 +143,7 @@ FIXTURE_TEARDOWN(fail)
 	int tries;
 
 	close(my.fd);
-	/* They are freed after a grace period. */
+	/* A child that has just ended may have had its device open. */
 	for (tries = 0; tries < 50 && mirrored_mms() != self->mms; tries++)
 		usleep(100000);
 	EXPECT_EQ(self->mms, mirrored_mms());

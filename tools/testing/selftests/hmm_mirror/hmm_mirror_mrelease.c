@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Tests of reaping a mirrored process: by process_mrelease(2), and by the OOM
- * reaper. Both unmap memory without being allowed to sleep, so a mirror whose
- * callback may sleep has to refuse it, and one that is atomic must not.
+ * reaper. Both unmap memory without being allowed to sleep. A driver that takes
+ * a spinlock lets them; one that takes a mutex does so unless somebody else holds
+ * that; and the registry refuses for one with the callback of 2017, which may sleep.
  *
  * The victim is a traced child. It stops when it is about to exit, where it has
  * been killed already and still has its memory: so there is time to reap it.
@@ -43,11 +44,15 @@
 #define PAGES			512
 #define OTHER_DRIVER		"/dev/hmm_dmirror0"
 #define OTHER_FD		100	/* of OTHER_DRIVER in the victim */
-#define MAY_SLEEP		"/sys/module/hmm_mirror_c/parameters/may_sleep"
+#define PARAMETERS		"/sys/module/hmm_mirror_c/parameters/"
+#define MAY_SLEEP		PARAMETERS "may_sleep"
+#define OF_2017			PARAMETERS "of_2017"
+#define FLUSH_MS		PARAMETERS "flush_ms"
 #define THP_ENABLED		"/sys/kernel/mm/transparent_hugepage/enabled"
 #define CGROUP			"/sys/fs/cgroup"
 #define CGROUP_LIMIT		(16UL << 20)
 #define PATIENCE		10	/* seconds, for what should be over at once */
+#define AREAS			30000	/* half of what a process may have by default */
 
 /* Milliseconds since some time. */
 static long now(void)
@@ -79,19 +84,20 @@ struct victim {
 	char *map;		/* where it has its memory */
 	size_t size;
 	size_t page;
+	char *common;		/* a page that it has in common with the test */
 };
 
 FIXTURE(mrelease)
 {
 	struct victim victim;
 	char thp_enabled[16];	/* what it was, if the test has changed it */
-	int atomic;		/* device contexts, or -1 */
-	int sleeping;
+	int spinlock;		/* device contexts, or -1, by what their callback takes */
+	int mutex;
 };
 
 FIXTURE_VARIANT(mrelease)
 {
-	const char *device;	/* of the atomic mirror */
+	const char *device;	/* of the mirror with a spinlock */
 	bool other_driver;	/* the victim uses OTHER_DRIVER as well */
 };
 
@@ -127,7 +133,18 @@ static void write_pages(char *map, size_t size, size_t page)
 
 /* What the victim can be told */
 #define ALLOW_HUGE_PAGE		'h'	/* where it has its memory */
+#define MAKE_AREAS		'a'	/* of virtual memory, with nothing in them */
 #define TAKE_TOO_MUCH		'm'
+
+static void make_areas(size_t page)
+{
+	char *map = mmap(NULL, AREAS * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	size_t i;
+
+	for (i = 0; i < AREAS; i += 2)
+		if (mprotect(map + i * page, page, PROT_READ))
+			_exit(4);
+}
 
 /* The victim's own: writes its memory, and then does what it is told. */
 static void be_victim(const struct victim *v, bool other_driver, int ready,
@@ -143,6 +160,8 @@ static void be_victim(const struct victim *v, bool other_driver, int ready,
 	do {
 		if (byte == ALLOW_HUGE_PAGE)
 			madvise(v->map, v->size, MADV_HUGEPAGE);
+		if (byte == MAKE_AREAS)
+			make_areas(v->page);
 		if (write(ready, &byte, 1) != 1 || read(go, &byte, 1) != 1)
 			_exit(2);
 	} while (byte != TAKE_TOO_MUCH);
@@ -158,8 +177,8 @@ FIXTURE_SETUP(mrelease)
 	const char *why;
 	char byte;
 
-	self->atomic = -1;
-	self->sleeping = -1;
+	self->spinlock = -1;
+	self->mutex = -1;
 	why = device_unusable(variant->device);
 	if (why)
 		SKIP(return, "%s: %s", variant->device, why);
@@ -173,6 +192,9 @@ FIXTURE_SETUP(mrelease)
 	/* Where a huge page could be */
 	v->map += -(uintptr_t)v->map % v->size;
 	madvise(v->map, v->size, MADV_NOHUGEPAGE);
+	v->common = memory(v->page);
+	ASSERT_NE(MAP_FAILED, v->common);
+	*v->common = 1;
 	ASSERT_EQ(0, pipe(ready));
 	ASSERT_EQ(0, pipe(go));
 	v->pid = fork();
@@ -198,10 +220,11 @@ FIXTURE_TEARDOWN(mrelease)
 		kill(self->victim.pid, SIGKILL);
 		ptrace(PTRACE_CONT, self->victim.pid, NULL, NULL);
 	}
-	if (self->atomic >= 0)
-		close(self->atomic);
-	if (self->sleeping >= 0)
-		close(self->sleeping);
+	write_file(FLUSH_MS, "0");
+	if (self->spinlock >= 0)
+		close(self->spinlock);
+	if (self->mutex >= 0)
+		close(self->mutex);
 }
 
 /* A device context that mirrors all of the victim's memory, or negative errno. */
@@ -219,14 +242,21 @@ static int mirror(struct victim *v, const char *device)
 	return ret ? ret : fd;
 }
 
-static int sleeping_mirror(struct victim *v)
+/* One whose callback takes a mutex: that of MAY_SLEEP, or of OF_2017 */
+static int mutex_mirror(struct victim *v, const char *parameter)
 {
-	int fd = write_file(MAY_SLEEP, "Y");
+	int fd = write_file(parameter, "Y");
 
 	if (!fd)
 		fd = mirror(v, DEVICE_C);
-	write_file(MAY_SLEEP, "N");
+	write_file(parameter, "N");
 	return fd;
+}
+
+/* Tells the victim what to do, and waits until that is done. */
+static bool told(struct victim *v, char byte)
+{
+	return write(v->go, &byte, 1) == 1 && read(v->ready, &byte, 1) == 1;
 }
 
 /* The number of entries for the victim's memory, or a negative errno value. */
@@ -307,59 +337,146 @@ static bool other_driver_works(struct victim *v)
 
 /* Reaping at will */
 
-TEST_F(mrelease, an_atomic_mirror_lets_memory_go)
+TEST_F(mrelease, a_mirror_with_a_spinlock_lets_memory_go)
 {
 	struct victim *v = &self->victim;
 
-	self->atomic = mirror(v, variant->device);
-	ASSERT_LE(0, self->atomic);
+	self->spinlock = mirror(v, variant->device);
+	ASSERT_LE(0, self->spinlock);
 	EXPECT_EQ(-EINVAL, mrelease(v)); /* nobody has killed it */
 	ASSERT_TRUE(killed(v));
 	ASSERT_EQ(PAGES, pages(v));
-	ASSERT_EQ(PAGES, entries(self->atomic, v));
+	ASSERT_EQ(PAGES, entries(self->spinlock, v));
 
 	EXPECT_EQ(0, mrelease(v));
 	EXPECT_EQ(0, pages(v));
-	EXPECT_EQ(0, entries(self->atomic, v));
-	EXPECT_EQ(0, stale(self->atomic, v->pid));
+	EXPECT_EQ(0, entries(self->spinlock, v));
+	EXPECT_EQ(0, stale(self->spinlock, v->pid));
 	/* The device does not get it back. */
-	EXPECT_EQ(-EFAULT, byte_at(self->atomic, v->map));
+	EXPECT_EQ(-EFAULT, byte_at(self->spinlock, v->map));
 	if (variant->other_driver)
 		EXPECT_TRUE(other_driver_works(v));
 	EXPECT_EQ(0, mrelease(v));
 	EXPECT_TRUE(exits(v));
 }
 
-TEST_F(mrelease, one_mirror_that_may_sleep_is_enough_to_refuse)
+/* Nobody else is at it, so its driver gets the mutex without sleeping. */
+TEST_F(mrelease, a_mirror_with_a_mutex_lets_memory_go)
 {
 	struct victim *v = &self->victim;
 
 	if (access(MAY_SLEEP, F_OK))
 		SKIP(return, "there is no " MAY_SLEEP);
-	self->atomic = mirror(v, variant->device);
-	self->sleeping = sleeping_mirror(v);
-	ASSERT_LE(0, self->atomic);
-	ASSERT_LE(0, self->sleeping);
+	self->spinlock = mirror(v, variant->device);
+	self->mutex = mutex_mirror(v, MAY_SLEEP);
+	ASSERT_LE(0, self->spinlock);
+	ASSERT_LE(0, self->mutex);
+	ASSERT_TRUE(killed(v));
+	ASSERT_EQ(PAGES, entries(self->mutex, v));
+
+	EXPECT_EQ(0, mrelease(v));
+	EXPECT_EQ(0, pages(v));
+	EXPECT_EQ(0, entries(self->mutex, v));
+	EXPECT_EQ(0, entries(self->spinlock, v));
+	EXPECT_EQ(-EFAULT, byte_at(self->mutex, v->map));
+	if (variant->other_driver)
+		EXPECT_TRUE(other_driver_works(v));
+	EXPECT_TRUE(exits(v));
+}
+
+/* Writes to the page in common, by a child: so the victim gets one of its own. */
+static pid_t write_common(struct victim *v)
+{
+	pid_t pid = fork();
+
+	if (!pid) {
+		char path[32];
+		int fd;
+
+		snprintf(path, sizeof(path), "/proc/%d/mem", v->pid);
+		fd = open(path, O_RDWR);
+		_exit(pwrite(fd, "x", 1, (uintptr_t)v->common) != 1);
+	}
+	return pid;
+}
+
+static __u64 invalidations(int fd)
+{
+	struct hmm_mirror_stats stats = { };
+
+	device_stats(fd, &stats);
+	return stats.invalidations;
+}
+
+/* The driver holds its mutex for as long as it waits for a flush of its device. */
+TEST_F(mrelease, a_mutex_that_is_taken_refuses_until_it_is_free)
+{
+	struct victim *v = &self->victim;
+	long end = now() + PATIENCE * 1000;
+	int status = -1;
+	__u64 before;
+	pid_t pid;
+
+	if (access(FLUSH_MS, F_OK))
+		SKIP(return, "there is no " FLUSH_MS);
+	self->mutex = mutex_mirror(v, MAY_SLEEP);
+	ASSERT_LE(0, self->mutex);
+	ASSERT_EQ(0, write_file(FLUSH_MS, "2000"));
+	before = invalidations(self->mutex);
+	pid = write_common(v);
+	ASSERT_LT(0, pid);
+	while (invalidations(self->mutex) == before && now() < end)
+		usleep(1000);
+	ASSERT_TRUE(killed(v));
+
+	EXPECT_EQ(-EAGAIN, mrelease(v));
+	/* It is being flushed still, or this has shown nothing. */
+	EXPECT_EQ(0, waitpid(pid, &status, WNOHANG));
+	ASSERT_EQ(0, write_file(FLUSH_MS, "0"));
+	EXPECT_EQ(PAGES, pages(v));
+	EXPECT_EQ(PAGES, entries(self->mutex, v));
+	EXPECT_EQ(0, stale(self->mutex, v->pid));
+
+	ASSERT_TRUE(changes_in_time(pid, &status));
+	EXPECT_EQ(0, status);
+	EXPECT_EQ(0, mrelease(v));
+	EXPECT_EQ(0, pages(v));
+	EXPECT_EQ(0, entries(self->mutex, v));
+	if (variant->other_driver)
+		EXPECT_TRUE(other_driver_works(v));
+	EXPECT_TRUE(exits(v));
+}
+
+TEST_F(mrelease, one_mirror_of_2017_is_enough_to_refuse)
+{
+	struct victim *v = &self->victim;
+
+	if (access(OF_2017, F_OK))
+		SKIP(return, "there is no " OF_2017);
+	self->spinlock = mirror(v, variant->device);
+	self->mutex = mutex_mirror(v, OF_2017);
+	ASSERT_LE(0, self->spinlock);
+	ASSERT_LE(0, self->mutex);
 	ASSERT_TRUE(killed(v));
 
 	EXPECT_EQ(-EAGAIN, mrelease(v));
 	EXPECT_EQ(PAGES, pages(v));
-	EXPECT_EQ(PAGES, entries(self->sleeping, v));
-	EXPECT_EQ(0, stale(self->sleeping, v->pid));
-	EXPECT_EQ(0, stale(self->atomic, v->pid));
+	EXPECT_EQ(PAGES, entries(self->mutex, v));
+	EXPECT_EQ(0, stale(self->mutex, v->pid));
+	/* The other one was told first, or not at all: what it has left is there. */
+	EXPECT_EQ(0, stale(self->spinlock, v->pid));
 	/* The memory is still there, but not for a device any more. */
-	EXPECT_EQ(-EFAULT, map_present(self->atomic, v->map, v->size));
-	EXPECT_EQ(0, entries(self->atomic, v));
+	EXPECT_EQ(-EFAULT, map_present(self->spinlock, v->map, v->size));
 	if (variant->other_driver)
 		EXPECT_TRUE(other_driver_works(v));
 	EXPECT_EQ(-EAGAIN, mrelease(v));
 
 	/* It works as soon as the mirror is unregistered. */
-	close(self->sleeping);
-	self->sleeping = -1;
+	close(self->mutex);
+	self->mutex = -1;
 	EXPECT_EQ(0, mrelease(v));
 	EXPECT_EQ(0, pages(v));
-	EXPECT_EQ(0, entries(self->atomic, v));
+	EXPECT_EQ(0, entries(self->spinlock, v));
 	EXPECT_TRUE(exits(v));
 }
 
@@ -369,18 +486,75 @@ TEST_F(mrelease, a_refusal_does_not_hold_up_the_exit)
 	struct victim *v = &self->victim;
 	struct hmm_mirror_stats stats;
 
-	if (access(MAY_SLEEP, F_OK))
-		SKIP(return, "there is no " MAY_SLEEP);
-	self->sleeping = sleeping_mirror(v);
-	ASSERT_LE(0, self->sleeping);
+	if (access(OF_2017, F_OK))
+		SKIP(return, "there is no " OF_2017);
+	self->mutex = mutex_mirror(v, OF_2017);
+	ASSERT_LE(0, self->mutex);
 	ASSERT_TRUE(killed(v));
 	EXPECT_EQ(-EAGAIN, mrelease(v));
 	EXPECT_EQ(PAGES, pages(v));
-	EXPECT_EQ(PAGES, entries(self->sleeping, v));
+	EXPECT_EQ(PAGES, entries(self->mutex, v));
 	EXPECT_TRUE(exits(v));
-	EXPECT_EQ(0, device_stats(self->sleeping, &stats));
+	EXPECT_EQ(0, device_stats(self->mutex, &stats));
 	EXPECT_EQ(0, stats.pages);
 	EXPECT_EQ(1, stats.dead);
+}
+
+/* Where what the kernel says from now on can be read. */
+static int kernel_log(void)
+{
+	int fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK);
+
+	if (fd >= 0)
+		lseek(fd, 0, SEEK_END);
+	return fd;
+}
+
+/* How often @text has been said.  What a flood leaves unread in the log is enough. */
+static long times_said(int log, const char *text)
+{
+	char line[8192];
+	long times = 0;
+	ssize_t len;
+
+	while ((len = read(log, line, sizeof(line) - 1)) > 0 || (len < 0 && errno == EPIPE)) {
+		line[len < 0 ? 0 : len] = 0;
+		times += !!strstr(line, text);
+	}
+	return times;
+}
+
+/*
+ * Each area of the victim is refused by itself, and when the refusal comes from one of
+ * the notifier core's notifiers, that says so each time.
+ */
+TEST_F_TIMEOUT(mrelease, many_refusals_are_no_flood_in_the_log, 120)
+{
+	struct victim *v = &self->victim;
+	int log;
+
+	ASSERT_TRUE(told(v, MAKE_AREAS));
+	self->spinlock = mirror(v, variant->device);
+	ASSERT_LE(0, self->spinlock);
+	if (!access(OF_2017, F_OK)) {
+		self->mutex = mutex_mirror(v, OF_2017);
+		ASSERT_LE(0, self->mutex);
+	}
+	log = kernel_log();
+	ASSERT_LE(0, log);
+	ASSERT_TRUE(killed(v));
+	if (self->mutex >= 0) {
+		EXPECT_EQ(-EAGAIN, mrelease(v));
+		EXPECT_EQ(PAGES, pages(v));
+		close(self->mutex);
+		self->mutex = -1;
+	}
+	EXPECT_EQ(0, mrelease(v));
+	EXPECT_EQ(0, pages(v));
+	EXPECT_EQ(0, entries(self->spinlock, v));
+	EXPECT_TRUE(exits(v));
+	EXPECT_GE(1, times_said(log, "callback failed with"));
+	close(log);
 }
 
 /* Keeps khugepaged away.  Sets @was to what was chosen: "always [madvise] never". */
@@ -408,16 +582,14 @@ TEST_F(mrelease, nothing_is_read_in_place_of_what_was_reaped)
 {
 	struct victim *v = &self->victim;
 	struct iovec iov = { .iov_base = v->map, .iov_len = v->size };
-	char byte = ALLOW_HUGE_PAGE;
 
 	if (access(THP_ENABLED, F_OK))
 		SKIP(return, "no huge pages in this kernel");
 	/* MADV_COLLAPSE does not care, and finds no page table where khugepaged was. */
 	ASSERT_EQ(0, disable_thp(self->thp_enabled, sizeof(self->thp_enabled)));
-	self->atomic = mirror(v, variant->device);
-	ASSERT_LE(0, self->atomic);
-	ASSERT_EQ(1, write(v->go, &byte, 1));
-	ASSERT_EQ(1, read(v->ready, &byte, 1));
+	self->spinlock = mirror(v, variant->device);
+	ASSERT_LE(0, self->spinlock);
+	ASSERT_TRUE(told(v, ALLOW_HUGE_PAGE));
 	ASSERT_TRUE(killed(v));
 	ASSERT_EQ(0, mrelease(v));
 	/* 6.12 wants a page that is there, and can be written. */
@@ -425,22 +597,12 @@ TEST_F(mrelease, nothing_is_read_in_place_of_what_was_reaped)
 		SKIP(return, "no huge page: %s", strerror(errno));
 	ASSERT_EQ(PAGES, pages(v));
 
-	EXPECT_EQ(-EFAULT, byte_at(self->atomic, v->map));
-	EXPECT_EQ(0, entries(self->atomic, v));
+	EXPECT_EQ(-EFAULT, byte_at(self->spinlock, v->map));
+	EXPECT_EQ(0, entries(self->spinlock, v));
 	EXPECT_TRUE(exits(v));
 }
 
 /* The OOM reaper */
-
-/* Where what the kernel says from now on can be read. */
-static int kernel_log(void)
-{
-	int fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK);
-
-	if (fd >= 0)
-		lseek(fd, 0, SEEK_END);
-	return fd;
-}
 
 /* Is @text said in time? */
 static bool is_said(int log, const char *text)
@@ -510,23 +672,23 @@ static void forget_limit(void)
 	rmdir(cgroup);
 }
 
-TEST_F(mrelease, the_oom_reaper_takes_the_memory_of_an_atomic_mirror)
+TEST_F(mrelease, the_oom_reaper_takes_the_memory_of_a_mirror_with_a_spinlock)
 {
 	struct victim *v = &self->victim;
 
 	if (access(CGROUP "/cgroup.controllers", F_OK))
 		SKIP(return, "no cgroup2 in " CGROUP);
-	self->atomic = mirror(v, variant->device);
-	ASSERT_LE(0, self->atomic);
+	self->spinlock = mirror(v, variant->device);
+	ASSERT_LE(0, self->spinlock);
 	oom(_metadata, v, "oom_reaper: reaped process %d ");
 	EXPECT_EQ(0, pages(v));
-	EXPECT_EQ(0, entries(self->atomic, v));
-	EXPECT_EQ(0, stale(self->atomic, v->pid));
+	EXPECT_EQ(0, entries(self->spinlock, v));
+	EXPECT_EQ(0, stale(self->spinlock, v->pid));
 	EXPECT_TRUE(exits(v));
 	forget_limit();
 }
 
-TEST_F(mrelease, the_oom_reaper_leaves_that_of_one_that_may_sleep)
+TEST_F(mrelease, the_oom_reaper_takes_that_of_one_with_a_mutex)
 {
 	struct victim *v = &self->victim;
 
@@ -534,12 +696,29 @@ TEST_F(mrelease, the_oom_reaper_leaves_that_of_one_that_may_sleep)
 		SKIP(return, "no cgroup2 in " CGROUP);
 	if (access(MAY_SLEEP, F_OK))
 		SKIP(return, "there is no " MAY_SLEEP);
-	self->sleeping = sleeping_mirror(v);
-	ASSERT_LE(0, self->sleeping);
+	self->mutex = mutex_mirror(v, MAY_SLEEP);
+	ASSERT_LE(0, self->mutex);
+	oom(_metadata, v, "oom_reaper: reaped process %d ");
+	EXPECT_EQ(0, pages(v));
+	EXPECT_EQ(0, entries(self->mutex, v));
+	EXPECT_TRUE(exits(v));
+	forget_limit();
+}
+
+TEST_F(mrelease, the_oom_reaper_leaves_that_of_one_of_2017)
+{
+	struct victim *v = &self->victim;
+
+	if (access(CGROUP "/cgroup.controllers", F_OK))
+		SKIP(return, "no cgroup2 in " CGROUP);
+	if (access(OF_2017, F_OK))
+		SKIP(return, "there is no " OF_2017);
+	self->mutex = mutex_mirror(v, OF_2017);
+	ASSERT_LE(0, self->mutex);
 	oom(_metadata, v, "oom_reaper: unable to reap pid:%d ");
 	EXPECT_EQ(PAGES, pages(v));
-	EXPECT_EQ(PAGES, entries(self->sleeping, v));
-	EXPECT_EQ(0, stale(self->sleeping, v->pid));
+	EXPECT_EQ(PAGES, entries(self->mutex, v));
+	EXPECT_EQ(0, stale(self->mutex, v->pid));
 	if (variant->other_driver)
 		EXPECT_TRUE(other_driver_works(v));
 	EXPECT_TRUE(exits(v));

@@ -114,7 +114,7 @@ TEST_F(hmm_mirror, counters_are_those_of_the_mirrors_in_use)
 
 	ASSERT_LT(0, pid);
 	EXPECT_EQ(1, mirrors_of(getpid()));
-	/* What the registry keeps for an mm goes a little after the last mirror. */
+	/* What the registry keeps for an mm stays, and is used again by the next mirror. */
 	for (i = 0; i < 10; i++) {
 		fd[0] = device_open(variant->device);
 		fd[1] = device_open(variant->device);

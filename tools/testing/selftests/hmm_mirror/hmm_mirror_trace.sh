@@ -84,7 +84,7 @@ check "counting is off at first" is $debug/counting 0
 check "counting is on or off" refused 2 $debug/counting
 
 attach
-check "the mirror is shown" counters '^  mirror [0-9a-f]+ '
+check "the mirror is shown, with a name" counters '^  mirror [0-9a-f]+ [^ -][^ ]* updates '
 check "nothing is counted while it is off" \
 	counters '^  mirror .* updates 0 vetoes 0 faults 0 collisions 0 waits 0$'
 echo 1 >$debug/counting
@@ -105,7 +105,7 @@ sleep 3
 stop
 echo 0 >$tracing/events/hmm/enable
 number_='[0-9a-fx]+'
-for event in "register: mm=$number_ mirror=$number_ ops=" \
+for event in "register: mm=$number_ mirror=$number_ name=[^ -]" \
 	"invalidate_start: mm=$number_ \\[$number_, $number_\\) event=(unmap|clear) .*blockable=1" \
 	"invalidate_end: mm=$number_ \\[$number_, $number_\\)" \
 	"fault_begin: mm=$number_ mirror=$number_ \\[$number_, $number_\\)" \
