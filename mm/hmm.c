@@ -263,8 +263,11 @@ static void hmm_take_snapshot(struct hmm *hmm, struct hmm_snapshot *snapshot)
 	snapshot->slots = 0;
 	for (used = hmm->used; used; used &= used - 1) {
 		unsigned int i = __ffs(used);
-		/* Whoever has the slot may be writing it.  Model: snapshot */
-		unsigned int nr = READ_ONCE(hmm->dispatch[i]);
+		/*
+		 * Whoever has the slot may be writing it.  Pairs with the store in
+		 * hmm_dispatch_end(): what is over is not waited for.  Model: snapshot
+		 */
+		unsigned int nr = smp_load_acquire(&hmm->dispatch[i]);
 
 		if (nr & 1) {
 			snapshot->slots |= BIT(i);
@@ -592,6 +595,11 @@ int hmm_invalidate_start(struct hmm *hmm, struct mmu_notifier_range *update)
 
 	/* One critical section, or a range joins in between.  Model: start-lock */
 	spin_lock(&hmm->lock);
+	if (unlikely(!hmm->tracking)) {
+		/* It went off since, and whoever saw to that waits for nobody new */
+		spin_unlock(&hmm->lock);
+		return 0;
+	}
 	slot = hmm_active_add(hmm, update->start, update->end);
 	if (unlikely(!RB_EMPTY_ROOT(&hmm->ranges.rb_root)))
 		hmm_mark_collided(hmm, update->start, update->end);
@@ -649,7 +657,13 @@ static void __hmm_invalidate_end(struct hmm *hmm,
 	if (likely(!after))
 		return;
 
-	hmm_after(hmm, update);
+	if (unlikely(!mmu_notifier_range_blockable(update))) {
+		non_block_start();
+		hmm_after(hmm, update);
+		non_block_end();
+	} else {
+		hmm_after(hmm, update);
+	}
 	hmm_dispatch_end(hmm, slot, &dispatch);
 	if (slot <= HMM_NR_ACTIVE) {
 		/* Only now may the slot be somebody else's.  Model: after-lock */
@@ -689,12 +703,15 @@ void hmm_release(struct hmm *hmm)
 	struct hmm_snapshot others;
 	struct hmm_mirror *mirror;
 
-	hmm_count(&hmm->updates);
-	trace_hmm_invalidate_start(&update);
-
 	/* Model: release-lock */
 	spin_lock(&hmm->lock);
 	hmm->dead = true;
+	if (!hmm->tracking) {
+		spin_unlock(&hmm->lock);
+		return;
+	}
+	hmm_count(&hmm->updates);
+	trace_hmm_invalidate_start(&update);
 	hmm_mark_collided(hmm, update.start, update.end);
 	hmm_dispatch_begin(hmm, HMM_SLOT_COVERED, &dispatch);
 	spin_unlock(&hmm->lock);
@@ -1060,7 +1077,7 @@ static int hmm_range_fault_unlocked(const struct hmm_mirror_range *range)
 		if (!vma)
 			break;
 		/* hmm_range_fault() refuses it: leave no page where there was none */
-		if (vma_is_secretmem(vma))
+		if (vma_is_secretmem(vma) || (vma->vm_flags & VM_SHADOW_STACK))
 			break;
 		ret = fixup_user_fault(mm, addr, flags, &unlocked);
 		if (ret)
@@ -1380,20 +1397,50 @@ EXPORT_SYMBOL_GPL(hmm_mirror_get_mm);
 
 #ifdef CONFIG_DEBUG_FS
 
+/*
+ * Each is held while it is shown, so that hmm_all_lock is not: the last mmdrop(), which
+ * takes it, may come in a softirq while this CPU holds hmm->lock.
+ */
+static struct hmm *hmm_get_next(struct list_head *at, loff_t skip)
+{
+	struct hmm *hmm;
+
+	spin_lock_bh(&hmm_all_lock);
+	while (!list_is_last(at, &hmm_all)) {
+		at = at->next;
+		hmm = list_entry(at, struct hmm, list);
+		if (skip) {
+			skip--;
+		} else if (atomic_inc_not_zero(&hmm->mm->mm_count)) {
+			/* It does not wait for the lock, to leave */
+			spin_unlock_bh(&hmm_all_lock);
+			return hmm;
+		}
+	}
+	spin_unlock_bh(&hmm_all_lock);
+	return NULL;
+}
+
 static void *hmm_counters_start(struct seq_file *m, loff_t *pos)
 {
-	spin_lock_bh(&hmm_all_lock);
-	return seq_list_start(&hmm_all, *pos);
+	return hmm_get_next(&hmm_all, *pos);
 }
 
 static void *hmm_counters_next(struct seq_file *m, void *v, loff_t *pos)
 {
-	return seq_list_next(v, &hmm_all, pos);
+	struct hmm *hmm = v, *next = hmm_get_next(&hmm->list, 0);
+
+	++*pos;
+	mmdrop(hmm->mm);
+	return next;
 }
 
 static void hmm_counters_stop(struct seq_file *m, void *v)
 {
-	spin_unlock_bh(&hmm_all_lock);
+	struct hmm *hmm = v;
+
+	if (hmm)
+		mmdrop(hmm->mm);
 }
 
 /* Whose address space it is, as far as the kernel keeps that */
@@ -1422,7 +1469,7 @@ static size_t hmm_nr_in_flight(struct hmm *hmm)
 
 static int hmm_counters_show(struct seq_file *m, void *v)
 {
-	struct hmm *hmm = list_entry(v, struct hmm, list);
+	struct hmm *hmm = v;
 	struct hmm_mirror *mirror;
 
 	spin_lock(&hmm->lock);

@@ -121,6 +121,42 @@ static void hmm_fault_errors(struct kunit *test)
 	hmm_test_expect_idle(test, dev);
 }
 
+/* Its pages look writable, but no store of the process can write there */
+static void hmm_fault_shadow_stack(struct kunit *test)
+{
+	struct hmm_test_dev *dev = hmm_test_setup(test);
+	struct hmm_mirror_range *range;
+	struct vm_area_struct *vma;
+
+	if (!VM_SHADOW_STACK)
+		kunit_skip(test, "there are no shadow stacks here");
+
+	hmm_test_write(test, dev->mm, dev->addr, 1);
+	mmap_write_lock(dev->mm);
+	vma = vma_lookup(dev->mm, dev->addr);
+	if (vma)
+		vm_flags_set(vma, VM_SHADOW_STACK);
+	mmap_write_unlock(dev->mm);
+	KUNIT_ASSERT_NOT_NULL(test, vma);
+
+	KUNIT_EXPECT_EQ(test, -EFAULT, hmm_test_fault_once(test, dev, dev->addr, 1,
+							   HMM_TEST_READ));
+	KUNIT_EXPECT_EQ(test, -EFAULT, hmm_test_fault_once(test, dev, dev->addr, 1,
+							   HMM_TEST_WRITE));
+	KUNIT_EXPECT_EQ(test, -EFAULT,
+			hmm_test_fault_once(test, dev, dev->addr + PAGE_SIZE, 1,
+					    HMM_TEST_WRITE));
+	range = hmm_test_snapshot(test, dev, dev->addr, 1);
+	KUNIT_EXPECT_FALSE(test, hmm_test_pfns(range)[0] & HMM_PFN_VALID);
+	hmm_mirror_range_end(range);
+
+	mmap_write_lock(dev->mm);
+	vm_flags_clear(vma, VM_SHADOW_STACK);
+	mmap_write_unlock(dev->mm);
+	KUNIT_EXPECT_EQ(test, 0, hmm_test_fault_once(test, dev, dev->addr, 1,
+						     HMM_TEST_WRITE));
+}
+
 /* A mapping that needs somebody to fill it in, as with userfaultfd(2) */
 static struct {
 	struct page *page;
@@ -527,6 +563,7 @@ static struct kunit_case hmm_fault_cases[] = {
 	KUNIT_CASE(hmm_fault_reads_right_pages),
 	KUNIT_CASE(hmm_fault_reads_what_is_asked),
 	KUNIT_CASE(hmm_fault_errors),
+	KUNIT_CASE(hmm_fault_shadow_stack),
 	KUNIT_CASE(hmm_valid_only_if_read),
 	KUNIT_CASE(hmm_fault_drops_lock),
 	KUNIT_CASE(hmm_fault_collides_for_ever),
