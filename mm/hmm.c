@@ -55,6 +55,9 @@
 /* Flushes of one invalidation that run side by side, see hmm_invalidate_two_pass() */
 #define HMM_NR_FLUSHES	16
 
+/* Ranges that are marked while the lock is held, see hmm_mark_collided() */
+#define HMM_NR_MARKS	512
+
 /*
  * The number of an invalidation's slot in the active set, plus one, is in its
  * &mmu_notifier_range.flags from start to end.  0: it is not tracked.
@@ -120,8 +123,9 @@ struct hmm {
 	bool			dead;		/* exit_mmap() has begun */
 	unsigned int		nr_after;	/* mirrors with a callback at the end */
 	unsigned int		nr_covered;
+	unsigned long		nr_in_flight;
 	unsigned long		used;
-	struct rb_root_cached	ranges;		/* interval tree */
+	struct rb_root_cached	armed;		/* interval tree of ranges */
 	wait_queue_head_t	wq;
 	struct hmm_span		covering;
 	struct hmm_span		active[HMM_NR_ACTIVE];
@@ -329,8 +333,29 @@ static void hmm_wait_for_callbacks(struct hmm *hmm,
 	}
 }
 
-static void hmm_range_collide(struct hmm_mirror_range *range)
+/* The range is what the CPU page table says from here on, unless it is marked */
+static void hmm_range_arm(struct hmm *hmm, struct hmm_mirror_range *range)
 {
+	lockdep_assert_held(&hmm->lock);
+
+	range->seq = range->notifier.invalidate_seq;
+	interval_tree_insert(&range->notifier.interval_tree, &hmm->armed);
+}
+
+/*
+ * A range that has been hit needs not be found again, before it is armed again.  So it
+ * is taken out of the tree, and costs nothing, however long a driver keeps it.
+ */
+static void hmm_range_disarm(struct hmm *hmm, struct hmm_mirror_range *range)
+{
+	struct interval_tree_node *node = &range->notifier.interval_tree;
+
+	lockdep_assert_held(&hmm->lock);
+
+	if (!RB_EMPTY_NODE(&node->rb)) {
+		interval_tree_remove(node, &hmm->armed);
+		RB_CLEAR_NODE(&node->rb);
+	}
 	/*
 	 * Pairs with the READ_ONCE() in __hmm_mirror_range_armed() and in
 	 * hmm_range_fault(), neither of which takes the registry's lock.  However
@@ -342,25 +367,30 @@ static void hmm_range_collide(struct hmm_mirror_range *range)
 
 /*
  * Make each range in flight that overlaps [start, end) invalid.  There may be many,
- * as drivers may keep them, of which few are hit: so they are in an interval tree.
- * Its ends are contained.
+ * as drivers may keep them, so the lock is let go of now and then: what is armed
+ * meanwhile has seen that the invalidation is in the active set.  @end is contained.
  */
 static void hmm_mark_collided(struct hmm *hmm, unsigned long start,
 			      unsigned long end)
 {
 	struct interval_tree_node *node;
+	unsigned int nr = 0;
 
 	lockdep_assert_held(&hmm->lock);
 
-	for (node = interval_tree_iter_first(&hmm->ranges, start, end - 1); node;
-	     node = interval_tree_iter_next(node, start, end - 1)) {
+	while ((node = interval_tree_iter_first(&hmm->armed, start, end - 1))) {
 		struct hmm_mirror_range *range =
 			container_of(node, struct hmm_mirror_range,
 				     notifier.interval_tree);
 
-		hmm_range_collide(range);
+		hmm_range_disarm(hmm, range);
 		hmm_count(&range->mirror->collisions);
 		trace_hmm_collision(range, start, end);
+		if (unlikely(++nr % HMM_NR_MARKS == 0)) {
+			/* Model: mark-unlock */
+			spin_unlock(&hmm->lock);
+			spin_lock(&hmm->lock);
+		}
 	}
 }
 
@@ -549,7 +579,7 @@ static void hmm_after(struct hmm *hmm, const struct mmu_notifier_range *update)
  *     spin_lock(lock)                    hmm_mirror_range_begin(), _fault():
  *       add to the active set              spin_lock(lock)
  *       mark the ranges in flight            wait while in the active set
- *     spin_unlock(lock)                      join ranges, note the sequence
+ *     spin_unlock(lock)                      join the armed, note the sequence
  *     mirror's callback:                   spin_unlock(lock)
  *       lock(driver_lock)                  hmm_range_fault()
  *         clear device entries           lock(driver_lock)
@@ -559,7 +589,7 @@ static void hmm_after(struct hmm *hmm, const struct mmu_notifier_range *update)
  *
  *   hmm_invalidate_end():                hmm_mirror_range_end():
  *     spin_lock(lock)                      spin_lock(lock)
- *       take out of the active set           leave ranges
+ *       take out of the active set           leave the armed
  *     spin_unlock(lock)                    spin_unlock(lock)
  *     wake those who wait
  *
@@ -601,9 +631,9 @@ int hmm_invalidate_start(struct hmm *hmm, struct mmu_notifier_range *update)
 		return 0;
 	}
 	slot = hmm_active_add(hmm, update->start, update->end);
-	if (unlikely(!RB_EMPTY_ROOT(&hmm->ranges.rb_root)))
-		hmm_mark_collided(hmm, update->start, update->end);
 	hmm_dispatch_begin(hmm, slot, &dispatch);
+	if (unlikely(!RB_EMPTY_ROOT(&hmm->armed.rb_root)))
+		hmm_mark_collided(hmm, update->start, update->end);
 	spin_unlock(&hmm->lock);
 	update->flags |= slot << HMM_SLOT_SHIFT;
 
@@ -628,6 +658,7 @@ static void __hmm_invalidate_end(struct hmm *hmm,
 				 bool refused)
 {
 	unsigned int slot = (update->flags & HMM_SLOT_MASK) >> HMM_SLOT_SHIFT;
+	struct hmm_span over = { update->start, update->end };
 	struct hmm_dispatch dispatch;
 	bool wake, after;
 
@@ -649,10 +680,15 @@ static void __hmm_invalidate_end(struct hmm *hmm,
 	 * Model: end-look, wake.
 	 */
 	wake = waitqueue_active(&hmm->wq);
+	if (unlikely(wake && slot == HMM_SLOT_COVERED)) {
+		/* Until the last one of these, all that is covered has to wait */
+		over = hmm->covering;
+		wake = !hmm->nr_covered;
+	}
 	spin_unlock(&hmm->lock);
 
 	if (unlikely(wake))
-		wake_up_all(&hmm->wq);
+		__wake_up(&hmm->wq, TASK_NORMAL, 0, &over);
 	trace_hmm_invalidate_end(update->mm, update->start, update->end);
 	if (likely(!after))
 		return;
@@ -712,8 +748,8 @@ void hmm_release(struct hmm *hmm)
 	}
 	hmm_count(&hmm->updates);
 	trace_hmm_invalidate_start(&update);
-	hmm_mark_collided(hmm, update.start, update.end);
 	hmm_dispatch_begin(hmm, HMM_SLOT_COVERED, &dispatch);
+	hmm_mark_collided(hmm, update.start, update.end);
 	spin_unlock(&hmm->lock);
 
 	hmm_invalidate(hmm, &update);
@@ -765,7 +801,7 @@ static struct hmm *hmm_alloc(struct mm_struct *mm)
 	hmm->mm = mm;
 	spin_lock_init(&hmm->lock);
 	INIT_HLIST_HEAD(&hmm->mirrors);
-	hmm->ranges = RB_ROOT_CACHED;
+	hmm->armed = RB_ROOT_CACHED;
 	init_waitqueue_head(&hmm->wq);
 	INIT_LIST_HEAD(&hmm->dispatches);
 
@@ -890,7 +926,7 @@ int hmm_mirror_register(struct hmm_mirror *mirror, struct mm_struct *mm)
 	if (!atomic_read(&mm->mm_users))
 		return -ESRCH;
 
-	mirror->nr_ranges = 0;
+	INIT_LIST_HEAD(&mirror->ranges);
 	atomic_long_set(&mirror->updates, 0);
 	atomic_long_set(&mirror->vetoes, 0);
 	atomic_long_set(&mirror->faults, 0);
@@ -914,27 +950,19 @@ EXPORT_SYMBOL_GPL(hmm_mirror_register);
 
 /*
  * A range that is still in flight when its mirror goes is a bug of the driver.
- * Take it out of the tree, so that nothing is left there that points to a mirror
- * which has gone.
+ * Forget it, so that nothing is left that points to a mirror which has gone.
  */
-static void hmm_drop_ranges(struct hmm *hmm, const struct hmm_mirror *mirror)
+static void hmm_drop_ranges(struct hmm *hmm, struct hmm_mirror *mirror)
 {
-	struct rb_node *rb, *next;
+	struct hmm_mirror_range *range, *next;
 
 	lockdep_assert_held(&hmm->lock);
 
-	for (rb = rb_first_cached(&hmm->ranges); rb; rb = next) {
-		struct hmm_mirror_range *range =
-			rb_entry(rb, struct hmm_mirror_range,
-				 notifier.interval_tree.rb);
-
-		next = rb_next(rb);
-		if (range->mirror == mirror) {
-			hmm_range_collide(range);
-			interval_tree_remove(&range->notifier.interval_tree,
-					     &hmm->ranges);
-			WRITE_ONCE(range->hmm, NULL);
-		}
+	list_for_each_entry_safe(range, next, &mirror->ranges, list) {
+		hmm_range_disarm(hmm, range);
+		list_del(&range->list);
+		hmm->nr_in_flight--;
+		WRITE_ONCE(range->hmm, NULL);
 	}
 }
 
@@ -974,7 +1002,7 @@ void hmm_mirror_unregister(struct hmm_mirror *mirror)
 	/* What was not told to any mirror needs no end either */
 	if (hlist_empty(&hmm->mirrors))
 		WRITE_ONCE(hmm->tracking, false);
-	in_flight = mirror->nr_ranges;
+	in_flight = !list_empty(&mirror->ranges);
 	if (in_flight)
 		hmm_drop_ranges(hmm, mirror);
 	/* Whoever begins later does not find it */
@@ -1009,18 +1037,37 @@ static int hmm_range_try_arm(struct hmm *hmm, struct hmm_mirror_range *range)
 	else if (hmm_active_overlaps(hmm, range->start, range->end))
 		ret = -EBUSY;
 	else
-		range->seq = range->notifier.invalidate_seq;
+		hmm_range_arm(hmm, range);
 	spin_unlock(&hmm->lock);
 
 	return ret;
 }
 
-/* Arm a range that has collided, once nothing that overlaps it goes on */
-static int hmm_range_arm(struct hmm *hmm, struct hmm_mirror_range *range,
-			 unsigned long deadline)
+/* Who waits until an invalidation that overlaps @range is over */
+struct hmm_waiter {
+	struct wait_queue_entry entry;
+	const struct hmm_mirror_range *range;
+};
+
+static int hmm_wake_waiter(struct wait_queue_entry *entry, unsigned int mode,
+			   int flags, void *key)
 {
-	long left;
-	int ret;
+	const struct hmm_mirror_range *range =
+		container_of(entry, struct hmm_waiter, entry)->range;
+	const struct hmm_span *over = key;
+
+	if (!hmm_overlaps(range->start, range->end, over->start, over->end))
+		return 0;
+	return default_wake_function(entry, mode, flags, key);
+}
+
+/* Arm a range that has collided, once nothing that overlaps it goes on */
+static int hmm_range_wait(struct hmm *hmm, struct hmm_mirror_range *range,
+			  unsigned long deadline)
+{
+	struct hmm_waiter waiter = { .range = range };
+	long left = max_t(long, deadline - jiffies, 0);
+	int ret, interrupted;
 
 	ret = hmm_range_try_arm(hmm, range);
 	if (ret != -EBUSY)
@@ -1028,11 +1075,24 @@ static int hmm_range_arm(struct hmm *hmm, struct hmm_mirror_range *range,
 
 	hmm_count(&range->mirror->waits);
 	trace_hmm_wait(range);
-	/* Looks again once it is on the queue.  Model: queue, wait */
-	left = wait_event_killable_timeout(hmm->wq,
-					   (ret = hmm_range_try_arm(hmm, range)) != -EBUSY,
-					   max_t(long, deadline - jiffies, 0));
-	return left < 0 ? -EINTR : ret;
+	init_waitqueue_func_entry(&waiter.entry, hmm_wake_waiter);
+	waiter.entry.private = current;
+	INIT_LIST_HEAD(&waiter.entry.entry);
+	for (;;) {
+		/* Looks again once it is on the queue.  Model: queue, wait */
+		interrupted = prepare_to_wait_event(&hmm->wq, &waiter.entry,
+						    TASK_KILLABLE);
+		ret = hmm_range_try_arm(hmm, range);
+		if (ret != -EBUSY || !left)
+			break;
+		if (interrupted) {
+			ret = -EINTR;
+			break;
+		}
+		left = schedule_timeout(left);
+	}
+	finish_wait(&hmm->wq, &waiter.entry);
+	return ret;
 }
 
 /* The only place where there is a struct hmm_range.  Model: fault-read */
@@ -1189,18 +1249,18 @@ int hmm_mirror_range_begin(struct hmm_mirror_range *range,
 	} else {
 		range->notifier.interval_tree.start = range->start;
 		range->notifier.interval_tree.last = range->end - 1;
-		interval_tree_insert(&range->notifier.interval_tree,
-				     &hmm->ranges);
-		mirror->nr_ranges++;
+		RB_CLEAR_NODE(&range->notifier.interval_tree.rb);
+		list_add(&range->list, &mirror->ranges);
+		hmm->nr_in_flight++;
 		range->hmm = hmm;
 		/*
 		 * Where nothing is going on it can be armed at once, which saves
 		 * taking the lock again.
 		 */
-		range->seq = range->notifier.invalidate_seq;
-		if (hmm_active_overlaps(hmm, range->start,
-					range->end))
-			hmm_range_collide(range);
+		if (hmm_active_overlaps(hmm, range->start, range->end))
+			hmm_range_disarm(hmm, range);
+		else
+			hmm_range_arm(hmm, range);
 		ret = 0;
 	}
 	spin_unlock(&hmm->lock);
@@ -1289,7 +1349,7 @@ int hmm_mirror_range_fault(struct hmm_mirror_range *range, unsigned long timeout
 	do {
 		hmm_inject_collision(range, false);
 		if (!__hmm_mirror_range_armed(range)) {
-			ret = hmm_range_arm(hmm, range, deadline);
+			ret = hmm_range_wait(hmm, range, deadline);
 			if (ret)
 				break;
 		}
@@ -1352,9 +1412,11 @@ void hmm_mirror_range_end(struct hmm_mirror_range *range)
 	/* Unless the mirror was unregistered just now, see hmm_drop_ranges() */
 	in_flight = range->hmm;
 	if (in_flight) {
-		interval_tree_remove(&range->notifier.interval_tree,
-				     &hmm->ranges);
-		range->mirror->nr_ranges--;
+		if (!RB_EMPTY_NODE(&range->notifier.interval_tree.rb))
+			interval_tree_remove(&range->notifier.interval_tree,
+					     &hmm->armed);
+		list_del(&range->list);
+		hmm->nr_in_flight--;
 		range->hmm = NULL;
 	}
 	spin_unlock(&hmm->lock);
@@ -1457,16 +1519,6 @@ static void hmm_show_owner(struct seq_file *m, struct mm_struct *mm)
 #endif
 }
 
-static size_t hmm_nr_in_flight(struct hmm *hmm)
-{
-	struct rb_node *rb;
-	size_t nr = 0;
-
-	for (rb = rb_first_cached(&hmm->ranges); rb; rb = rb_next(rb))
-		nr++;
-	return nr;
-}
-
 static int hmm_counters_show(struct seq_file *m, void *v)
 {
 	struct hmm *hmm = v;
@@ -1479,8 +1531,8 @@ static int hmm_counters_show(struct seq_file *m, void *v)
 
 	seq_printf(m, "mm %p", hmm->mm);
 	hmm_show_owner(m, hmm->mm);
-	seq_printf(m, " in_flight %zu active %u updates %ld covered %ld\n",
-		   hmm_nr_in_flight(hmm), (unsigned int)hweight_long(hmm->used) + hmm->nr_covered,
+	seq_printf(m, " in_flight %lu active %u updates %ld covered %ld\n",
+		   hmm->nr_in_flight, (unsigned int)hweight_long(hmm->used) + hmm->nr_covered,
 		   atomic_long_read(&hmm->updates),
 		   atomic_long_read(&hmm->covered));
 	hlist_for_each_entry(mirror, &hmm->mirrors, list)

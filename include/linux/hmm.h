@@ -277,7 +277,7 @@ struct hmm_mirror_ops {
  *	may be.
  * @hmm: private to the registry: what it keeps for the mm_struct, %NULL after
  *	hmm_mirror_unregister()
- * @nr_ranges: private to the registry: its ranges in flight
+ * @ranges: private to the registry: its ranges in flight
  * @updates: private to the registry: updates it was told of, counted for debugfs
  * @vetoes: private to the registry: updates that it has refused
  * @faults: private to the registry: calls of hmm_mirror_range_fault()
@@ -294,7 +294,7 @@ struct hmm_mirror {
 	unsigned long window_start;
 	unsigned long window_end;
 	struct hmm *hmm;
-	unsigned int nr_ranges;		/* protected by the registry's lock */
+	struct list_head ranges;
 	atomic_long_t updates;
 	atomic_long_t vetoes;
 	atomic_long_t faults;
@@ -330,11 +330,12 @@ struct hmm_mirror_range {
 	/* private: */
 	struct hmm_mirror *mirror;
 	struct hmm *hmm;		/* NULL when not in flight */
+	struct list_head list;		/* of the mirror's ranges */
 	unsigned long seq;		/* the notifier's, when it was armed */
 	bool read;			/* the last fault has succeeded */
 	/*
-	 * Never inserted in the notifier core's interval tree, but in that of the
-	 * mm's ranges in flight.  It tells hmm_range_fault() the mm, and its
+	 * Never inserted in the notifier core's interval tree, but, while it is
+	 * armed, in that of the mm's ranges.  It tells hmm_range_fault() the mm, and its
 	 * sequence counts the invalidations that hit this range, which makes
 	 * hmm_range_fault() stop early.
 	 */

@@ -402,6 +402,8 @@ static void hmm_fault_waits_for_invalidation(struct kunit *test)
 	struct hmm_mirror_range *range;
 	struct mmu_notifier_range inv;
 	struct hmm_test_job *job;
+	unsigned long slept;
+	int i;
 
 	hmm_test_start(&inv, dev->mm, addr, 2);
 	range = hmm_test_begin(test, dev, addr + PAGE_SIZE, 2, HMM_TEST_READ);
@@ -411,16 +413,82 @@ static void hmm_fault_waits_for_invalidation(struct kunit *test)
 	msleep(HMM_TEST_DELAY_MS);
 	KUNIT_EXPECT_FALSE(test, completion_done(&job->done));
 
-	/* Not every end is the right one */
-	hmm_test_invalidate(dev->mm, addr + 4 * PAGE_SIZE, 1);
-	msleep(HMM_TEST_DELAY_MS / 5);
+	/* Not every end is the right one, nor wakes who waits for another */
+	slept = READ_ONCE(job->task->nvcsw);
+	for (i = 0; i < 5; i++) {
+		hmm_test_invalidate(dev->mm, addr + 4 * PAGE_SIZE, 1);
+		msleep(HMM_TEST_DELAY_MS / 5);
+	}
 	KUNIT_EXPECT_FALSE(test, completion_done(&job->done));
+	KUNIT_EXPECT_EQ(test, slept, READ_ONCE(job->task->nvcsw));
 
 	hmm_test_end(&inv);
 	hmm_test_finish(test, job);
 	KUNIT_EXPECT_EQ(test, job->ret, 0);
 	KUNIT_EXPECT_TRUE(test, hmm_test_valid(range));
 	KUNIT_EXPECT_TRUE(test, hmm_test_pfns(range)[0] & HMM_PFN_VALID);
+}
+
+/* The same where there are too many to be told from each other */
+static void hmm_fault_waits_for_covered(struct kunit *test)
+{
+	enum { NR = 24, LAST = NR - 1 };
+	struct hmm_test_dev *dev = hmm_test_setup(test);
+	struct mmu_notifier_range *inv = kunit_kcalloc(test, NR, sizeof(*inv),
+						       GFP_KERNEL);
+	struct hmm_mirror_range *range;
+	struct hmm_test_job *job;
+	int i;
+
+	KUNIT_ASSERT_NOT_NULL(test, inv);
+	for (i = 0; i < NR; i++)
+		hmm_test_start(&inv[i], dev->mm, dev->addr + i % 8 * PAGE_SIZE, 1);
+	/* In none that has a slot of its own, but in what covers the others */
+	range = hmm_test_begin(test, dev, dev->addr + 2 * PAGE_SIZE, 1,
+			       HMM_TEST_READ);
+	job = hmm_test_fault_job(test, range, 3 * HMM_TEST_PATIENCE);
+	for (i = 0; i < LAST; i++)
+		hmm_test_end(&inv[i]);
+	msleep(HMM_TEST_DELAY_MS);
+	KUNIT_EXPECT_FALSE(test, completion_done(&job->done));
+	/* That of another page: it cannot know */
+	hmm_test_end(&inv[LAST]);
+	hmm_test_finish(test, job);
+	KUNIT_EXPECT_EQ(test, job->ret, 0);
+}
+
+/* More ranges are hit than are marked while the lock is held */
+static void hmm_many_ranges_hit(struct kunit *test)
+{
+	enum { NR = 1100 };
+	struct hmm_test_dev *dev = hmm_test_setup(test);
+	struct hmm_mirror_range *ranges;
+	unsigned long pfn = 0;
+	int i, round, valid;
+
+	ranges = kunit_kcalloc(test, NR, sizeof(*ranges), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, ranges);
+	for (i = 0; i < NR; i++) {
+		hmm_test_range_set(&ranges[i], dev->addr + i % 4 * PAGE_SIZE,
+				   dev->addr + (i % 4 + 1) * PAGE_SIZE);
+		hmm_test_range_set_pfns(&ranges[i], &pfn);
+		KUNIT_EXPECT_EQ(test, 0, hmm_mirror_range_begin(&ranges[i],
+								&dev->mirror));
+	}
+	/* All, none of the last quarter, and again what is hit already */
+	for (round = 0; round < 3; round++) {
+		for (i = 0; i < NR && round < 2; i++)
+			KUNIT_EXPECT_EQ(test, 0, hmm_mirror_range_fault(&ranges[i],
+									0));
+		hmm_test_invalidate(dev->mm, dev->addr, round ? 3 : 4);
+		for (i = 0, valid = 0; i < NR; i++)
+			valid += hmm_test_valid(&ranges[i]);
+		KUNIT_EXPECT_EQ_MSG(test, valid, round ? NR / 4 : 0, "round %d",
+				    round);
+	}
+	for (i = 0; i < NR; i++)
+		hmm_mirror_range_end(&ranges[i]);
+	hmm_test_expect_idle(test, dev);
 }
 
 /* A range that was valid, and has collided with what still goes on */
@@ -571,6 +639,8 @@ static struct kunit_case hmm_fault_cases[] = {
 	KUNIT_CASE(hmm_fault_per_page_flags),
 	KUNIT_CASE(hmm_fault_invalidates_itself),
 	KUNIT_CASE(hmm_fault_waits_for_invalidation),
+	KUNIT_CASE(hmm_fault_waits_for_covered),
+	KUNIT_CASE(hmm_many_ranges_hit),
 	KUNIT_CASE(hmm_fault_times_out),
 	KUNIT_CASE(hmm_fault_killed),
 	KUNIT_CASE(hmm_unrelated_does_not_wait),
