@@ -59,11 +59,11 @@
 #define HMM_NR_MARKS	512
 
 /*
- * The number of an invalidation's slot in the active set, plus one, is in its
- * &mmu_notifier_range.flags from start to end.  0: it is not tracked.
+ * The number of an invalidation's slot in the active set, plus one, is in these bits of
+ * its &mmu_notifier_range.flags from start to end.  0: it is not tracked.
  */
-#define HMM_SLOT_SHIFT	8
-#define HMM_SLOT_MASK	(0xffU << HMM_SLOT_SHIFT)
+#define HMM_SLOT_MASK	 MMU_NOTIFIER_RANGE_HMM
+#define HMM_SLOT_SHIFT	 8
 #define HMM_SLOT_COVERED (HMM_NR_ACTIVE + 1)
 
 /* How often hmm_wait_for_callbacks() looks before it sleeps */
@@ -654,7 +654,7 @@ int hmm_invalidate_start(struct hmm *hmm, struct mmu_notifier_range *update)
 }
 
 static void __hmm_invalidate_end(struct hmm *hmm,
-				 const struct mmu_notifier_range *update,
+				 struct mmu_notifier_range *update,
 				 bool refused)
 {
 	unsigned int slot = (update->flags & HMM_SLOT_MASK) >> HMM_SLOT_SHIFT;
@@ -664,6 +664,7 @@ static void __hmm_invalidate_end(struct hmm *hmm,
 
 	if (!slot)
 		return;
+	update->flags &= ~HMM_SLOT_MASK;
 
 	/* Model: end-lock */
 	spin_lock(&hmm->lock);
@@ -709,14 +710,13 @@ static void __hmm_invalidate_end(struct hmm *hmm,
 	}
 }
 
-void hmm_invalidate_end(struct hmm *hmm, const struct mmu_notifier_range *update)
+void hmm_invalidate_end(struct hmm *hmm, struct mmu_notifier_range *update)
 {
 	__hmm_invalidate_end(hmm, update, false);
 }
 
 /* Instead of an end: somebody who was told of @update refused it */
-void hmm_invalidate_cancel(struct hmm *hmm,
-			   const struct mmu_notifier_range *update)
+void hmm_invalidate_cancel(struct hmm *hmm, struct mmu_notifier_range *update)
 {
 	__hmm_invalidate_end(hmm, update, true);
 }
@@ -830,9 +830,10 @@ static struct hmm *hmm_attach(struct mm_struct *mm)
 	int ret;
 
 	if (!hmm) {
-		hmm = new = hmm_alloc(mm);
-		if (!hmm)
+		new = hmm_alloc(mm);
+		if (!new)
 			return ERR_PTR(-ENOMEM);
+		hmm = new;
 	}
 	/* Model: attach */
 	ret = mmu_notifier_attach_hmm(mm, hmm);

@@ -17,10 +17,8 @@ struct mmu_notifier_range;
 void hmm_track(struct hmm *hmm);
 void hmm_free(struct hmm *hmm);
 int hmm_invalidate_start(struct hmm *hmm, struct mmu_notifier_range *range);
-void hmm_invalidate_cancel(struct hmm *hmm,
-			   const struct mmu_notifier_range *range);
-void hmm_invalidate_end(struct hmm *hmm,
-			const struct mmu_notifier_range *range);
+void hmm_invalidate_cancel(struct hmm *hmm, struct mmu_notifier_range *range);
+void hmm_invalidate_end(struct hmm *hmm, struct mmu_notifier_range *range);
 void hmm_release(struct hmm *hmm);
 
 /* In mmu_notifier.c */
@@ -30,16 +28,21 @@ int mmu_notifier_attach_hmm(struct mm_struct *mm, struct hmm *hmm);
 #else
 
 static inline void hmm_track(struct hmm *hmm) { }
+
 static inline void hmm_free(struct hmm *hmm) { }
+
 static inline int hmm_invalidate_start(struct hmm *hmm,
 				       struct mmu_notifier_range *range)
 {
 	return 0;
 }
+
 static inline void hmm_invalidate_cancel(struct hmm *hmm,
-					 const struct mmu_notifier_range *range) { }
+					 struct mmu_notifier_range *range) { }
+
 static inline void hmm_invalidate_end(struct hmm *hmm,
-				      const struct mmu_notifier_range *range) { }
+				      struct mmu_notifier_range *range) { }
+
 static inline void hmm_release(struct hmm *hmm) { }
 
 #endif

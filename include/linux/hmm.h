@@ -153,7 +153,8 @@ static inline bool hmm_update_clip(const struct mmu_notifier_range *update,
  *	%MMU_NOTIFY_SOFT_DIRTY.  What the device writes is then not seen by who
  *	cleared the soft-dirty bits, as long as the device has a writable entry.
  * @HMM_MIRROR_IGNORE_OWN: the callbacks are not called for what
- *	hmm_update_is_own() is true for, with the mirror itself as the owner
+ *	hmm_update_is_own() is true for, with the mirror itself as the owner.  The
+ *	driver takes the entries of those addresses away itself.
  *
  * What is ignored still hits ranges in flight.
  */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What HMM mirroring does, see Documentation/mm/hmm_mirror.rst.  Addresses are in
+ * What HMM mirroring does, see Documentation/admin-guide/mm/hmm_mirror.rst.
+ * Addresses are in
  * bytes, ends are exclusive.  The pointers that are printed are hashed, and the
  * same as in debugfs.
  */
@@ -108,7 +109,7 @@ TRACE_EVENT(hmm_invalidate_start,
 		  __entry->blockable)
 );
 
-/* The CPU page table has changed, or is not going to.  Stays away after a release */
+/* The CPU page table has changed, or is not going to.  Stays away for a release */
 TRACE_EVENT(hmm_invalidate_end,
 
 	TP_PROTO(const struct mm_struct *mm, unsigned long start,
