@@ -13,7 +13,11 @@ struct mmu_notifier_range;
 
 #ifdef CONFIG_HMM_MIRROR
 
-/* In hmm.c.  All but the first two are called under the locks that the core asks for */
+/*
+ * In hmm.c.  hmm_track() is called inside mm_take_all_locks(), hmm_free() in the last
+ * mmdrop(), hmm_release() in exit_mmap(), and the others under the locks that the core
+ * asks for in an invalidation.
+ */
 void hmm_track(struct hmm *hmm);
 void hmm_free(struct hmm *hmm);
 int hmm_invalidate_start(struct hmm *hmm, struct mmu_notifier_range *range);
