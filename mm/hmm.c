@@ -66,6 +66,13 @@
 #define HMM_SLOT_SHIFT	 8
 #define HMM_SLOT_COVERED (HMM_NR_ACTIVE + 1)
 
+/*
+ * How often the first mirror of an mm takes all locks of the mm, so that its changes
+ * cost nothing while there is none: who opens and closes a device all the time would
+ * hold up others with that.
+ */
+#define HMM_NR_TRACKED	8
+
 /* How often hmm_wait_for_callbacks() looks before it sleeps */
 #define HMM_SPINS	100
 
@@ -116,12 +123,15 @@ struct hmm_span {
  */
 struct hmm {
 	struct mm_struct	*mm;
+	struct mmu_notifier	*notifier;	/* NULL, but see hmm_list.c */
 	struct hlist_head	mirrors;
 
 	spinlock_t		lock;		/* see above; never held for long */
 	bool			tracking;
 	bool			dead;		/* exit_mmap() has begun */
-	unsigned int		nr_after;	/* mirrors with a callback at the end */
+	unsigned int		nr_tracked;	/* how often @tracking went on */
+	unsigned int		nr_sync;	/* mirrors with the 2017 callback */
+	unsigned int		nr_after;	/* mirrors with invalidate_end() */
 	unsigned int		nr_covered;
 	unsigned long		nr_in_flight;
 	unsigned long		used;
@@ -144,7 +154,7 @@ struct hmm_dispatch {
 	unsigned long seq;
 };
 
-/* Every struct hmm, for debugfs.  The last mmdrop() may be in a softirq */
+/* Every struct hmm, for debugfs.  The last mmdrop() may be in an interrupt */
 static DEFINE_SPINLOCK(hmm_all_lock);
 static LIST_HEAD(hmm_all);
 
@@ -224,7 +234,10 @@ static void hmm_dispatch_begin(struct hmm *hmm, unsigned int slot,
 	lockdep_assert_held(&hmm->lock);
 
 	if (likely(slot <= HMM_NR_ACTIVE)) {
-		hmm->dispatch[slot - 1]++;
+		unsigned int *nr = &hmm->dispatch[slot - 1];
+
+		/* hmm_is_dispatching() looks without the lock.  Model: dispatching */
+		WRITE_ONCE(*nr, *nr + 1);
 	} else {
 		dispatch->seq = ++hmm->seq;
 		list_add_tail(&dispatch->list, &hmm->dispatches);
@@ -338,6 +351,9 @@ static void hmm_range_arm(struct hmm *hmm, struct hmm_mirror_range *range)
 {
 	lockdep_assert_held(&hmm->lock);
 
+	/* Two threads at a time use it */
+	if (WARN_ON_ONCE(!RB_EMPTY_NODE(&range->notifier.interval_tree.rb)))
+		return;
 	range->seq = range->notifier.invalidate_seq;
 	interval_tree_insert(&range->notifier.interval_tree, &hmm->armed);
 }
@@ -371,7 +387,7 @@ static void hmm_range_disarm(struct hmm *hmm, struct hmm_mirror_range *range)
  * meanwhile has seen that the invalidation is in the active set.  @end is contained.
  */
 static void hmm_mark_collided(struct hmm *hmm, unsigned long start,
-			      unsigned long end)
+			      unsigned long end, bool may_sleep)
 {
 	struct interval_tree_node *node;
 	unsigned int nr = 0;
@@ -389,6 +405,8 @@ static void hmm_mark_collided(struct hmm *hmm, unsigned long start,
 		if (unlikely(++nr % HMM_NR_MARKS == 0)) {
 			/* Model: mark-unlock */
 			spin_unlock(&hmm->lock);
+			if (may_sleep)
+				cond_resched();
 			spin_lock(&hmm->lock);
 		}
 	}
@@ -545,30 +563,36 @@ hmm_invalidate(struct hmm *hmm, const struct mmu_notifier_range *update)
 	return done;
 }
 
-/* Does it want to be told at the end as well? */
-static bool hmm_mirror_has_after(const struct hmm_mirror *mirror)
+/* Is it called by the 2017 callback, which comes at both ends? */
+static bool hmm_mirror_is_2017(const struct hmm_mirror *mirror)
 {
 	const struct hmm_mirror_ops *ops = mirror->ops;
 
-	return ops->invalidate_end ||
-	       !(ops->invalidate || ops->invalidate_start);
+	return !ops->invalidate && !ops->invalidate_start;
 }
 
-static void hmm_after(struct hmm *hmm, const struct mmu_notifier_range *update)
+/* Tell those that want to know of the end: the ones of 2017, or all others */
+static void hmm_after(struct hmm *hmm, const struct mmu_notifier_range *update,
+		      bool of_2017)
 {
+	bool non_block = !mmu_notifier_range_blockable(update);
 	struct hmm_mirror *mirror;
 
+	if (unlikely(non_block))
+		non_block_start();
 	lock_map_acquire(&hmm_callback_map);
 	hmm_for_each_mirror(mirror, hmm) {
-		if (!hmm_mirror_has_after(mirror) ||
+		if (of_2017 != hmm_mirror_is_2017(mirror) ||
 		    hmm_mirror_ignores(mirror, update))
 			continue;
-		if (mirror->ops->invalidate_end)
-			mirror->ops->invalidate_end(mirror, update);
-		else
+		if (of_2017)
 			hmm_mirror_sync(mirror, update);
+		else if (mirror->ops->invalidate_end)
+			mirror->ops->invalidate_end(mirror, update);
 	}
 	lock_map_release(&hmm_callback_map);
+	if (unlikely(non_block))
+		non_block_end();
 }
 
 /*
@@ -633,7 +657,8 @@ int hmm_invalidate_start(struct hmm *hmm, struct mmu_notifier_range *update)
 	slot = hmm_active_add(hmm, update->start, update->end);
 	hmm_dispatch_begin(hmm, slot, &dispatch);
 	if (unlikely(!RB_EMPTY_ROOT(&hmm->armed.rb_root)))
-		hmm_mark_collided(hmm, update->start, update->end);
+		hmm_mark_collided(hmm, update->start, update->end,
+				  mmu_notifier_range_blockable(update));
 	spin_unlock(&hmm->lock);
 	update->flags |= slot << HMM_SLOT_SHIFT;
 
@@ -668,6 +693,14 @@ static void __hmm_invalidate_end(struct hmm *hmm,
 
 	/* Model: end-lock */
 	spin_lock(&hmm->lock);
+	if (unlikely(hmm->nr_sync) && !refused && !hmm->dead) {
+		/* Faults are still kept out, or this would take away what they map */
+		hmm_dispatch_begin(hmm, slot, &dispatch);
+		spin_unlock(&hmm->lock);
+		hmm_after(hmm, update, true);
+		hmm_dispatch_end(hmm, slot, &dispatch);
+		spin_lock(&hmm->lock);
+	}
 	after = unlikely(hmm->nr_after) && !refused && !hmm->dead;
 	if (after && slot <= HMM_NR_ACTIVE)
 		hmm->active[slot - 1] = (struct hmm_span){ };	/* overlaps nothing */
@@ -694,13 +727,7 @@ static void __hmm_invalidate_end(struct hmm *hmm,
 	if (likely(!after))
 		return;
 
-	if (unlikely(!mmu_notifier_range_blockable(update))) {
-		non_block_start();
-		hmm_after(hmm, update);
-		non_block_end();
-	} else {
-		hmm_after(hmm, update);
-	}
+	hmm_after(hmm, update, false);
 	hmm_dispatch_end(hmm, slot, &dispatch);
 	if (slot <= HMM_NR_ACTIVE) {
 		/* Only now may the slot be somebody else's.  Model: after-lock */
@@ -749,7 +776,7 @@ void hmm_release(struct hmm *hmm)
 	hmm_count(&hmm->updates);
 	trace_hmm_invalidate_start(&update);
 	hmm_dispatch_begin(hmm, HMM_SLOT_COVERED, &dispatch);
-	hmm_mark_collided(hmm, update.start, update.end);
+	hmm_mark_collided(hmm, update.start, update.end, true);
 	spin_unlock(&hmm->lock);
 
 	hmm_invalidate(hmm, &update);
@@ -778,10 +805,19 @@ void hmm_release(struct hmm *hmm)
 /* Called inside mm_take_all_locks(), so that no invalidation is half way */
 void hmm_track(struct hmm *hmm)
 {
+	unsigned long flags;
+
 	/* Model: track-lock, track */
 	spin_lock(&hmm->lock);
+	hmm->nr_tracked++;
 	WRITE_ONCE(hmm->tracking, true);
 	spin_unlock(&hmm->lock);
+
+	/* From here on it is freed with the mm_struct, which is what debugfs holds */
+	spin_lock_irqsave(&hmm_all_lock, flags);
+	if (list_empty(&hmm->list))
+		list_add_tail(&hmm->list, &hmm_all);
+	spin_unlock_irqrestore(&hmm_all_lock, flags);
 }
 
 /* The tests make this fail; for them alone it is not static */
@@ -791,7 +827,7 @@ VISIBLE_IF_KUNIT void *hmm_mirror_alloc(size_t size)
 	return kzalloc(size, GFP_KERNEL_ACCOUNT);
 }
 
-static struct hmm *hmm_alloc(struct mm_struct *mm)
+struct hmm *hmm_alloc(struct mm_struct *mm, struct mmu_notifier *notifier)
 {
 	struct hmm *hmm = hmm_mirror_alloc(sizeof(*hmm));
 
@@ -799,49 +835,27 @@ static struct hmm *hmm_alloc(struct mm_struct *mm)
 		return NULL;
 
 	hmm->mm = mm;
+	hmm->notifier = notifier;
 	spin_lock_init(&hmm->lock);
 	INIT_HLIST_HEAD(&hmm->mirrors);
 	hmm->armed = RB_ROOT_CACHED;
 	init_waitqueue_head(&hmm->wq);
 	INIT_LIST_HEAD(&hmm->dispatches);
-
-	spin_lock_bh(&hmm_all_lock);
-	list_add_tail(&hmm->list, &hmm_all);
-	spin_unlock_bh(&hmm_all_lock);
+	INIT_LIST_HEAD(&hmm->list);
 	return hmm;
 }
 
 /* Called in the last mmdrop() of the mm */
 void hmm_free(struct hmm *hmm)
 {
+	unsigned long flags;
+
 	if (!hmm)
 		return;
-	spin_lock_bh(&hmm_all_lock);
+	spin_lock_irqsave(&hmm_all_lock, flags);
 	list_del(&hmm->list);
-	spin_unlock_bh(&hmm_all_lock);
+	spin_unlock_irqrestore(&hmm_all_lock, flags);
 	kfree(hmm);
-}
-
-/* Gets the struct hmm of @mm, and has it track invalidations */
-static struct hmm *hmm_attach(struct mm_struct *mm)
-{
-	struct hmm *hmm = mmu_notifier_hmm(mm);
-	struct hmm *new = NULL;
-	int ret;
-
-	if (!hmm) {
-		new = hmm_alloc(mm);
-		if (!new)
-			return ERR_PTR(-ENOMEM);
-		hmm = new;
-	}
-	/* Model: attach */
-	ret = mmu_notifier_attach_hmm(mm, hmm);
-	if (ret) {
-		hmm_free(new);
-		return ERR_PTR(ret);
-	}
-	return hmm;
 }
 
 /*
@@ -858,10 +872,66 @@ static bool hmm_add_mirror(struct hmm *hmm, struct hmm_mirror *mirror)
 	if (tracking) {
 		mirror->hmm = hmm;
 		hlist_add_head_rcu(&mirror->list, &hmm->mirrors);
-		hmm->nr_after += hmm_mirror_has_after(mirror);
+		hmm->nr_sync += hmm_mirror_is_2017(mirror);
+		hmm->nr_after += !!mirror->ops->invalidate_end;
 	}
 	spin_unlock(&hmm->lock);
 	return tracking;
+}
+
+/*
+ * Attaching to the notifier core: each mirror holds a reference to the mm_struct, and
+ * with that to its struct hmm, which it gives back by hmm_detach().
+ */
+static int hmm_attach(struct hmm_mirror *mirror, struct mm_struct *mm)
+{
+	struct hmm *hmm = mmu_notifier_hmm(mm);
+	struct hmm *new = NULL;
+	int ret;
+
+	if (!hmm || !hmm_add_mirror(hmm, mirror)) {
+		if (!hmm) {
+			new = hmm_alloc(mm, NULL);
+			if (!new)
+				return -ENOMEM;
+			hmm = new;
+		}
+		/* Model: attach */
+		ret = mmu_notifier_attach_hmm(mm, hmm);
+		if (ret) {
+			hmm_free(new);
+			return ret;
+		}
+		/* It goes off only with the last mirror, and there is none */
+		WARN_ON(!hmm_add_mirror(hmm, mirror));
+	}
+	/* Model: grab */
+	mmgrab(mm);
+	return 0;
+}
+
+/* The same where the core does not know of the registry */
+static int hmm_attach_by_list(struct hmm_mirror *mirror, struct mm_struct *mm)
+{
+	struct hmm *hmm;
+
+	if (!(mirror->ops->flags & HMM_MIRROR_ATOMIC))
+		return -EOPNOTSUPP;
+	hmm = hmm_list_get(mm);
+	if (IS_ERR(hmm))
+		return PTR_ERR(hmm);
+	WARN_ON(!hmm_add_mirror(hmm, mirror));
+	return 0;
+}
+
+/* @hmm may be freed after this */
+static void hmm_detach(struct hmm *hmm)
+{
+	/* Model: drop */
+	if (hmm->notifier)
+		mmu_notifier_put(hmm->notifier);
+	else
+		mmdrop(hmm->mm);
 }
 
 static bool hmm_window_is_valid(const struct hmm_mirror *mirror)
@@ -896,8 +966,8 @@ static bool hmm_ops_are_whole(const struct hmm_mirror_ops *ops)
  * are taken for it, which is not done for the next ones.  When this fails, @mirror
  * is as it was before, and is not to be unregistered.
  *
- * Context: process context; the caller holds the mmap lock of @mm for write.
- * May sleep.
+ * Context: process context; the caller holds the mmap lock of @mm for write, and no
+ * lock that a callback of any mirror takes.  May sleep.
  *
  * Return: 0, or
  *
@@ -908,12 +978,14 @@ static bool hmm_ops_are_whole(const struct hmm_mirror_ops *ops)
  * * -ESRCH: the address space is dead, nobody uses it any more
  * * -EEXIST: @mirror is registered already, or was not zeroed (a bug of the
  *   driver, warned of)
+ * * -EOPNOTSUPP: this kernel's notifier core does not know of the registry, and the
+ *   mirror is not %HMM_MIRROR_ATOMIC
  * * -ENOMEM: out of memory
  * * -EINTR: a signal came while all locks of the mm were being taken
  */
 int hmm_mirror_register(struct hmm_mirror *mirror, struct mm_struct *mm)
 {
-	struct hmm *hmm;
+	int ret;
 
 	if (!mm || !mirror || !mirror->ops || !hmm_ops_are_whole(mirror->ops) ||
 	    !hmm_window_is_valid(mirror))
@@ -921,6 +993,10 @@ int hmm_mirror_register(struct hmm_mirror *mirror, struct mm_struct *mm)
 
 	if (WARN_ON_ONCE(mirror->hmm))
 		return -EEXIST;
+
+	/* Let lockdep know that all locks of the mm may be taken, as if by a callback */
+	lock_map_acquire(&hmm_callback_map);
+	lock_map_release(&hmm_callback_map);
 
 	/* One at a time, and the core needs it as well.  Model: mmap-locked */
 	mmap_assert_write_locked(mm);
@@ -934,24 +1010,16 @@ int hmm_mirror_register(struct hmm_mirror *mirror, struct mm_struct *mm)
 	atomic_long_set(&mirror->collisions, 0);
 	atomic_long_set(&mirror->waits, 0);
 
-	hmm = mmu_notifier_hmm(mm);
-	if (!hmm || !hmm_add_mirror(hmm, mirror)) {
-		hmm = hmm_attach(mm);
-		if (IS_ERR(hmm))
-			return PTR_ERR(hmm);
-		/* Goes off only with the last mirror, and there is none */
-		WARN_ON(!hmm_add_mirror(hmm, mirror));
-	}
-	/* Given back by hmm_mirror_unregister().  Model: grab */
-	mmgrab(mm);
-	trace_hmm_register(mirror, mm);
-	return 0;
+	ret = hmm_use_list ? hmm_attach_by_list(mirror, mm) : hmm_attach(mirror, mm);
+	if (!ret)
+		trace_hmm_register(mirror, mm);
+	return ret;
 }
 EXPORT_SYMBOL_GPL(hmm_mirror_register);
 
 /*
  * A range that is still in flight when its mirror goes is a bug of the driver.
- * Forget it, so that nothing is left that points to a mirror which has gone.
+ * Forget it, so that no invalidation, nor its end, gets at a mirror which has gone.
  */
 static void hmm_drop_ranges(struct hmm *hmm, struct hmm_mirror *mirror)
 {
@@ -969,7 +1037,8 @@ static void hmm_drop_ranges(struct hmm *hmm, struct hmm_mirror *mirror)
 
 /**
  * hmm_mirror_unregister() - stop to mirror an address space
- * @mirror: a registered mirror, with no &struct hmm_mirror_range in flight
+ * @mirror: a registered mirror, with no &struct hmm_mirror_range in flight, nor being
+ *	put there
  *
  * When this returns, no callback of the mirror is running or will run, and the
  * memory that @mirror is in may be freed.  The device's entries are the driver's
@@ -999,9 +1068,11 @@ void hmm_mirror_unregister(struct hmm_mirror *mirror)
 	/* Model: unlist-lock, unlist */
 	spin_lock(&hmm->lock);
 	hlist_del_init_rcu(&mirror->list);
-	hmm->nr_after -= hmm_mirror_has_after(mirror);
-	/* What was not told to any mirror needs no end either */
-	if (hlist_empty(&hmm->mirrors))
+	hmm->nr_sync -= hmm_mirror_is_2017(mirror);
+	hmm->nr_after -= !!mirror->ops->invalidate_end;
+	/* The last one.  That is not done for ever, as the next one costs all locks */
+	if (hlist_empty(&hmm->mirrors) && !hmm->notifier &&
+	    hmm->nr_tracked < HMM_NR_TRACKED)
 		WRITE_ONCE(hmm->tracking, false);
 	in_flight = !list_empty(&mirror->ranges);
 	if (in_flight)
@@ -1019,10 +1090,9 @@ void hmm_mirror_unregister(struct hmm_mirror *mirror)
 	/*
 	 * Last, as the reference keeps what is used above.  Whoever has a range in
 	 * flight may be about to take the lock, to end it: then the mm is leaked.
-	 * Model: drop
 	 */
 	if (!in_flight)
-		mmdrop(hmm->mm);
+		hmm_detach(hmm);
 }
 EXPORT_SYMBOL_GPL(hmm_mirror_unregister);
 
@@ -1209,7 +1279,7 @@ static inline void hmm_inject_collision(const struct hmm_mirror_range *range,
  *
  * * -EINVAL: an argument is %NULL, @mirror is not registered, the range is empty,
  *   wraps, is not page aligned or exceeds the address space or the mirror's window,
- *   or has no pfn array
+ *   or has no pfn array, or %HMM_PFN_REQ_WRITE without %HMM_PFN_REQ_FAULT
  * * -EOPNOTSUPP: the range has a DMA map
  * * -EBUSY: @range is in flight already (a bug of the driver, warned of)
  * * -ESRCH: the address space is dead
@@ -1233,6 +1303,10 @@ int hmm_mirror_range_begin(struct hmm_mirror_range *range,
 	    range->end > hmm->mm->task_size ||
 	    range->start < mirror->window_start ||
 	    range->end - 1 > mirror->window_end - 1)
+		return -EINVAL;
+	/* Nothing would be faulted in for writing, nor at all */
+	if ((range->flags & (HMM_PFN_REQ_FAULT | HMM_PFN_REQ_WRITE)) ==
+	    HMM_PFN_REQ_WRITE)
 		return -EINVAL;
 	if (range->dma_map)
 		return -EOPNOTSUPP;
@@ -1462,13 +1536,13 @@ EXPORT_SYMBOL_GPL(hmm_mirror_get_mm);
 
 /*
  * Each is held while it is shown, so that hmm_all_lock is not: the last mmdrop(), which
- * takes it, may come in a softirq while this CPU holds hmm->lock.
+ * takes it, may come in an interrupt while this CPU holds hmm->lock.
  */
 static struct hmm *hmm_get_next(struct list_head *at, loff_t skip)
 {
 	struct hmm *hmm;
 
-	spin_lock_bh(&hmm_all_lock);
+	spin_lock_irq(&hmm_all_lock);
 	while (!list_is_last(at, &hmm_all)) {
 		at = at->next;
 		hmm = list_entry(at, struct hmm, list);
@@ -1476,11 +1550,11 @@ static struct hmm *hmm_get_next(struct list_head *at, loff_t skip)
 			skip--;
 		} else if (atomic_inc_not_zero(&hmm->mm->mm_count)) {
 			/* It does not wait for the lock, to leave */
-			spin_unlock_bh(&hmm_all_lock);
+			spin_unlock_irq(&hmm_all_lock);
 			return hmm;
 		}
 	}
-	spin_unlock_bh(&hmm_all_lock);
+	spin_unlock_irq(&hmm_all_lock);
 	return NULL;
 }
 

@@ -9,6 +9,7 @@
 
 struct hmm;
 struct mm_struct;
+struct mmu_notifier;
 struct mmu_notifier_range;
 
 #ifdef CONFIG_HMM_MIRROR
@@ -24,6 +25,16 @@ int hmm_invalidate_start(struct hmm *hmm, struct mmu_notifier_range *range);
 void hmm_invalidate_cancel(struct hmm *hmm, struct mmu_notifier_range *range);
 void hmm_invalidate_end(struct hmm *hmm, struct mmu_notifier_range *range);
 void hmm_release(struct hmm *hmm);
+
+struct hmm *hmm_alloc(struct mm_struct *mm, struct mmu_notifier *notifier);
+
+/* In hmm_list.c */
+#ifdef CONFIG_HMM_MIRROR_LIST
+extern bool hmm_use_list;
+#else
+#define hmm_use_list false
+#endif
+struct hmm *hmm_list_get(struct mm_struct *mm);
 
 /* In mmu_notifier.c */
 struct hmm *mmu_notifier_hmm(struct mm_struct *mm);

@@ -78,7 +78,8 @@
  *		mutex_lock(&dev->lock);
  *		done = hmm_mirror_range_valid(&range);
  *		if (done)
- *			my_map(dev, addr, hmm_pfn_to_page(pfn));
+ *			my_map(dev, addr, hmm_pfn_to_page(pfn),
+ *			       pfn & HMM_PFN_WRITE);
  *		mutex_unlock(&dev->lock);
  *	} while (!done);
  *	hmm_mirror_range_end(&range);
@@ -111,7 +112,8 @@ enum hmm_update_type {
  *	make_device_exclusive(); not %NULL
  *
  * A driver that finds itself here caused the update, and may ignore it if it takes
- * the entries of those addresses away itself.  &mmu_notifier_range.owner must not be
+ * the entries of those addresses away itself, before it copies the pages and again
+ * after migrate_vma_pages().  &mmu_notifier_range.owner must not be
  * read otherwise: for most events the core leaves there what was on the stack.
  *
  * Return: true for %MMU_NOTIFY_MIGRATE and %MMU_NOTIFY_EXCLUSIVE by @owner
@@ -145,10 +147,11 @@ static inline bool hmm_update_clip(const struct mmu_notifier_range *update,
 
 /**
  * enum hmm_mirror_flags - what a driver says about its callbacks
- * @HMM_MIRROR_ATOMIC: the 2017 callback never sleeps.  Without it, the OOM reaper
- *	and process_mrelease(2), which are not allowed to sleep, get -EAGAIN for as
- *	long as the mirror is registered.  Nothing is asked of the other callbacks:
- *	they are told whether they may sleep.
+ * @HMM_MIRROR_ATOMIC: the callbacks never sleep, and never refuse.  Without it, a
+ *	mirror with the 2017 callback has the OOM reaper and process_mrelease(2), which are
+ *	not allowed to sleep, get -EAGAIN for as long as it is registered; the other
+ *	callbacks are told whether they may sleep.  And where the notifier core does not
+ *	know of the registry, only such mirrors can be registered.
  * @HMM_MIRROR_IGNORE_SOFT_DIRTY: the callbacks are not called for
  *	%MMU_NOTIFY_SOFT_DIRTY.  What the device writes is then not seen by who
  *	cleared the soft-dirty bits, as long as the device has a writable entry.
@@ -185,11 +188,12 @@ enum hmm_mirror_flags {
  */
 struct hmm_mirror_ops {
 	/**
-	 * @sync_cpu_device_pagetables: The 2017 callback, called before and after
-	 * the CPU page table changes.  When it returns, the device must not use
-	 * any page of [@start, @end), in bytes, any more: its entries are cleared
-	 * and its TLB is flushed.  May sleep unless %HMM_MIRROR_ATOMIC is set.
-	 * Calls for different ranges run side by side.  Needed, unless there is
+	 * @sync_cpu_device_pagetables: The 2017 callback, called before and after the
+	 * CPU page table changes; both before faults are let in again.  When it
+	 * returns, the device must not use any page of [@start, @end), in bytes, any
+	 * more: its entries are cleared and its TLB is flushed.  May sleep unless
+	 * %HMM_MIRROR_ATOMIC is set.  Calls for different ranges run side by side.
+	 * Needed, unless there is
 	 * @invalidate or @invalidate_start, where this is not called.
 	 */
 	void (*sync_cpu_device_pagetables)(struct hmm_mirror *mirror,
@@ -200,7 +204,9 @@ struct hmm_mirror_ops {
 	/**
 	 * @invalidate: The CPU page table is about to change.  When this returns
 	 * true, the device must not use any page of @update any more, as above.
-	 * A driver takes a struct hmm_mirror_range to put something there again.
+	 * A driver takes a struct hmm_mirror_range to put something there again.  What
+	 * the device may have written is marked by set_page_dirty() after the flush, as
+	 * a page that is clean for the CPU may be dropped.
 	 *
 	 * Returns false if it cannot do that without sleeping, which @update does
 	 * not allow; then nothing changes, and the one who wanted to tries again
@@ -215,14 +221,15 @@ struct hmm_mirror_ops {
 	 * entries away and starts the flush.  All mirrors are told before the
 	 * first @invalidate_finish, so that devices flush side by side.
 	 *
-	 * Stores in @fence what identifies the flush to the driver, and is handed
-	 * to @invalidate_finish (a sequence number of the device, say); or leaves
-	 * the 0 there if there is nothing to wait for, and then that is not
-	 * called.  Finding no entries is not enough to say so: another task may
-	 * have taken them away for an update of its own, whose flush is still
-	 * going on, and this one has to wait for that, too.
+	 * Stores in @fence what identifies the flush to the driver, and is handed to
+	 * @invalidate_finish (a sequence number of the device, say, that is never 0);
+	 * or leaves the 0 there if there is nothing to wait for, and then that is not
+	 * called.  Finding no entries is not enough to say so: another task may have
+	 * taken them away for an update of its own, whose flush is still going on,
+	 * and this one has to wait for that, too.
 	 *
-	 * Returns false as @invalidate does, having started nothing.
+	 * Returns false as @invalidate does, having started nothing: also if
+	 * @invalidate_finish would have to sleep, which cannot say so.
 	 */
 	bool (*invalidate_start)(struct hmm_mirror *mirror,
 				 const struct mmu_notifier_range *update,
@@ -240,11 +247,12 @@ struct hmm_mirror_ops {
 
 	/**
 	 * @invalidate_end: Optional, beside @invalidate or @invalidate_start.  The
-	 * CPU page table has changed, and faults of these addresses are let in
-	 * again: for drivers that map again at once what the device is going to
-	 * use.  Not called for an update that was refused, by this mirror or by
-	 * anyone, nor once the address space is going away.  A mirror that was
-	 * registered while the CPU page table was changing is called here only.
+	 * CPU page table has changed, and faults of these addresses are let in again:
+	 * for drivers that map again what the device is going to use, from a work
+	 * item, as a fault in here deadlocks.  Not called for an update that was
+	 * refused, by this mirror or by anyone, nor once the address space is going
+	 * away.  A mirror that was registered while the CPU page table was changing
+	 * is called here only.
 	 */
 	void (*invalidate_end)(struct hmm_mirror *mirror,
 			       const struct mmu_notifier_range *update);
@@ -275,7 +283,8 @@ struct hmm_mirror_ops {
  *	that the device can reach, in bytes, page aligned
  * @window_end: end of these addresses, in bytes, exclusive, page aligned; 0 where there
  *	is none.  No callback is called for an update that is outside, and no range
- *	may be.
+ *	may be.  One that is partly outside is passed on whole, see hmm_update_clip().
+ *	None of @ops, @window_start and @window_end may change while it is registered.
  * @hmm: private to the registry: what it keeps for the mm_struct, %NULL after
  *	hmm_mirror_unregister()
  * @ranges: private to the registry: its ranges in flight
@@ -308,16 +317,19 @@ struct hmm_mirror {
  * @start: first address to read, in bytes, page aligned
  * @end: end of what to read, in bytes, exclusive, page aligned
  * @pfns: where to put it, an HMM pfn per page; zeroed, as the flags of DMA mappings
- *	that are found there are kept
- * @flags: what is asked of all pages: %HMM_PFN_REQ_FAULT, %HMM_PFN_REQ_WRITE, or 0
+ *	that are found there are kept.  There is a page only where %HMM_PFN_VALID is
+ *	set, and the device may write to it only where %HMM_PFN_WRITE is.
+ * @flags: what is asked of all pages: 0, %HMM_PFN_REQ_FAULT, or that and
+ *	%HMM_PFN_REQ_WRITE
  * @pfn_flags_mask: which of these may be set for a single page, in @pfns, before
  *	each read; 0 for none
  * @owner: whose device private pages may be read, as &hmm_range.dev_private_owner
  * @dma_map: %NULL
  *
  * Zeroed before it is used for the first time, but for what the driver sets.  None of
- * these may be changed while the range is in flight, and what is in @pfns may be used
- * after hmm_mirror_range_valid() only.  An invalidation that does not touch [@start,
+ * these may be changed while the range is in flight, nor may it be moved or copied;
+ * and what is in @pfns may be used after hmm_mirror_range_valid() only.  An
+ * invalidation that does not touch [@start,
  * @end) neither makes the range stale nor makes it wait.
  */
 struct hmm_mirror_range {
@@ -336,8 +348,8 @@ struct hmm_mirror_range {
 	bool read;			/* the last fault has succeeded */
 	/*
 	 * Never inserted in the notifier core's interval tree, but, while it is
-	 * armed, in that of the mm's ranges.  It tells hmm_range_fault() the mm, and its
-	 * sequence counts the invalidations that hit this range, which makes
+	 * armed, in that of the mm's ranges.  It tells hmm_range_fault() the mm, and
+	 * its sequence counts the invalidations that hit this range, which makes
 	 * hmm_range_fault() stop early.
 	 */
 	struct mmu_interval_notifier notifier;
@@ -386,9 +398,9 @@ struct mm_struct *hmm_mirror_get_mm(int pidfd);
 /**
  * typedef hmm_pfn_t - what the 2017 interface calls an HMM pfn
  *
- * An element of &hmm_mirror_range.pfns, in the layout of today: the page frame number is in
- * the low bits, and %HMM_PFN_VALID and the other flags are in the high ones.  There is
- * no HMM_PFN_SHIFT.
+ * An element of &hmm_mirror_range.pfns, in the layout of today: the page frame number
+ * is in the low bits, and %HMM_PFN_VALID and the other flags are in the high ones.
+ * There is no HMM_PFN_SHIFT.
  */
 typedef unsigned long hmm_pfn_t;
 

@@ -117,7 +117,10 @@ static int context_fault(struct context *ctx, unsigned long start, unsigned long
 				.addr = addr,
 				.pfn = pfns[i],
 			};
-			/* TODO: tell the device */
+			/*
+			 * TODO: if the slot held another address, take that from the
+			 * device first, and flush its TLB; then tell it of this one
+			 */
 		}
 		spin_unlock(&ctx->lock);
 

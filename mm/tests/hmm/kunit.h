@@ -170,6 +170,9 @@ extern const struct hmm_mirror_ops hmm_test_end_ops;
 extern const struct hmm_mirror_ops hmm_test_2017_ops;
 extern const struct hmm_mirror_ops hmm_test_both_ops;
 
+/* Skips a case of what is not so, or not possible, on the list: see hmm_list.c */
+void hmm_test_not_on_list(struct kunit *test);
+
 /* For callbacks of other ops; @update is NULL for the release */
 struct hmm_test_dev *hmm_test_enter(struct hmm_mirror *mirror,
 				    const struct mmu_notifier_range *update);

@@ -86,6 +86,7 @@ static void hmm_end_of_refused(struct kunit *test)
 	struct hmm_test_dev *sync = hmm_test_mirror(test, mm, &hmm_test_2017_ops);
 	struct mmu_notifier_range inv;
 
+	hmm_test_not_on_list(test);
 	/* The 2017 callback may sleep, for all that the registry knows */
 	KUNIT_EXPECT_EQ(test, -EAGAIN, hmm_test_start_nonblock(&inv, mm,
 							       HMM_TEST_BASE, 1));

@@ -15,6 +15,7 @@
 #include <linux/signal.h>
 #include <linux/uaccess.h>
 
+#include "../../hmm.h"
 #include "kunit.h"
 
 /* Address spaces */
@@ -433,6 +434,12 @@ const struct hmm_mirror_ops hmm_test_both_ops = {
 	.invalidate = hmm_test_op_invalidate,
 };
 
+void hmm_test_not_on_list(struct kunit *test)
+{
+	if (hmm_use_list)
+		kunit_skip(test, "not on the list of notifiers");
+}
+
 /* Not registered yet */
 struct hmm_test_dev *hmm_test_dev(struct kunit *test, struct mm_struct *mm,
 				  const struct hmm_mirror_ops *ops)
@@ -446,6 +453,16 @@ struct hmm_test_dev *hmm_test_dev(struct kunit *test, struct mm_struct *mm,
 	dev->mirror.window_start = 0;
 	dev->mirror.window_end = 0;
 	dev->mirror.ops = ops;
+	if (hmm_use_list && ops) {
+		/* They must not refuse, nor do they where a case makes none do so */
+		struct hmm_mirror_ops *atomic = kunit_kzalloc(test, sizeof(*ops),
+							      GFP_KERNEL);
+
+		KUNIT_ASSERT_NOT_NULL(test, atomic);
+		*atomic = *ops;
+		atomic->flags |= HMM_MIRROR_ATOMIC;
+		dev->mirror.ops = atomic;
+	}
 	dev->mm = mm;
 	spin_lock_init(&dev->lock);
 	init_completion(&dev->entered);

@@ -284,6 +284,7 @@ static void hmm_nonblock_mixed_mirrors(struct kunit *test)
 	struct mmu_notifier_range inv;
 	int round;
 
+	hmm_test_not_on_list(test);
 	for (round = 0; round < 3; round++) {
 		atomic->calls = 0;
 		KUNIT_ASSERT_EQ(test, 0, hmm_test_start_nonblock(&inv, mm, addr,

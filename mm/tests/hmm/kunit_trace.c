@@ -131,6 +131,7 @@ static void hmm_tracepoints(struct kunit *test)
 	struct hmm_mirror_range *range;
 	struct mmu_notifier_range inv;
 
+	hmm_test_not_on_list(test);
 	hmm_trace_on(test, dev);
 	hmm_test_register(test, dev);
 	KUNIT_EXPECT_EQ(test, trace->registered, 1);

@@ -193,6 +193,7 @@ static void hmm_two_pass_nonblock(struct kunit *test)
 	struct hmm_test_dev *sleeps, *told_first;
 	struct mmu_notifier_range inv;
 
+	hmm_test_not_on_list(test);
 	KUNIT_ASSERT_EQ(test, 0, hmm_test_start_nonblock(&inv, mm, HMM_TEST_BASE,
 							 1));
 	hmm_test_end(&inv);
