@@ -377,6 +377,7 @@ static void hmm_slow_callback_is_alone(struct kunit *test)
 	struct mmu_notifier bare = { .ops = &hmm_test_bare_ops };
 	struct hmm_test_job *job;
 
+	hmm_test_not_on_list(test);
 	KUNIT_ASSERT_EQ(test, 0, mmu_notifier_register(&bare, other->mm));
 	slow->hold = true;
 	job = hmm_test_invalidate_job(test, slow);

@@ -88,6 +88,7 @@ static void hmm_one_hmm_per_mm(struct kunit *test)
 	struct hmm_test_dev *b = hmm_test_mirror(test, mm, &hmm_test_ops);
 	struct hmm_test_dev *other = hmm_test_setup(test);
 
+	hmm_test_not_on_list(test);
 	KUNIT_EXPECT_PTR_EQ(test, a->mirror.hmm, b->mirror.hmm);
 	KUNIT_EXPECT_PTR_NE(test, a->mirror.hmm, other->mirror.hmm);
 	KUNIT_EXPECT_EQ(test, with_mirror, count + 1);
@@ -312,6 +313,7 @@ static void hmm_exit_invalidates_then_releases(struct kunit *test)
 	hmm_test_unregister(test, a);
 	hmm_test_unregister(test, b);
 	KUNIT_EXPECT_EQ(test, a->calls + b->calls, 4);
+	hmm_test_not_on_list(test);
 	KUNIT_EXPECT_TRUE(test, hmm_test_mm_count_falls_to(mm, count - 2));
 }
 
