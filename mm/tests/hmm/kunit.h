@@ -110,7 +110,6 @@ struct hmm_test_update {
 	unsigned long start;
 	unsigned long end;
 	enum mmu_notifier_event event;
-	bool own;
 	bool blockable;
 };
 

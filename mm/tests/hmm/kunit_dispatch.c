@@ -81,6 +81,7 @@ static void hmm_end_is_told(struct kunit *test)
 /* There is no end of what was refused, by whomever */
 static void hmm_end_of_refused(struct kunit *test)
 {
+	static struct hmm_mirror_ops ops;
 	struct mm_struct *mm = hmm_test_mm(test);
 	struct hmm_test_dev *refuses = hmm_test_mirror(test, mm, &hmm_test_end_ops);
 	struct hmm_test_dev *told = hmm_test_mirror(test, mm, &hmm_test_atomic_ops);
@@ -103,6 +104,16 @@ static void hmm_end_of_refused(struct kunit *test)
 	/* Nor is anything left of it */
 	hmm_test_invalidate(mm, HMM_TEST_BASE, 1);
 	KUNIT_EXPECT_EQ(test, refuses->afters, 1);
+	hmm_test_unregister(test, refuses);
+
+	/* Nobody is left who refuses, and the 2017 callback may promise not to sleep */
+	ops = hmm_test_2017_ops;
+	ops.flags = HMM_MIRROR_ATOMIC;
+	sync = hmm_test_mirror(test, mm, &ops);
+	KUNIT_ASSERT_EQ(test, 0, hmm_test_start_nonblock(&inv, mm, HMM_TEST_BASE, 1));
+	hmm_test_end(&inv);
+	KUNIT_EXPECT_EQ(test, told->calls, 3);
+	KUNIT_EXPECT_EQ(test, sync->calls, 2);
 }
 
 static bool hmm_test_never(struct hmm_mirror *mirror,
@@ -219,7 +230,8 @@ static void hmm_ignored_events(struct kunit *test)
 		mmu_notifier_range_init_owner(&inv, cases[i].event, 0, mm,
 					      HMM_TEST_BASE,
 					      HMM_TEST_BASE + PAGE_SIZE,
-					      cases[i].own ? &own_dev->mirror : NULL);
+					      cases[i].own ? &own_dev->mirror :
+							     &soft_dev->mirror);
 		mmu_notifier_invalidate_range_start(&inv);
 		mmu_notifier_invalidate_range_end(&inv);
 		KUNIT_EXPECT_EQ_MSG(test, soft_dev->calls, 2 * cases[i].told_soft,

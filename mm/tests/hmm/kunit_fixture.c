@@ -304,7 +304,6 @@ struct hmm_test_dev *hmm_test_enter(struct hmm_mirror *mirror,
 			.start = update->start,
 			.end = update->end,
 			.event = update->event,
-			.own = hmm_update_is_own(update, dev),
 			.blockable = mmu_notifier_range_blockable(update),
 		};
 	}
