@@ -81,6 +81,7 @@ struct hmm_bench_side {
 	struct hmm_bench_dev *dev;
 	hmm_bench_fn *op;		/* measured: do it @n times */
 	hmm_bench_fn *before, *after;	/* not measured */
+	struct hmm_bench_side *then;	/* measured next, or NULL */
 	u64 ps[HMM_BENCH_ROUNDS];	/* for one of the @n */
 };
 
@@ -126,10 +127,8 @@ struct hmm_bench_dev *hmm_bench_many(struct kunit *test, unsigned long n,
 /* Theirs: interval notifiers, and bare notifiers */
 
 extern const struct mmu_interval_notifier_ops hmm_bench_interval_sleeping_ops;
-extern const struct mmu_interval_notifier_ops hmm_bench_interval_atomic_ops;
 extern const struct mmu_notifier_ops hmm_bench_bare_ops;
-struct hmm_bench_dev *hmm_bench_whole(struct kunit *test,
-				      const struct mmu_interval_notifier_ops *ops);
+struct hmm_bench_dev *hmm_bench_whole(struct kunit *test);
 struct hmm_bench_dev *hmm_bench_intervals(struct kunit *test,
 					  unsigned long pages);
 struct hmm_bench_dev *hmm_bench_bare(struct kunit *test, unsigned long n);
@@ -181,17 +180,14 @@ int hmm_bench_rust_commits(struct hmm_bench_rust *device, unsigned long n);
 /* The cases */
 
 void hmm_bench_inval_one(struct kunit *test);
-void hmm_bench_inval_one_atomic(struct kunit *test);
 void hmm_bench_inval_floor(struct kunit *test);
 void hmm_bench_inval_10k(struct kunit *test);
 void hmm_bench_mirrors_slope(struct kunit *test);
 void hmm_bench_map_rows(struct kunit *test);
 void hmm_bench_map_thp(struct kunit *test);
 void hmm_bench_map_1_persistent(struct kunit *test);
-void hmm_bench_false_retries(struct kunit *test);
-void hmm_bench_fault_wait_tail(struct kunit *test);
+void hmm_bench_beside_storm(struct kunit *test);
 void hmm_bench_rust(struct kunit *test);
-void hmm_bench_memory_10k(struct kunit *test);
 void hmm_bench_registration(struct kunit *test);
 void hmm_bench_two_pass_8(struct kunit *test);
 void hmm_bench_curve_mirrors(struct kunit *test);

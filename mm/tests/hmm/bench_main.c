@@ -6,17 +6,14 @@
 
 static struct kunit_case hmm_bench_cases[] = {
 	KUNIT_CASE_SLOW(hmm_bench_inval_one),
-	KUNIT_CASE_SLOW(hmm_bench_inval_one_atomic),
 	KUNIT_CASE_SLOW(hmm_bench_inval_floor),
 	KUNIT_CASE_SLOW(hmm_bench_inval_10k),
 	KUNIT_CASE_SLOW(hmm_bench_mirrors_slope),
 	KUNIT_CASE_SLOW(hmm_bench_map_rows),
 	KUNIT_CASE_SLOW(hmm_bench_map_thp),
 	KUNIT_CASE_SLOW(hmm_bench_map_1_persistent),
-	KUNIT_CASE_SLOW(hmm_bench_false_retries),
-	KUNIT_CASE_SLOW(hmm_bench_fault_wait_tail),
+	KUNIT_CASE_SLOW(hmm_bench_beside_storm),
 	KUNIT_CASE_SLOW(hmm_bench_rust),
-	KUNIT_CASE_SLOW(hmm_bench_memory_10k),
 	KUNIT_CASE_SLOW(hmm_bench_registration),
 	KUNIT_CASE_SLOW(hmm_bench_two_pass_8),
 	KUNIT_CASE_SLOW(hmm_bench_curve_mirrors),

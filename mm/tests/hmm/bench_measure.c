@@ -15,6 +15,22 @@ static int hmm_bench_compare(const void *a, const void *b)
 	return cmp_int(*(const u64 *)a, *(const u64 *)b);
 }
 
+/* Returns what one of @n takes, in picoseconds */
+static u64 hmm_bench_time(const struct hmm_bench_side *side, unsigned long n,
+			  bool atomic)
+{
+	u64 t;
+
+	if (atomic)
+		preempt_disable();
+	t = ktime_get_ns();
+	side->op(side->dev, n);
+	t = ktime_get_ns() - t;
+	if (atomic)
+		preempt_enable();
+	return div64_u64(t * 1000, n);
+}
+
 /*
  * Alternately up and down the sides, so that none always comes first.  @atomic is
  * for what does not sleep.
@@ -22,33 +38,31 @@ static int hmm_bench_compare(const void *a, const void *b)
 void hmm_bench_measure(struct hmm_bench_side *sides, unsigned int nr,
 		       unsigned long n, bool atomic)
 {
+	struct hmm_bench_side *side;
 	unsigned int i;
 	int round;
-	u64 t;
+	u64 ps;
 
 	for (round = -HMM_BENCH_WARMUP; round < HMM_BENCH_ROUNDS; round++) {
 		for (i = 0; i < nr; i++) {
-			struct hmm_bench_side *side =
+			struct hmm_bench_side *first =
 				&sides[round & 1 ? nr - 1 - i : i];
 
-			if (side->before)
-				side->before(side->dev, n);
-			if (atomic)
-				preempt_disable();
-			t = ktime_get_ns();
-			side->op(side->dev, n);
-			t = ktime_get_ns() - t;
-			if (atomic)
-				preempt_enable();
-			if (side->after)
-				side->after(side->dev, n);
-			if (round >= 0)
-				side->ps[round] = div64_u64(t * 1000, n);
+			if (first->before)
+				first->before(first->dev, n);
+			for (side = first; side; side = side->then) {
+				ps = hmm_bench_time(side, n, atomic);
+				if (round >= 0)
+					side->ps[round] = ps;
+			}
+			if (first->after)
+				first->after(first->dev, n);
 		}
 	}
 	for (i = 0; i < nr; i++)
-		sort(sides[i].ps, HMM_BENCH_ROUNDS, sizeof(sides[i].ps[0]),
-		     hmm_bench_compare, NULL);
+		for (side = &sides[i]; side; side = side->then)
+			sort(side->ps, HMM_BENCH_ROUNDS, sizeof(side->ps[0]),
+			     hmm_bench_compare, NULL);
 }
 
 static struct hmm_bench_result hmm_bench_result(const struct hmm_bench_side *side)

@@ -21,8 +21,6 @@ static void hmm_bench_before_register(struct hmm_bench_dev *dev, unsigned long n
 static void hmm_bench_after_unregister(struct hmm_bench_dev *dev,
 				       unsigned long n)
 {
-	/* Let what was put be freed outside of what is measured */
-	mmu_notifier_synchronize();
 	for (; n; n--, dev++)
 		mmput(dev->mm);
 }
@@ -32,14 +30,6 @@ static void hmm_bench_op_register(struct hmm_bench_dev *dev, unsigned long n)
 	for (; n; n--, dev++)
 		dev->errors += !!hmm_bench_do_register(&dev->mirror, dev->mm,
 						       &hmm_bench_sleeping);
-}
-
-static void hmm_bench_op_register_atomic(struct hmm_bench_dev *dev,
-					 unsigned long n)
-{
-	for (; n; n--, dev++)
-		dev->errors += !!hmm_bench_do_register(&dev->mirror, dev->mm,
-						       &hmm_bench_atomic);
 }
 
 static void hmm_bench_op_unregister(struct hmm_bench_dev *dev, unsigned long n)
@@ -78,65 +68,32 @@ static void hmm_bench_op_remove(struct hmm_bench_dev *dev, unsigned long n)
 		mmu_interval_notifier_remove(&dev->interval.notifier);
 }
 
-#define HMM_BENCH_UNDO(fn)						\
-static void fn##_undo(struct hmm_bench_dev *dev, unsigned long n)	\
-{									\
-	fn(dev, n);							\
-	hmm_bench_after_unregister(dev, n);				\
-}
-
-#define HMM_BENCH_REDO(fn)						\
-static void fn##_redo(struct hmm_bench_dev *dev, unsigned long n)	\
-{									\
-	hmm_bench_before_register(dev, n);				\
-	fn(dev, n);							\
-}
-
-HMM_BENCH_UNDO(hmm_bench_op_unregister)
-HMM_BENCH_UNDO(hmm_bench_op_bare_unregister)
-HMM_BENCH_UNDO(hmm_bench_op_remove)
-HMM_BENCH_REDO(hmm_bench_op_register)
-HMM_BENCH_REDO(hmm_bench_op_bare_register)
-HMM_BENCH_REDO(hmm_bench_op_insert)
-
 void hmm_bench_registration(struct kunit *test)
 {
-	const size_t size = sizeof(struct hmm_bench_dev);
 	/* Not on the stack: both are too much for that of a 32-bit machine. */
-	static struct hmm_bench_side on[] = {
-		{ .op = hmm_bench_op_register,
-		  .after = hmm_bench_op_unregister_undo },
-		{ .op = hmm_bench_op_register_atomic,
-		  .after = hmm_bench_op_unregister_undo },
-		{ .op = hmm_bench_op_bare_register,
-		  .after = hmm_bench_op_bare_unregister_undo },
-		{ .op = hmm_bench_op_insert,
-		  .after = hmm_bench_op_remove_undo },
-	};
 	static struct hmm_bench_side off[] = {
-		{ .before = hmm_bench_op_register_redo,
-		  .op = hmm_bench_op_unregister },
-		{ .before = hmm_bench_op_bare_register_redo,
-		  .op = hmm_bench_op_bare_unregister },
-		{ .before = hmm_bench_op_insert_redo,
-		  .op = hmm_bench_op_remove },
+		{ .op = hmm_bench_op_unregister },
+		{ .op = hmm_bench_op_bare_unregister },
+		{ .op = hmm_bench_op_remove },
+	};
+	static struct hmm_bench_side on[] = {
+		{ .op = hmm_bench_op_register },
+		{ .op = hmm_bench_op_bare_register },
+		{ .op = hmm_bench_op_insert },
 	};
 	unsigned int i;
 
 	for (i = 0; i < ARRAY_SIZE(on); i++) {
-		on[i].dev = hmm_bench_alloc(test, HMM_BENCH_FEW, size);
+		on[i].dev = hmm_bench_alloc(test, HMM_BENCH_FEW, sizeof(*on[i].dev));
 		on[i].before = hmm_bench_before_register;
-	}
-	for (i = 0; i < ARRAY_SIZE(off); i++) {
-		off[i].dev = hmm_bench_alloc(test, HMM_BENCH_FEW, size);
-		off[i].after = hmm_bench_after_unregister;
+		on[i].after = hmm_bench_after_unregister;
+		on[i].then = &off[i];
+		off[i].dev = on[i].dev;
 	}
 	hmm_bench_measure(on, ARRAY_SIZE(on), HMM_BENCH_FEW, false);
-	hmm_bench_measure(off, ARRAY_SIZE(off), HMM_BENCH_FEW, false);
 
-	hmm_bench_row(test, "row=register", "bare", &on[0], &on[2], "ns");
-	hmm_bench_row(test, "row=register", "interval", &on[0], &on[3], "ns");
-	hmm_bench_row(test, "row=register_atomic", "bare", &on[1], &on[2], "ns");
+	hmm_bench_row(test, "row=register", "bare", &on[0], &on[1], "ns");
+	hmm_bench_row(test, "row=register", "interval", &on[0], &on[2], "ns");
 	hmm_bench_row(test, "row=unregister", "bare", &off[0], &off[1], "wait-ns");
 	hmm_bench_row(test, "row=unregister", "interval", &off[0], &off[2],
 		      "wait-ns");

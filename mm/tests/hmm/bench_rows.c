@@ -28,16 +28,7 @@ void hmm_bench_inval_one(struct kunit *test)
 {
 	hmm_bench_inval(test, "row=inval_one", "interval-whole",
 			hmm_bench_ours(test, &hmm_bench_sleeping, 1),
-			hmm_bench_whole(test, &hmm_bench_interval_sleeping_ops),
-			1000, false);
-}
-
-void hmm_bench_inval_one_atomic(struct kunit *test)
-{
-	hmm_bench_inval(test, "row=inval_one_atomic", "interval-whole",
-			hmm_bench_ours(test, &hmm_bench_atomic, 1),
-			hmm_bench_whole(test, &hmm_bench_interval_atomic_ops),
-			1000, true);
+			hmm_bench_whole(test), 1000, false);
 }
 
 void hmm_bench_inval_floor(struct kunit *test)
@@ -111,7 +102,6 @@ void hmm_bench_do_map(struct kunit *test, const char *what, unsigned long pages,
 void hmm_bench_map_rows(struct kunit *test)
 {
 	hmm_bench_do_map(test, "row=map_1", 1, 1000, false);
-	hmm_bench_do_map(test, "row=map_16", 16, 500, false);
 	hmm_bench_do_map(test, "row=map_512", 512, 50, false);
 }
 
@@ -201,42 +191,14 @@ static struct task_struct *hmm_bench_start_storm(struct kunit *test,
 	return task;
 }
 
-/* @faults of them, which sleep only when they wait for an invalidation */
-static unsigned long hmm_bench_storm_waits(struct kunit *test,
-					   struct hmm_bench_side *side,
-					   unsigned long faults)
+/* @faults of them, while invalidations take 5 us */
+static void hmm_bench_retries(struct kunit *test, struct hmm_bench_side *side,
+			      unsigned long faults)
 {
 	struct task_struct *task = hmm_bench_start_storm(test, side->dev, 5);
-	unsigned long slept = current->nvcsw;
 
 	side->op(side->dev, faults);
-	slept = current->nvcsw - slept;
 	kunit_release_action(test, hmm_bench_stop, task);
-	return slept;
-}
-
-void hmm_bench_false_retries(struct kunit *test)
-{
-	struct hmm_bench_side sides[] = {
-		{ hmm_bench_ours(test, &hmm_bench_sleeping, 1), hmm_bench_map },
-		{ hmm_bench_dev(test, 1), hmm_bench_interval_map_kept },
-	};
-	unsigned long waits[ARRAY_SIZE(sides)];
-	unsigned int i;
-
-	for (i = 0; i < ARRAY_SIZE(sides); i++)
-		hmm_bench_memory(test, sides[i].dev, false);
-	hmm_bench_whole_mm(test, sides[1].dev);
-	for (i = 0; i < ARRAY_SIZE(sides); i++)
-		waits[i] = hmm_bench_storm_waits(test, &sides[i], 100000);
-
-	hmm_bench_count(test, "row=false_retries", "interval-whole",
-			sides[0].dev->retries, sides[1].dev->retries,
-			"per-100k-faults");
-	hmm_bench_count(test, "row=false_waits", "interval-whole", waits[0],
-			waits[1], "per-100k-faults");
-	KUNIT_EXPECT_EQ(test, sides[0].dev->errors, 0);
-	KUNIT_EXPECT_EQ(test, sides[1].dev->errors, 0);
 }
 
 /* The worst of the faults of half a second, while invalidations take 2 ms */
@@ -257,30 +219,27 @@ static u64 hmm_bench_worst(struct kunit *test, struct hmm_bench_side *side)
 	return worst;
 }
 
-void hmm_bench_fault_wait_tail(struct kunit *test)
+void hmm_bench_beside_storm(struct kunit *test)
 {
 	struct hmm_bench_side sides[] = {
 		{ hmm_bench_ours(test, &hmm_bench_sleeping, 1), hmm_bench_map },
 		{ hmm_bench_dev(test, 1), hmm_bench_interval_map_kept },
 	};
+	struct hmm_bench_dev *ours = sides[0].dev, *theirs = sides[1].dev;
 	unsigned int i;
 
-	for (i = 0; i < ARRAY_SIZE(sides); i++) {
-		hmm_bench_memory(test, sides[i].dev, false);
-		if (i)
-			hmm_bench_whole_mm(test, sides[i].dev);
-		sides[i].op(sides[i].dev, HMM_BENCH_FEW);	/* warm up */
-	}
+	hmm_bench_memory(test, ours, false);
+	hmm_bench_memory(test, theirs, false);
+	hmm_bench_whole_mm(test, theirs);
+	for (i = 0; i < ARRAY_SIZE(sides); i++)
+		hmm_bench_retries(test, &sides[i], 100000);
+	hmm_bench_count(test, "row=false_retries", "interval-whole", ours->retries,
+			theirs->retries, "per-100k-faults");
 	hmm_bench_count(test, "row=fault_wait_tail", "interval-whole",
 			hmm_bench_worst(test, &sides[0]),
 			hmm_bench_worst(test, &sides[1]), "wait-ns");
-}
-
-/* What stays when 10 000 pages have been faulted, one by one, and are mapped */
-void hmm_bench_memory_10k(struct kunit *test)
-{
-	hmm_bench_count(test, "row=memory_10k", "interval-each", 0,
-			10000 * sizeof(struct mmu_interval_notifier), "bytes");
+	KUNIT_EXPECT_EQ(test, ours->errors, 0);
+	KUNIT_EXPECT_EQ(test, theirs->errors, 0);
 }
 
 /* Devices that need time to flush */

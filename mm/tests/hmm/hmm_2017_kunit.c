@@ -17,7 +17,6 @@
 #include <kunit/test.h>
 #include <linux/highmem.h>
 #include <linux/hmm.h>
-#include <linux/jiffies.h>
 #include <linux/kthread.h>
 #include <linux/mm.h>
 #include <linux/mman.h>
@@ -213,16 +212,6 @@ static void device_2017_mirrors(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, das->log->updates, 0);
 }
 
-/*
- * Where get_user_pages_fast() always takes the mmap lock, it waits for munmap() and the
- * like, and what follows cannot go wrong.
- */
-static void test_needs_gup_fast(struct kunit *test)
-{
-	if (!IS_ENABLED(CONFIG_HAVE_GUP_FAST))
-		kunit_skip(test, "get_user_pages_fast() is slow here");
-}
-
 /* Another device of the same process, whose driver puts a page into the first one's */
 struct device_meddler {
 	struct hmm_mirror mirror;
@@ -267,7 +256,9 @@ static void device_2017_maps_between(struct kunit *test)
 						       GFP_KERNEL);
 	int ret;
 
-	test_needs_gup_fast(test);
+	/* Where it is slow, it waits for munmap() and the like, and nothing can go wrong */
+	if (!IS_ENABLED(CONFIG_HAVE_GUP_FAST))
+		kunit_skip(test, "get_user_pages_fast() is slow here");
 	KUNIT_ASSERT_NOT_NULL(test, meddler);
 	meddler->mirror.ops = &device_meddler_ops;
 	mmap_write_lock(current->mm);
@@ -283,74 +274,6 @@ static void device_2017_maps_between(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, 0, vm_munmap(addr, PAGE_SIZE));
 	KUNIT_EXPECT_EQ(test, meddler->mapped, 1);
 	KUNIT_EXPECT_EQ(test, device_add_u32(meddler->das, 0, 1), -EFAULT);
-}
-
-/* Changes pages, until it is told to stop */
-struct device_changer {
-	struct mm_struct *mm;
-	unsigned long addr;
-	unsigned int changes;
-	unsigned int errors;
-};
-
-static int device_change(void *data)
-{
-	struct device_changer *changer = data;
-	unsigned long addr;
-
-	kthread_use_mm(changer->mm);
-	while (!kthread_should_stop()) {
-		addr = changer->addr + changer->changes % DEVICE_PAGES * PAGE_SIZE;
-		/* In the place of what was there */
-		if (vm_mmap(NULL, addr, PAGE_SIZE, PROT_READ | PROT_WRITE,
-			    MAP_ANONYMOUS | MAP_PRIVATE | MAP_FIXED, 0) != addr)
-			changer->errors++;
-		changer->changes++;
-		cond_resched();
-	}
-	kthread_unuse_mm(changer->mm);
-	return 0;
-}
-
-/* The same by chance: pages are mapped while others change them, and then compared */
-static void device_2017_maps_beside_changes(struct kunit *test)
-{
-	unsigned long addr = test_memory(test), until;
-	struct device_address_space *das = test_device(test, addr);
-	struct device_changer changer = { .mm = current->mm, .addr = addr };
-	unsigned int round, stale = 0, compared = 0;
-	struct task_struct *task;
-	struct page *page;
-	int i;
-
-	test_needs_gup_fast(test);
-	for (round = 0; round < 20; round++) {
-		task = kthread_run(device_change, &changer, "device_change");
-		KUNIT_ASSERT_FALSE(test, IS_ERR(task));
-		until = jiffies + msecs_to_jiffies(20);
-		for (i = 0; time_before(jiffies, until); i = (i + 1) % DEVICE_PAGES) {
-			device_map(das, i);
-			cond_resched();
-		}
-		kthread_stop(task);
-
-		for (i = 0; i < DEVICE_PAGES; i++) {
-			if (get_user_pages_fast(addr + i * PAGE_SIZE, 1, FOLL_WRITE,
-						&page) != 1)
-				continue;
-			mutex_lock(&das->lock);
-			compared += !!das->page[i];
-			stale += das->page[i] && das->page[i] != page;
-			mutex_unlock(&das->lock);
-			put_page(page);
-		}
-	}
-	kunit_info(test, "%u changes, %u entries compared\n", changer.changes,
-		   compared);
-	KUNIT_EXPECT_EQ(test, stale, 0);
-	KUNIT_EXPECT_EQ(test, changer.errors, 0);
-	KUNIT_EXPECT_GT(test, changer.changes, 0);
-	KUNIT_EXPECT_GT(test, compared, 0);
 }
 
 static void device_2017_sees_munmap(struct kunit *test)
@@ -370,23 +293,6 @@ static void device_2017_sees_munmap(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, device_add_u32(das, 2, 1), -EFAULT);
 	KUNIT_EXPECT_EQ(test, device_add_u32(das, 3, 1), 0);
 	KUNIT_EXPECT_EQ(test, device_map(das, 1), -EFAULT);
-}
-
-static void device_2017_several(struct kunit *test)
-{
-	unsigned long addr = test_memory(test);
-	struct device_address_space *one = test_device(test, addr);
-	struct device_address_space *two = test_device(test, addr);
-
-	KUNIT_ASSERT_EQ(test, 0, vm_munmap(addr, PAGE_SIZE));
-	KUNIT_EXPECT_EQ(test, device_add_u32(one, 0, 1), -EFAULT);
-	KUNIT_EXPECT_EQ(test, device_add_u32(two, 0, 1), -EFAULT);
-
-	/* One goes, and the other one goes on */
-	kunit_release_action(test, test_unbind, one);
-	KUNIT_ASSERT_EQ(test, 0, vm_munmap(addr + PAGE_SIZE, PAGE_SIZE));
-	KUNIT_EXPECT_EQ(test, device_add_u32(two, 1, 1), -EFAULT);
-	KUNIT_EXPECT_EQ(test, device_add_u32(two, 2, 1), 0);
 }
 
 /* The driver lets go after the process has died, as by the last close(2) */
@@ -422,9 +328,7 @@ static void device_2017_pfns(struct kunit *test)
 static struct kunit_case device_2017_cases[] = {
 	KUNIT_CASE(device_2017_mirrors),
 	KUNIT_CASE(device_2017_maps_between),
-	KUNIT_CASE(device_2017_maps_beside_changes),
 	KUNIT_CASE(device_2017_sees_munmap),
-	KUNIT_CASE(device_2017_several),
 	KUNIT_CASE(device_2017_sees_exit),
 	KUNIT_CASE(device_2017_pfns),
 	{}

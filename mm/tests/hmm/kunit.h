@@ -60,14 +60,6 @@ void hmm_test_kill(struct kunit *test, struct mm_struct *mm);
 struct hmm_test_job *hmm_test_kill_job(struct kunit *test, struct mm_struct *mm);
 bool hmm_test_mm_count_falls_to(struct mm_struct *mm, int count);
 
-/* These may be used by helper threads */
-unsigned long hmm_test_do_map(struct mm_struct *mm, unsigned long addr,
-			      unsigned long pages, unsigned long prot);
-int hmm_test_do_unmap(struct mm_struct *mm, unsigned long addr,
-		      unsigned long pages);
-int hmm_test_do_discard(struct mm_struct *mm, unsigned long addr,
-			unsigned long pages);
-
 /* These assert that it can be done */
 unsigned long hmm_test_map(struct kunit *test, struct mm_struct *mm,
 			   unsigned long pages, unsigned long prot);
@@ -118,7 +110,6 @@ struct hmm_test_update {
 	unsigned long start;
 	unsigned long end;
 	enum mmu_notifier_event event;
-	bool own;
 	bool blockable;
 };
 

@@ -52,8 +52,9 @@ static void hmm_end_is_told(struct kunit *test)
 	hmm_test_start(&inv, mm, HMM_TEST_BASE, 1);
 	KUNIT_EXPECT_EQ(test, dev->calls, 1);
 	KUNIT_EXPECT_EQ(test, dev->probes_valid, 0);
-	/* One that comes in between is told of the end only */
+	/* One that comes in between knows of it, and is told of the end only */
 	late = hmm_test_mirror(test, mm, &hmm_test_end_ops);
+	KUNIT_EXPECT_TRUE(test, hmm_test_busy(late, HMM_TEST_BASE, 1));
 	hmm_test_end(&inv);
 	KUNIT_EXPECT_EQ(test, dev->calls, 2);
 	KUNIT_EXPECT_EQ(test, dev->afters, 1);
@@ -80,6 +81,7 @@ static void hmm_end_is_told(struct kunit *test)
 /* There is no end of what was refused, by whomever */
 static void hmm_end_of_refused(struct kunit *test)
 {
+	static struct hmm_mirror_ops ops;
 	struct mm_struct *mm = hmm_test_mm(test);
 	struct hmm_test_dev *refuses = hmm_test_mirror(test, mm, &hmm_test_end_ops);
 	struct hmm_test_dev *told = hmm_test_mirror(test, mm, &hmm_test_atomic_ops);
@@ -103,6 +105,16 @@ static void hmm_end_of_refused(struct kunit *test)
 	/* Nor is anything left of it */
 	hmm_test_invalidate(mm, HMM_TEST_BASE, 1);
 	KUNIT_EXPECT_EQ(test, refuses->afters, 1);
+	hmm_test_unregister(test, refuses);
+
+	/* Nobody is left who refuses, and the 2017 callback may promise not to sleep */
+	ops = hmm_test_2017_ops;
+	ops.flags = HMM_MIRROR_ATOMIC;
+	sync = hmm_test_mirror(test, mm, &ops);
+	KUNIT_ASSERT_EQ(test, 0, hmm_test_start_nonblock(&inv, mm, HMM_TEST_BASE, 1));
+	hmm_test_end(&inv);
+	KUNIT_EXPECT_EQ(test, told->calls, 3);
+	KUNIT_EXPECT_EQ(test, sync->calls, 2);
 }
 
 static bool hmm_test_never(struct hmm_mirror *mirror,
@@ -219,7 +231,8 @@ static void hmm_ignored_events(struct kunit *test)
 		mmu_notifier_range_init_owner(&inv, cases[i].event, 0, mm,
 					      HMM_TEST_BASE,
 					      HMM_TEST_BASE + PAGE_SIZE,
-					      cases[i].own ? &own_dev->mirror : NULL);
+					      cases[i].own ? &own_dev->mirror :
+							     &soft_dev->mirror);
 		mmu_notifier_invalidate_range_start(&inv);
 		mmu_notifier_invalidate_range_end(&inv);
 		KUNIT_EXPECT_EQ_MSG(test, soft_dev->calls, 2 * cases[i].told_soft,
@@ -273,8 +286,11 @@ static void hmm_unregister_waits(struct kunit *test)
 			struct hmm_test_dev *dev =
 				hmm_test_mirror(test, mm, &hmm_test_end_ops);
 			struct hmm_test_opened *opened = NULL;
+			struct hmm_mirror_range *range =
+				hmm_test_range(test, HMM_TEST_BASE, 1, 0);
 			struct hmm_test_job *job, *unregister;
 			struct mmu_notifier_range inv;
+			unsigned int calls;
 
 			if (covered)
 				opened = hmm_test_open(test, mm);
@@ -285,17 +301,21 @@ static void hmm_unregister_waits(struct kunit *test)
 			job = at_end ? hmm_test_job(test, hmm_test_end_thread, &inv) :
 				       hmm_test_invalidate_job(test, dev);
 			hmm_test_await(test, &dev->entered);
+			calls = dev->calls;
 			unregister = hmm_test_unregister_job(test, dev);
-			/* Those that come now do not matter to it */
 			msleep(HMM_TEST_DELAY_MS);
+			/* It is gone for whoever faults, or invalidates, now */
+			KUNIT_EXPECT_EQ(test, -EINVAL,
+					hmm_mirror_range_begin(range, &dev->mirror));
 			hmm_test_invalidate(mm, HMM_TEST_BASE, 1);
 			KUNIT_EXPECT_FALSE(test, completion_done(&unregister->done));
-			KUNIT_EXPECT_EQ(test, dev->calls, dev->done + 1);
+			KUNIT_EXPECT_EQ(test, dev->done + 1, calls);
 
 			complete_all(&dev->go_on);
 			hmm_test_finish(test, unregister);
 			hmm_test_finish(test, job);
-			KUNIT_EXPECT_EQ(test, dev->calls, dev->done);
+			KUNIT_EXPECT_EQ(test, dev->calls, calls);
+			KUNIT_EXPECT_EQ(test, dev->done, calls);
 			KUNIT_EXPECT_EQ(test, dev->late, 0);
 			if (opened)
 				hmm_test_close(opened);

@@ -71,58 +71,39 @@ bool hmm_test_mm_count_falls_to(struct mm_struct *mm, int count)
 	return true;
 }
 
-/* Returns 0 or an address */
-unsigned long hmm_test_do_map(struct mm_struct *mm, unsigned long addr,
-			      unsigned long pages, unsigned long prot)
-{
-	kthread_use_mm(mm);
-	addr = vm_mmap(NULL, addr, pages * PAGE_SIZE, prot, MAP_ANONYMOUS |
-		       MAP_PRIVATE | (addr ? MAP_FIXED : 0), 0);
-	kthread_unuse_mm(mm);
-	return IS_ERR_VALUE(addr) ? 0 : addr;
-}
-
-int hmm_test_do_unmap(struct mm_struct *mm, unsigned long addr,
-		      unsigned long pages)
-{
-	int ret;
-
-	kthread_use_mm(mm);
-	ret = vm_munmap(addr, pages * PAGE_SIZE);
-	kthread_unuse_mm(mm);
-	return ret;
-}
-
-int hmm_test_do_discard(struct mm_struct *mm, unsigned long addr,
-			unsigned long pages)
-{
-	int ret;
-
-	kthread_use_mm(mm);
-	ret = do_madvise(mm, addr, pages * PAGE_SIZE, MADV_DONTNEED);
-	kthread_unuse_mm(mm);
-	return ret;
-}
-
 unsigned long hmm_test_map(struct kunit *test, struct mm_struct *mm,
 			   unsigned long pages, unsigned long prot)
 {
-	unsigned long addr = hmm_test_do_map(mm, 0, pages, prot);
+	unsigned long addr;
 
-	KUNIT_ASSERT_NE(test, addr, 0);
+	kthread_use_mm(mm);
+	addr = vm_mmap(NULL, 0, pages * PAGE_SIZE, prot,
+		       MAP_ANONYMOUS | MAP_PRIVATE, 0);
+	kthread_unuse_mm(mm);
+	KUNIT_ASSERT_FALSE(test, IS_ERR_VALUE(addr));
 	return addr;
 }
 
 void hmm_test_unmap(struct kunit *test, struct mm_struct *mm,
 		    unsigned long addr, unsigned long pages)
 {
-	KUNIT_ASSERT_EQ(test, 0, hmm_test_do_unmap(mm, addr, pages));
+	int ret;
+
+	kthread_use_mm(mm);
+	ret = vm_munmap(addr, pages * PAGE_SIZE);
+	kthread_unuse_mm(mm);
+	KUNIT_ASSERT_EQ(test, ret, 0);
 }
 
 void hmm_test_discard(struct kunit *test, struct mm_struct *mm,
 		      unsigned long addr, unsigned long pages)
 {
-	KUNIT_ASSERT_EQ(test, 0, hmm_test_do_discard(mm, addr, pages));
+	int ret;
+
+	kthread_use_mm(mm);
+	ret = do_madvise(mm, addr, pages * PAGE_SIZE, MADV_DONTNEED);
+	kthread_unuse_mm(mm);
+	KUNIT_ASSERT_EQ(test, ret, 0);
 }
 
 void hmm_test_write(struct kunit *test, struct mm_struct *mm,
@@ -324,7 +305,6 @@ struct hmm_test_dev *hmm_test_enter(struct hmm_mirror *mirror,
 			.start = update->start,
 			.end = update->end,
 			.event = update->event,
-			.own = hmm_update_is_own(update, dev),
 			.blockable = mmu_notifier_range_blockable(update),
 		};
 	}

@@ -1,23 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * What mirrors are told of invalidations, and when; which ranges these hit; how many may
- * go on at the same time; and which of them are refused.
+ * What mirrors are told of invalidations, and when; which ranges these hit; and how many
+ * may go on at the same time.
  */
 #include <linux/mm.h>
 
 #include "kunit.h"
-
-/* Invalidate the first page of @dev as what has @owner does */
-static void hmm_test_invalidate_owned(struct hmm_test_dev *dev,
-				      enum mmu_notifier_event event, void *owner)
-{
-	struct mmu_notifier_range inv;
-
-	mmu_notifier_range_init_owner(&inv, event, 0, dev->mm, dev->addr,
-				      dev->addr + PAGE_SIZE, owner);
-	mmu_notifier_invalidate_range_start(&inv);
-	mmu_notifier_invalidate_range_end(&inv);
-}
 
 static void hmm_update_contents(struct kunit *test)
 {
@@ -37,27 +25,6 @@ static void hmm_update_contents(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, dev->last.event, MMU_NOTIFY_UNMAP);
 	KUNIT_EXPECT_LE(test, dev->last.start, addr + 2 * PAGE_SIZE);
 	KUNIT_EXPECT_GE(test, dev->last.end, addr + 3 * PAGE_SIZE);
-
-	hmm_test_invalidate_owned(dev, MMU_NOTIFY_MIGRATE, dev);
-	KUNIT_EXPECT_EQ(test, dev->last.event, MMU_NOTIFY_MIGRATE);
-	KUNIT_EXPECT_EQ(test, dev->last.start, addr);
-	KUNIT_EXPECT_EQ(test, dev->last.end, addr + PAGE_SIZE);
-	KUNIT_EXPECT_TRUE(test, dev->last.own);
-
-	hmm_test_invalidate_owned(dev, MMU_NOTIFY_EXCLUSIVE, dev);
-	KUNIT_EXPECT_EQ(test, dev->last.event, MMU_NOTIFY_EXCLUSIVE);
-	KUNIT_EXPECT_TRUE(test, dev->last.own);
-
-	/*
-	 * The core leaves the owner of all other events unset, so whatever is on
-	 * its stack: a driver must not take it for its own.
-	 */
-	hmm_test_invalidate_owned(dev, MMU_NOTIFY_CLEAR, dev);
-	KUNIT_EXPECT_EQ(test, dev->last.event, MMU_NOTIFY_CLEAR);
-	KUNIT_EXPECT_FALSE(test, dev->last.own);
-
-	hmm_test_invalidate_owned(dev, MMU_NOTIFY_MIGRATE, test);
-	KUNIT_EXPECT_FALSE(test, dev->last.own);
 }
 
 /* The whole point: when the callback is called the page is still there */
@@ -143,48 +110,6 @@ static void hmm_collision_is_precise(struct kunit *test)
 	}
 }
 
-/* Ranges may overlap: each is its own collision domain */
-static void hmm_overlapping_ranges(struct kunit *test)
-{
-	struct hmm_test_dev *dev = hmm_test_setup(test);
-	const unsigned long addr = dev->addr;
-	struct hmm_mirror_range *low, *high, *same;
-
-	low = hmm_test_snapshot(test, dev, addr, 2);
-	high = hmm_test_snapshot(test, dev, addr + PAGE_SIZE, 2);
-	same = hmm_test_snapshot(test, dev, addr, 2);
-	hmm_test_invalidate(dev->mm, addr, 1);
-	KUNIT_EXPECT_FALSE(test, hmm_test_valid(low));
-	KUNIT_EXPECT_FALSE(test, hmm_test_valid(same));
-	KUNIT_EXPECT_TRUE(test, hmm_test_valid(high));
-
-	hmm_mirror_range_end(low);
-	hmm_test_invalidate(dev->mm, addr + PAGE_SIZE, 1);
-	KUNIT_EXPECT_FALSE(test, hmm_test_valid(high));
-}
-
-static void hmm_nested_invalidations(struct kunit *test)
-{
-	struct hmm_test_dev *dev = hmm_test_setup(test);
-	const unsigned long addr = dev->addr;
-	struct mmu_notifier_range outer, inner, same;
-
-	hmm_test_start(&outer, dev->mm, addr, 4);
-	hmm_test_invalidate(dev->mm, addr, 1);
-	KUNIT_EXPECT_TRUE(test, hmm_test_busy(dev, addr + 3 * PAGE_SIZE, 1));
-	hmm_test_start(&same, dev->mm, addr, 4);
-	hmm_test_start(&inner, dev->mm, addr + PAGE_SIZE, 1);
-	KUNIT_EXPECT_TRUE(test, hmm_test_busy(dev, addr, 1));
-	hmm_test_end(&inner);
-	KUNIT_EXPECT_TRUE(test, hmm_test_busy(dev, addr + PAGE_SIZE, 1));
-	hmm_test_end(&same);
-	KUNIT_EXPECT_TRUE(test, hmm_test_busy(dev, addr, 1));
-	KUNIT_EXPECT_TRUE(test, hmm_test_busy(dev, addr + 3 * PAGE_SIZE, 1));
-	hmm_test_end(&outer);
-	hmm_test_expect_idle(test, dev);
-	KUNIT_EXPECT_EQ(test, dev->calls, 4);
-}
-
 /*
  * More invalidations at once than are tracked one by one, in an order that mixes
  * those that are with those that are not: what goes on is always waited for, and
@@ -246,8 +171,7 @@ static void hmm_many_invalidations_at_once(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, dev->calls, ROUNDS * NR);
 }
 
-/* Invalidations that must not block */
-
+/* An invalidation that must not block */
 static void hmm_nonblock_atomic_mirror(struct kunit *test)
 {
 	const unsigned long addr = HMM_TEST_BASE;
@@ -272,57 +196,13 @@ static void hmm_nonblock_atomic_mirror(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, dev->last.blockable);
 }
 
-/* Refused for as long as one mirror refuses, and no longer */
-static void hmm_nonblock_mixed_mirrors(struct kunit *test)
-{
-	const unsigned long addr = HMM_TEST_BASE;
-	struct mm_struct *mm = hmm_test_mm(test);
-	struct hmm_test_dev *atomic = hmm_test_mirror(test, mm,
-						      &hmm_test_atomic_ops);
-	struct hmm_test_dev *sleeps = hmm_test_dev(test, mm, &hmm_test_ops);
-	struct hmm_test_dev *sleeps2 = hmm_test_dev(test, mm, &hmm_test_2017_ops);
-	struct mmu_notifier_range inv;
-	int round;
-
-	hmm_test_not_on_list(test);
-	for (round = 0; round < 3; round++) {
-		atomic->calls = 0;
-		KUNIT_ASSERT_EQ(test, 0, hmm_test_start_nonblock(&inv, mm, addr,
-								 1));
-		hmm_test_end(&inv);
-		KUNIT_EXPECT_EQ(test, atomic->calls, 1);
-
-		hmm_test_register(test, sleeps);
-		hmm_test_register(test, sleeps2);
-		/* By the registry, as the first that is told cannot say no */
-		KUNIT_EXPECT_EQ(test, -EAGAIN,
-				hmm_test_start_nonblock(&inv, mm, addr, 1));
-		KUNIT_EXPECT_EQ(test, sleeps->calls, 0);
-		hmm_test_unregister(test, sleeps);
-		KUNIT_EXPECT_EQ(test, -EAGAIN,
-				hmm_test_start_nonblock(&inv, mm, addr, 1));
-		KUNIT_EXPECT_EQ(test, sleeps2->calls, 2 * round);
-		/* What may block is not refused */
-		hmm_test_invalidate(mm, addr, 1);
-		KUNIT_EXPECT_EQ(test, sleeps2->calls, 2 * round + 2);
-		hmm_test_unregister(test, sleeps2);
-		hmm_test_expect_idle(test, atomic);
-	}
-	KUNIT_ASSERT_EQ(test, 0, hmm_test_start_nonblock(&inv, mm, addr, 1));
-	hmm_test_end(&inv);
-	hmm_test_expect_idle(test, atomic);
-}
-
 static struct kunit_case hmm_invalidate_cases[] = {
 	KUNIT_CASE(hmm_update_contents),
 	KUNIT_CASE(hmm_called_before_page_goes),
 	KUNIT_CASE(hmm_collision_is_precise),
 	KUNIT_CASE(hmm_marked_before_callback),
-	KUNIT_CASE(hmm_overlapping_ranges),
-	KUNIT_CASE(hmm_nested_invalidations),
 	KUNIT_CASE(hmm_many_invalidations_at_once),
 	KUNIT_CASE(hmm_nonblock_atomic_mirror),
-	KUNIT_CASE(hmm_nonblock_mixed_mirrors),
 	{}
 };
 

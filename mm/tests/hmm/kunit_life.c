@@ -140,66 +140,6 @@ static void hmm_several_mirrors(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, other->calls, 0);
 }
 
-/* A mirror that comes in the middle of an invalidation has to know of it */
-static void hmm_late_mirror_waits(struct kunit *test)
-{
-	const unsigned long addr = HMM_TEST_BASE;
-	struct mm_struct *mm = hmm_test_mm(test);
-	struct hmm_test_dev *first = hmm_test_mirror(test, mm, &hmm_test_ops);
-	struct mmu_notifier_range inv;
-	struct hmm_test_dev *late;
-
-	hmm_test_start(&inv, mm, addr, 1);
-	late = hmm_test_mirror(test, mm, &hmm_test_ops);
-	KUNIT_EXPECT_EQ(test, first->calls, 1);
-	KUNIT_EXPECT_EQ(test, late->calls, 0);
-	KUNIT_EXPECT_TRUE(test, hmm_test_busy(late, addr, 1));
-
-	/* The one that was there leaves: the registry stays */
-	hmm_test_unregister(test, first);
-	KUNIT_EXPECT_TRUE(test, hmm_test_busy(late, addr, 1));
-	hmm_test_end(&inv);
-	KUNIT_EXPECT_FALSE(test, hmm_test_busy(late, addr, 1));
-}
-
-/*
- * Unregister a mirror while its callback is held up.  Returns the job that does it,
- * which waits for that.
- */
-static struct hmm_test_job *hmm_test_unregister_held(struct kunit *test,
-						     struct hmm_test_dev *dev)
-{
-	struct hmm_test_job *job;
-
-	hmm_test_await(test, &dev->entered);
-	job = hmm_test_unregister_job(test, dev);
-	msleep(HMM_TEST_DELAY_MS);
-	KUNIT_EXPECT_FALSE(test, completion_done(&job->done));
-	KUNIT_EXPECT_EQ(test, dev->done, 0);
-	return job;
-}
-
-static void hmm_unregister_waits_for_callback(struct kunit *test)
-{
-	struct hmm_test_dev *dev = hmm_test_setup(test);
-	struct hmm_test_job *invalidate, *unregister;
-	struct hmm_mirror_range *range;
-
-	dev->hold = true;
-	invalidate = hmm_test_invalidate_job(test, dev);
-	range = hmm_test_range(test, HMM_TEST_BASE, 1, 0);
-	unregister = hmm_test_unregister_held(test, dev);
-	/* It is gone for whoever faults, or invalidates, now */
-	KUNIT_EXPECT_EQ(test, -EINVAL, hmm_mirror_range_begin(range, &dev->mirror));
-	hmm_test_invalidate(dev->mm, HMM_TEST_BASE, 1);
-	complete_all(&dev->go_on);
-	hmm_test_finish(test, unregister);
-	hmm_test_finish(test, invalidate);
-	KUNIT_EXPECT_EQ(test, dev->calls, 1);
-	KUNIT_EXPECT_EQ(test, dev->done, 1);
-	KUNIT_EXPECT_EQ(test, dev->late, 0);
-}
-
 static void hmm_unregister_during_exit(struct kunit *test)
 {
 	struct hmm_test_dev *dev = hmm_test_setup(test);
@@ -207,7 +147,11 @@ static void hmm_unregister_during_exit(struct kunit *test)
 
 	dev->hold = true;
 	exit = hmm_test_kill_job(test, dev->mm);
-	unregister = hmm_test_unregister_held(test, dev);
+	hmm_test_await(test, &dev->entered);
+	unregister = hmm_test_unregister_job(test, dev);
+	msleep(HMM_TEST_DELAY_MS);
+	KUNIT_EXPECT_FALSE(test, completion_done(&unregister->done));
+	KUNIT_EXPECT_EQ(test, dev->done, 0);
 	complete_all(&dev->go_on);
 	hmm_test_finish(test, unregister);
 	hmm_test_finish(test, exit);
@@ -372,8 +316,6 @@ static struct kunit_case hmm_life_cases[] = {
 	KUNIT_CASE(hmm_register_out_of_memory),
 	KUNIT_CASE(hmm_one_hmm_per_mm),
 	KUNIT_CASE(hmm_several_mirrors),
-	KUNIT_CASE(hmm_late_mirror_waits),
-	KUNIT_CASE(hmm_unregister_waits_for_callback),
 	KUNIT_CASE(hmm_unregister_during_exit),
 	KUNIT_CASE(hmm_unregister_with_range),
 	KUNIT_CASE(hmm_unregister_with_fault),

@@ -32,11 +32,11 @@
 
 #define ROUND_MS	5000
 #define PROGRESS_MS	5000
+#define PATIENCE	20	/* seconds that a program may take, and to be killed */
 #define MINIMIZE_MS	60000
 #define LEAST_SECONDS	20	/* for every call to have succeeded */
 #define LEFT_BYTES	(256L << 10)	/* of the kernel's memory, that caches may keep */
 
-static unsigned int nr_workers = 4;
 static long seconds = 60;
 static const char *replay;
 static unsigned int times = 1;
@@ -145,12 +145,12 @@ static void reap(struct worker *worker)
 static void end_slow(struct worker *worker)
 {
 	const struct program *program = &worker->recent[(worker->nr_recent - 1) % RECENT];
-	long long since = worker->since, end = now() + 1000 * shared->patience;
+	long long since = worker->since, end = now() + 1000 * PATIENCE;
 
-	if (!worker->pid || !since || now() - since <= 1000 * shared->patience)
+	if (!worker->pid || !since || now() - since <= 1000 * PATIENCE)
 		return;
 	if (nr_killed++ < 3) {
-		printf("fuzz: killed, after %ld s:\n", shared->patience);
+		printf("fuzz: killed, after %d s:\n", PATIENCE);
 		program_print(stdout, program);
 	}
 	kill(-worker->pid, SIGKILL);
@@ -177,9 +177,9 @@ static void watch_kernel(void)
 	/* The whole of it */
 	usleep(500000);
 	watch_log(text, sizeof(text), &worker);
-	if (worker >= (int)nr_workers)
+	if (worker >= WORKERS)
 		worker = -1;
-	for (i = 0; i < nr_workers; i++) {
+	for (i = 0; i < WORKERS; i++) {
 		struct worker *w = &shared->worker[i];
 
 		if (worker >= 0 && worker != (int)i)
@@ -199,7 +199,7 @@ static bool watch_workers(void)
 	bool left = false;
 	unsigned int i;
 
-	for (i = 0; i < nr_workers; i++) {
+	for (i = 0; i < WORKERS; i++) {
 		struct worker *worker = &shared->worker[i];
 
 		end_slow(worker);
@@ -272,7 +272,7 @@ static void check_level(struct level *base, unsigned int round)
 
 	if (!round)
 		*base = (struct level){ .bytes = LONG_MAX - LEFT_BYTES };
-	if (back_at(base, &level, shared->patience)) {
+	if (back_at(base, &level, PATIENCE)) {
 		if (!round) {
 			sleep(1);
 			watch_level(base);
@@ -296,7 +296,7 @@ static void fuzz(long long begin, long long end)
 		long long end_of_round = now() + ROUND_MS;
 
 		shared->end_of_round = false;
-		for (i = 0; i < nr_workers; i++)
+		for (i = 0; i < WORKERS; i++)
 			start(&shared->worker[i], NULL);
 		while (now() < end && now() < end_of_round && !bad() && !shared->stop) {
 			usleep(50000);
@@ -370,8 +370,6 @@ static const char about[] =
 static const struct argp_option options[] = {
 	{ "seconds", 's', "N", 0, "how long (60)", 0 },
 	{ "seed", 'r', "N", 0, "what is done at random depends on this (the time)", 0 },
-	{ "workers", 'w', "N", 0, "processes that make calls, with two threads each (4)", 0 },
-	{ "patience", 'p', "N", 0, "seconds that a program may take, and to be killed (20)", 0 },
 	{ "replay", 'f', "FILE", 0, "run the program in FILE, as it was printed", 0 },
 	{ "times", 't', "N", 0, "so many times (1)", 0 },
 	{ }
@@ -386,12 +384,6 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		return 0;
 	case 'r':
 		shared->seed = parse_number(arg, 0, ~0ULL);
-		return 0;
-	case 'w':
-		nr_workers = parse_number(arg, 1, MAX_WORKERS);
-		return 0;
-	case 'p':
-		shared->patience = parse_number(arg, 1, 3600);
 		return 0;
 	case 'f':
 		replay = arg;
@@ -416,11 +408,23 @@ static void read_replay(struct program *program)
 	fclose(file);
 }
 
+/* With five levels of page tables it is larger. */
+static __u64 find_task_size(void)
+{
+	void *high = (void *)(1UL << 50);
+	void *map = mmap(high, PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (map == MAP_FAILED)
+		err(2, "mmap");
+	munmap(map, PAGE);
+	return (map == high ? 1ULL << 56 : 1ULL << 47) - PAGE;
+}
+
 static void prepare(void)
 {
 	unsigned int i;
 
-	for (i = 0; i < MAX_WORKERS; i++)
+	for (i = 0; i < WORKERS; i++)
 		shared->worker[i].number = i;
 	/* Workers are nobody; who must not open it has other ways to be kept from it */
 	if (chmod(DEVICE_C, 0666) || chmod(DEVICE_RUST, 0666))
@@ -449,9 +453,9 @@ int main(int argc, char **argv)
 	long long begin;
 	bool whole;
 
-	shared_init();
+	shared = shared_memory(sizeof(*shared));
+	task_size = find_task_size();
 	shared->seed = time(NULL);
-	shared->patience = 20;
 	argp_err_exit_status = 2;
 	argp_parse(&argp, argc, argv, 0, NULL, NULL);
 	if (geteuid())

@@ -14,7 +14,7 @@
 #include "common.h"
 #include "program.h"
 
-#define MAX_WORKERS	16
+#define WORKERS		4	/* processes that make calls, with two threads each */
 #define MAX_CORPUS	4096
 #define MAX_ERRNO	134
 #define RECENT		8	/* programs that a worker remembers */
@@ -45,12 +45,11 @@ struct shared {
 	atomic_bool end_of_round;
 	bool have_cover;
 	__u64 seed;
-	long patience;			/* seconds that a program may take */
 	atomic_llong programs;
 	atomic_llong races;
 	atomic_llong result[CALL_NR][MAX_ERRNO];
 	struct failure failure;
-	struct worker worker[MAX_WORKERS];
+	struct worker worker[WORKERS];
 	atomic_uint pcs;
 	atomic_uint edges;
 	atomic_ullong pc[COVER_SIZE];
@@ -62,9 +61,6 @@ struct shared {
 
 extern struct shared *shared;
 extern __u64 task_size;		/* where the address space of a process ends */
-
-/* Makes the shared memory; what cannot be made ends the program. */
-void shared_init(void);
 
 /* Something is as it must not be, in call @call of @program; the first one counts. */
 void failed(const struct program *program, unsigned int call, const char *format, ...);

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <linux/types.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <time.h>
 
 /* In milliseconds. */
@@ -31,6 +32,16 @@ static inline __u64 random_next(__u64 *state)
 static inline unsigned int random_below(__u64 *state, unsigned int below)
 {
 	return random_next(state) % below;
+}
+
+/* Memory that a process has in common with those it forks, all 0 */
+static inline void *shared_memory(size_t size)
+{
+	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	if (memory == MAP_FAILED)
+		err(2, "mmap");
+	return memory;
 }
 
 /* The number that an option has; what is none ends the program, as wrong usage does. */

@@ -345,9 +345,7 @@ int keeper(struct part *its_part)
 	part = its_part;
 	probes[0].slot = HMM_TORTURE_OWN_SLOTS;
 	probes[1].slot = HMM_TORTURE_OWN_SLOTS + 1;
-	life = mmap(NULL, sizeof(*life), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (life == MAP_FAILED)
-		return -errno;
+	life = shared_memory(sizeof(*life));
 	while (!shared->stop)
 		one_life(nr++);
 	return 0;

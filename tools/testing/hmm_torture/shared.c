@@ -2,12 +2,10 @@
 /*
  * What all parts of the torture test see.
  */
-#include <err.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "device.h"
 #include "shared.h"
@@ -53,14 +51,6 @@ const struct figure_type figures[FIGURE_NR] = {
 	[FIGURE_LOST] = { "lost writes" },
 	[FIGURE_BROKEN] = { "failures" },
 };
-
-void shared_init(void)
-{
-	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
-		      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (shared == MAP_FAILED)
-		err(2, "mmap");
-}
 
 void failed(enum figure figure, const char *format, ...)
 {

@@ -100,9 +100,6 @@ struct shared {
 
 extern struct shared *shared;
 
-/* Makes the shared memory; what cannot be made ends the program. */
-void shared_init(void);
-
 static inline void count(enum figure figure, long long nr)
 {
 	atomic_fetch_add(&shared->figure[figure], nr);

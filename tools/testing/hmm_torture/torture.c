@@ -34,7 +34,6 @@
 #define PROGRESS_MS	5000
 
 static long seconds = 60;
-static unsigned int workers = 2;
 
 /* The figures of the module, or of the kernel: lines of a name and a number */
 struct number {
@@ -295,8 +294,8 @@ static void load_module(void)
 	char command[128];
 
 	snprintf(command, sizeof(command),
-		 "modprobe hmm_torture seed=%llu patience=%ld workers=%u", shared->seed,
-		 shared->patience, workers);
+		 "modprobe hmm_torture seed=%llu patience=%ld", shared->seed,
+		 shared->patience);
 	if (system(command))
 		errx(2, "cannot load hmm_torture; the kernel needs CONFIG_HMM_MIRROR_TORTURE=m");
 }
@@ -347,7 +346,6 @@ static const char about[] =
 static const struct argp_option options[] = {
 	{ "seconds", 's', "N", 0, "how long (60)", 0 },
 	{ "seed", 'r', "N", 0, "what is done at random depends on this (the time)", 0 },
-	{ "workers", 'w', "N", 0, "threads of the module hmm_torture, which have devices (2)", 0 },
 	{ "patience", 'p', "N", 0,
 	  "seconds that a fault may take; four times that is a hang (30)", 0 },
 	{ }
@@ -362,9 +360,6 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		return 0;
 	case 'r':
 		shared->seed = parse_number(arg, 0, ~0ULL);
-		return 0;
-	case 'w':
-		workers = parse_number(arg, 1, 16);
 		return 0;
 	case 'p':
 		shared->patience = parse_number(arg, 1, 3600);
@@ -417,7 +412,7 @@ int main(int argc, char **argv)
 	bool whole;
 	size_t i;
 
-	shared_init();
+	shared = shared_memory(sizeof(*shared));
 	shared->seed = time(NULL);
 	shared->patience = 30;
 	argp_err_exit_status = 2;

@@ -14,7 +14,9 @@
 
 #include "context.h"
 
+#ifndef PAGES
 #define PAGES	64	/* of memory */
+#endif
 
 FIXTURE(hmm_mirror)
 {
@@ -40,8 +42,9 @@ FIXTURE_VARIANT_ADD(hmm_mirror, c)
 };
 
 /* What a program adds to the set-up and before the end; it may define them. */
-static void (*set_up)(struct __test_metadata *_metadata, int fd, char *map, size_t size);
-static void (*tear_down)(struct __test_metadata *_metadata, int fd, char *map, size_t size);
+typedef void hook(struct __test_metadata *_metadata, FIXTURE_DATA(hmm_mirror) *self,
+		  const FIXTURE_VARIANT(hmm_mirror) *variant);
+static hook *set_up, *tear_down;
 
 FIXTURE_SETUP(hmm_mirror)
 {
@@ -59,7 +62,7 @@ FIXTURE_SETUP(hmm_mirror)
 	ASSERT_EQ(0, bind_self(self->fd));
 #endif
 	if (set_up)
-		set_up(_metadata, self->fd, self->map, self->size);
+		set_up(_metadata, self, variant);
 }
 
 FIXTURE_TEARDOWN(hmm_mirror)
@@ -68,7 +71,7 @@ FIXTURE_TEARDOWN(hmm_mirror)
 	EXPECT_EQ(0, stale(self->fd, getpid()));
 #endif
 	if (tear_down)
-		tear_down(_metadata, self->fd, self->map, self->size);
+		tear_down(_metadata, self, variant);
 	close(self->fd);
 }
 

@@ -109,32 +109,21 @@ TEST_F(hmm_mirror, the_zero_page_is_never_written)
 	EXPECT_EQ(0, byte_at(self->fd, map + self->page));
 }
 
-TEST_F(hmm_mirror, write_to_a_private_file_mapping_leaves_the_file)
+TEST_F(hmm_mirror, write_reaches_the_file_of_a_shared_mapping_only)
 {
 	int fd = memfd_create("file", MFD_CLOEXEC);
-	char byte = 1, *map;
+	char *private, *shared;
 
 	ASSERT_EQ(0, ftruncate(fd, self->size));
-	map = mmap(NULL, self->size, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
-	EXPECT_EQ(0, byte_at(self->fd, map));
-	ASSERT_EQ(0, write_at(self->fd, map, &byte, 1));
-	EXPECT_EQ(1, map[0]);
-	ASSERT_EQ(1, pread(fd, &byte, 1, 0));
-	EXPECT_EQ(0, byte);
-	close(fd);
-}
-
-TEST_F(hmm_mirror, write_to_a_shared_file_mapping_reaches_the_file)
-{
-	int fd = memfd_create("file", MFD_CLOEXEC);
-	char byte = 1, *map;
-
-	ASSERT_EQ(0, ftruncate(fd, self->size));
-	map = mmap(NULL, self->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	ASSERT_EQ(0, write_at(self->fd, map, &byte, 1));
-	byte = 0;
-	ASSERT_EQ(1, pread(fd, &byte, 1, 0));
-	EXPECT_EQ(1, byte);
+	private = mmap(NULL, self->size, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+	shared = mmap(NULL, self->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	EXPECT_EQ(0, byte_at(self->fd, private));
+	ASSERT_EQ(0, write_at(self->fd, private, &(char){ 1 }, 1));
+	EXPECT_EQ(1, private[0]);
+	EXPECT_EQ(0, shared[0]);
+	ASSERT_EQ(0, write_at(self->fd, shared, &(char){ 2 }, 1));
+	EXPECT_EQ(2, shared[0]);
+	EXPECT_EQ(1, private[0]);
 	close(fd);
 }
 

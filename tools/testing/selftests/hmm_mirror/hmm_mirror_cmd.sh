@@ -3,44 +3,10 @@
 #
 # Tests of the program hmm-mirror, which has to be in PATH; to be run as root.
 
-if [ ! "$DEVICE" ]; then
-	DEVICE=/dev/hmm_mirror_rust
-	[ -c $DEVICE ] || DEVICE=/dev/hmm_mirror_c
-fi
-SKIP=4
-
-tmp=$(mktemp -d) || exit 1
-victim=
-trap 'rm -rf "$tmp"; [ ! "$victim" ] || kill "$victim" 2>/dev/null' EXIT
-
-echo "TAP version 13"
-for need in "-c $DEVICE" "-x $(command -v hmm-mirror)"; do
-	# shellcheck disable=SC2086
-	[ $need ] && continue
-	echo "1..0 # SKIP no $DEVICE, or no hmm-mirror in PATH"
-	exit $SKIP
-done
+# shellcheck disable=SC1091,SC2154 # it sets tmp and victim
+. "$(dirname "$0")/hmm_mirror_tap.sh"
 
 mirror() { hmm-mirror --device "$DEVICE" "$@"; }
-
-number=0 failed=0
-
-# check STATUS TEXT NAME COMMAND...: the command must end with this status, and
-# its output must contain this text.
-check() {
-	local status=$1 text=$2 name=$3 result=ok
-	shift 3
-	"$@" >"$tmp/output" 2>&1 </dev/null
-	local got=$?
-	if [ "$got" != "$status" ] || [[ $(<"$tmp/output") != *"$text"* ]]; then
-		result='not ok'
-		failed=$((failed + 1))
-		echo "# status $got instead of $status, or no '$text' in:"
-		sed 's/^/# /' "$tmp/output"
-	fi
-	number=$((number + 1))
-	echo "$result $number $name"
-}
 
 json_of() { # json_of COMMAND...: the command's output must be JSON
 	"$@" >"$tmp/json" && python3 -m json.tool "$tmp/json"
@@ -348,5 +314,4 @@ check 1 "passwd:1:1: expected '{'" "plot of another file" mirror plot /etc/passw
 check 1 'goes back in time' "plot of two records" sh -c \
 	"cat $tmp/stream $tmp/stream | hmm-mirror plot"
 
-echo "1..$number"
-[ $failed = 0 ]
+finish

@@ -18,12 +18,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "kselftest_harness.h"
-
-#include "context.h"
-#include "file.h"
-
 #define PAGES		16
+#include "file.h"
+#include "fixture.h"
+
+#define FAULTS		"/sys/kernel/debug/"
 /* More points than any call has at which it can fail */
 #define MANY		2000
 
@@ -38,44 +37,8 @@ static struct {
 	size_t size;
 	char *map;
 	char *buf;
-} my;
-
-FIXTURE(fail)
-{
 	long mms, refs;		/* before */
-};
-
-FIXTURE_VARIANT(fail)
-{
-	const char *device;
-};
-
-FIXTURE_VARIANT_ADD(fail, rust)
-{
-	.device = DEVICE_RUST,
-};
-
-FIXTURE_VARIANT_ADD(fail, c)
-{
-	.device = DEVICE_C,
-};
-
-static const char * const capabilities[] = {
-	"failslab", "fail_page_alloc", "fail_usercopy",
-};
-
-static int set_all(const char *knob, const char *value)
-{
-	char path[96];
-	int ret = 0;
-	size_t i;
-
-	for (i = 0; i < ARRAY_SIZE(capabilities) && !ret; i++) {
-		snprintf(path, sizeof(path), "/sys/kernel/debug/%s/%s", capabilities[i], knob);
-		ret = write_file(path, value);
-	}
-	return ret;
-}
+} my;
 
 /* How many mirrored address spaces there are, as debugfs says, or -1 */
 static long mirrored_mms(void)
@@ -109,46 +72,44 @@ static long references(const char *device)
 	return n;
 }
 
-FIXTURE_SETUP(fail)
+static void prepare_faults(struct __test_metadata *_metadata, FIXTURE_DATA(hmm_mirror) *self,
+			   const FIXTURE_VARIANT(hmm_mirror) *variant)
 {
-	const char *why = device_unusable(variant->device);
-
-	if (why)
-		SKIP(return, "%s: %s", variant->device, why);
-	my.page = sysconf(_SC_PAGESIZE);
 	my.fail_nth = open("/proc/thread-self/fail-nth", O_RDWR);
 	if (my.fail_nth < 0)
 		SKIP(return, "the kernel has no CONFIG_FAULT_INJECTION");
 	/* Whatever may sleep may fail as well, and without a stack trace */
-	if (set_all("verbose", "0") ||
-	    write_file("/sys/kernel/debug/failslab/ignore-gfp-wait", "N") ||
-	    write_file("/sys/kernel/debug/fail_page_alloc/ignore-gfp-wait", "N") ||
-	    write_file("/sys/kernel/debug/fail_page_alloc/min-order", "0"))
+	if (write_file(FAULTS "failslab/verbose", "0") ||
+	    write_file(FAULTS "fail_page_alloc/verbose", "0") ||
+	    write_file(FAULTS "fail_usercopy/verbose", "0") ||
+	    write_file(FAULTS "failslab/ignore-gfp-wait", "N") ||
+	    write_file(FAULTS "fail_page_alloc/ignore-gfp-wait", "N") ||
+	    write_file(FAULTS "fail_page_alloc/min-order", "0"))
 		SKIP(return, "the kernel lacks a capability of fault injection, see config");
-	self->mms = mirrored_mms();
-	self->refs = references(variant->device);
-	my.size = PAGES * my.page;
-	my.map = memory(my.size);
-	ASSERT_NE(MAP_FAILED, my.map);
+	my.fd = self->fd;
+	my.device = variant->device;
+	my.page = self->page;
+	my.size = self->size;
+	my.map = self->map;
 	my.buf = malloc(my.size);
 	memset(my.buf, 1, my.size);
-	my.device = variant->device;
-	my.fd = device_open(my.device);
-	ASSERT_LE(0, my.fd);
-	ASSERT_EQ(0, bind_self(my.fd));
+	my.mms = mirrored_mms();
+	my.refs = references(my.device);
 }
 
-FIXTURE_TEARDOWN(fail)
+static void nothing_is_left(struct __test_metadata *_metadata, FIXTURE_DATA(hmm_mirror) *self,
+			    const FIXTURE_VARIANT(hmm_mirror) *variant)
 {
 	int tries;
 
-	close(my.fd);
 	/* A child that has just ended may have had its device open. */
-	for (tries = 0; tries < 50 && mirrored_mms() != self->mms; tries++)
+	for (tries = 0; tries < 50 && mirrored_mms() != my.mms; tries++)
 		usleep(100000);
-	EXPECT_EQ(self->mms, mirrored_mms());
-	EXPECT_EQ(self->refs, references(variant->device));
+	EXPECT_EQ(my.mms, mirrored_mms());
+	EXPECT_EQ(my.refs, references(my.device));
 }
+
+static hook *set_up = prepare_faults, *tear_down = nothing_is_left;
 
 /*
  * Make the @nth point fail at which @act can. Returns what @act does, and in @hit
@@ -241,7 +202,7 @@ static int open_and_bind(void)
 	return ret;
 }
 
-TEST_F_TIMEOUT(fail, bind, 120)
+TEST_F_TIMEOUT(hmm_mirror, bind, 120)
 {
 	EXPECT_LT(0, fail_each(_metadata, fresh_process, open_and_bind, process_gone));
 }
@@ -256,7 +217,7 @@ static int map_for_writing(void)
 	return map_write(my.fd, my.map, my.size);
 }
 
-TEST_F_TIMEOUT(fail, map, 120)
+TEST_F_TIMEOUT(hmm_mirror, map, 120)
 {
 	EXPECT_LT(0, fail_each(_metadata, fresh_memory, map_for_reading, nothing));
 	EXPECT_LT(0, fail_each(_metadata, fresh_memory, map_for_writing, nothing));
@@ -272,7 +233,7 @@ static int write_all(void)
 	return write_at(my.fd, my.map, my.buf, my.size);
 }
 
-TEST_F_TIMEOUT(fail, access, 120)
+TEST_F_TIMEOUT(hmm_mirror, access, 120)
 {
 	EXPECT_LT(0, fail_each(_metadata, fresh_memory, read_all, nothing));
 	EXPECT_LT(0, fail_each(_metadata, fresh_memory, write_all, nothing));
@@ -289,7 +250,7 @@ static int dump_all(void)
 	return call(my.fd, HMM_MIRROR_IOC_DUMP, &dump);
 }
 
-TEST_F_TIMEOUT(fail, dump, 60)
+TEST_F_TIMEOUT(hmm_mirror, dump, 60)
 {
 	EXPECT_LT(0, fail_each(_metadata, map_for_writing, dump_all, nothing));
 }
@@ -325,45 +286,11 @@ static int fork_and_wait(void)
 	return 0;
 }
 
-TEST_F_TIMEOUT(fail, what_the_device_is_told_of, 240)
+TEST_F_TIMEOUT(hmm_mirror, what_the_device_is_told_of, 240)
 {
 	EXPECT_LT(0, fail_each(_metadata, map_for_writing, unmap_a_page, map_again));
 	EXPECT_LT(0, fail_each(_metadata, map_for_writing, protect_a_page, map_again));
 	EXPECT_LT(0, fail_each(_metadata, map_for_writing, fork_and_wait, nothing));
-}
-
-/* Any of them, again and again, each one in ten times that it can */
-TEST_F_TIMEOUT(fail, at_random, 120)
-{
-	static int (* const calls[])(void) = {
-		fresh_memory, map_for_reading, map_for_writing, read_all,
-		write_all, dump_all, protect_a_page,
-	};
-	int round, ret, failed = 0;
-	unsigned int seed = 1;
-
-	ASSERT_EQ(0, set_all("task-filter", "Y"));
-	ASSERT_EQ(0, set_all("times", "-1"));
-	ASSERT_EQ(0, set_all("probability", "10"));
-	ASSERT_EQ(0, write_file("/proc/thread-self/make-it-fail", "1"));
-	for (round = 0; round < 3000; round++) {
-		ret = calls[rand_r(&seed) % ARRAY_SIZE(calls)]();
-		failed += !!ret;
-		EXPECT_TRUE(ret == 0 || ret == -ENOMEM || ret == -EFAULT || ret == -EPERM) {
-			TH_LOG("errno %d", -ret);
-		}
-		if (ret == -EPERM)
-			mprotect(my.map, my.size, PROT_READ | PROT_WRITE);
-	}
-	while (write_file("/proc/thread-self/make-it-fail", "0"))
-		;
-	set_all("probability", "0");
-	set_all("task-filter", "N");
-	TH_LOG("%d of %d calls failed", failed, round);
-	EXPECT_LT(0, failed);
-	EXPECT_EQ(0, stale(my.fd, getpid()));
-	map_again();
-	EXPECT_EQ(0, map_for_writing());
 }
 
 TEST_HARNESS_MAIN

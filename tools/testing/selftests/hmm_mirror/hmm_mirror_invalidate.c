@@ -22,13 +22,6 @@
 #define MADV_GUARD_INSTALL	102
 #endif
 
-/* The oracle itself */
-
-TEST(oracle_tells_wrong_entries_from_right_ones)
-{
-	ASSERT_EQ(0, verify_self_test(stderr));
-}
-
 TEST_F(hmm_mirror, oracle_finds_entries_of_another_process_stale)
 {
 	struct verify verify = { };
@@ -44,23 +37,26 @@ TEST_F(hmm_mirror, oracle_finds_entries_of_another_process_stale)
 }
 
 /* The memory, in small pages, is mirrored and may be written by the device. */
-static void set_up_mirrored(struct __test_metadata *_metadata, int fd, char *map, size_t size)
+static void set_up_mirrored(struct __test_metadata *_metadata,
+			    FIXTURE_DATA(hmm_mirror) *self,
+			    const FIXTURE_VARIANT(hmm_mirror) *variant)
 {
-	madvise(map, size, MADV_NOHUGEPAGE);
-	memset(map, 1, size);
-	ASSERT_EQ(0, map_write(fd, map, size));
-	ASSERT_EQ(PAGES, writable_in(fd, map, size));
-	ASSERT_EQ(0, stale(fd, getpid()));
+	madvise(self->map, self->size, MADV_NOHUGEPAGE);
+	memset(self->map, 1, self->size);
+	ASSERT_EQ(0, map_write(self->fd, self->map, self->size));
+	ASSERT_EQ(PAGES, writable_in(self->fd, self->map, self->size));
+	ASSERT_EQ(0, stale(self->fd, getpid()));
 }
 
 /* Whatever the change was: what is in memory now can be mirrored. */
-static void mirror_again(struct __test_metadata *_metadata, int fd, char *map, size_t size)
+static void mirror_again(struct __test_metadata *_metadata,
+			 FIXTURE_DATA(hmm_mirror) *self,
+			 const FIXTURE_VARIANT(hmm_mirror) *variant)
 {
-	EXPECT_EQ(0, map_present(fd, map, size));
+	EXPECT_EQ(0, map_present(self->fd, self->map, self->size));
 }
 
-static void (*set_up)(struct __test_metadata *, int, char *, size_t) = set_up_mirrored;
-static void (*tear_down)(struct __test_metadata *, int, char *, size_t) = mirror_again;
+static hook *set_up = set_up_mirrored, *tear_down = mirror_again;
 
 TEST_F(hmm_mirror, munmap_takes_out_what_was_unmapped)
 {
@@ -70,15 +66,6 @@ TEST_F(hmm_mirror, munmap_takes_out_what_was_unmapped)
 	EXPECT_EQ(0, entries_in(self->fd, hole, 8 * self->page));
 	EXPECT_EQ(PAGES - 8, entries_in(self->fd, self->map, self->size));
 	EXPECT_EQ(-EFAULT, byte_at(self->fd, hole));
-}
-
-TEST_F(hmm_mirror, mmap_over_a_mapping_takes_out_its_pages)
-{
-	ASSERT_EQ(self->map, mmap(self->map, 8 * self->page, PROT_READ,
-				  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
-				  0));
-	EXPECT_EQ(0, entries_in(self->fd, self->map, 8 * self->page));
-	EXPECT_EQ(0, byte_at(self->fd, self->map));
 }
 
 TEST_F(hmm_mirror, mprotect_takes_the_permission_to_write)
@@ -292,20 +279,7 @@ TEST_F(hmm_mirror, huge_page_takes_no_table)
 	EXPECT_EQ(huge_stats.tables + has_huge_entries, stats.tables);
 }
 
-TEST_F(hmm_mirror, munmap_of_a_part_splits_a_huge_page)
-{
-	char *huge = huge_memory();
-
-	if (!huge)
-		SKIP(return, "no huge page to be had");
-	ASSERT_EQ(0, map_write(self->fd, huge, HUGE_SIZE));
-	munmap(huge + 16 * self->page, 16 * self->page);
-	EXPECT_EQ(0, entries_in(self->fd, huge + 16 * self->page, 16 * self->page));
-	EXPECT_EQ(1, byte_at(self->fd, huge));
-	EXPECT_EQ(1, byte_at(self->fd, huge + HUGE_SIZE - 1));
-}
-
-TEST_F(hmm_mirror, mprotect_of_a_part_splits_a_huge_page)
+TEST_F(hmm_mirror, change_of_a_part_splits_a_huge_page)
 {
 	char *huge = huge_memory(), byte = 2;
 
@@ -316,6 +290,16 @@ TEST_F(hmm_mirror, mprotect_of_a_part_splits_a_huge_page)
 	EXPECT_EQ(-EPERM, write_at(self->fd, huge + 16 * self->page, &byte, 1));
 	EXPECT_EQ(0, write_at(self->fd, huge + 32 * self->page, &byte, 1));
 	EXPECT_EQ(2, huge[32 * self->page]);
+	ASSERT_EQ(0, stale(self->fd, getpid()));
+
+	huge = huge_memory();
+	if (!huge)
+		SKIP(return, "one huge page is all there is");
+	ASSERT_EQ(0, map_write(self->fd, huge, HUGE_SIZE));
+	munmap(huge + 16 * self->page, 16 * self->page);
+	EXPECT_EQ(0, entries_in(self->fd, huge + 16 * self->page, 16 * self->page));
+	EXPECT_EQ(1, byte_at(self->fd, huge));
+	EXPECT_EQ(1, byte_at(self->fd, huge + HUGE_SIZE - 1));
 }
 
 TEST_F(hmm_mirror, the_kernel_splits_a_huge_page)

@@ -52,7 +52,6 @@
 #define CGROUP			"/sys/fs/cgroup"
 #define CGROUP_LIMIT		(16UL << 20)
 #define PATIENCE		10	/* seconds, for what should be over at once */
-#define AREAS			30000	/* half of what a process may have by default */
 
 /* Milliseconds since some time. */
 static long now(void)
@@ -85,6 +84,7 @@ struct victim {
 	size_t size;
 	size_t page;
 	char *common;		/* a page that it has in common with the test */
+	bool other_driver;	/* that of test_hmm, where it is loaded, mirrors it as well */
 };
 
 FIXTURE(mrelease)
@@ -98,7 +98,6 @@ FIXTURE(mrelease)
 FIXTURE_VARIANT(mrelease)
 {
 	const char *device;	/* of the mirror with a spinlock */
-	bool other_driver;	/* the victim uses OTHER_DRIVER as well */
 };
 
 FIXTURE_VARIANT_ADD(mrelease, rust)
@@ -111,18 +110,6 @@ FIXTURE_VARIANT_ADD(mrelease, c)
 	.device = DEVICE_C,
 };
 
-FIXTURE_VARIANT_ADD(mrelease, rust_and_another_driver)
-{
-	.device = DEVICE_RUST,
-	.other_driver = true,
-};
-
-FIXTURE_VARIANT_ADD(mrelease, c_and_another_driver)
-{
-	.device = DEVICE_C,
-	.other_driver = true,
-};
-
 static void write_pages(char *map, size_t size, size_t page)
 {
 	size_t i;
@@ -133,35 +120,21 @@ static void write_pages(char *map, size_t size, size_t page)
 
 /* What the victim can be told */
 #define ALLOW_HUGE_PAGE		'h'	/* where it has its memory */
-#define MAKE_AREAS		'a'	/* of virtual memory, with nothing in them */
 #define TAKE_TOO_MUCH		'm'
 
-static void make_areas(size_t page)
-{
-	char *map = mmap(NULL, AREAS * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	size_t i;
-
-	for (i = 0; i < AREAS; i += 2)
-		if (mprotect(map + i * page, page, PROT_READ))
-			_exit(4);
-}
-
 /* The victim's own: writes its memory, and then does what it is told. */
-static void be_victim(const struct victim *v, bool other_driver, int ready,
-		      int go)
+static void be_victim(const struct victim *v, int ready, int go)
 {
 	const size_t more = 4 * CGROUP_LIMIT;
 	char byte = 0, *map;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (other_driver && dup2(open(OTHER_DRIVER, O_RDWR), OTHER_FD) < 0)
+	if (v->other_driver && dup2(open(OTHER_DRIVER, O_RDWR), OTHER_FD) < 0)
 		_exit(1);
 	write_pages(v->map, v->size, v->page);
 	do {
 		if (byte == ALLOW_HUGE_PAGE)
 			madvise(v->map, v->size, MADV_HUGEPAGE);
-		if (byte == MAKE_AREAS)
-			make_areas(v->page);
 		if (write(ready, &byte, 1) != 1 || read(go, &byte, 1) != 1)
 			_exit(2);
 	} while (byte != TAKE_TOO_MUCH);
@@ -182,9 +155,7 @@ FIXTURE_SETUP(mrelease)
 	why = device_unusable(variant->device);
 	if (why)
 		SKIP(return, "%s: %s", variant->device, why);
-	if (variant->other_driver && access(OTHER_DRIVER, F_OK))
-		SKIP(return, "there is no " OTHER_DRIVER ": load the module test_hmm");
-
+	v->other_driver = !access(OTHER_DRIVER, F_OK);
 	v->page = sysconf(_SC_PAGESIZE);
 	v->size = PAGES * v->page;
 	v->map = memory(2 * v->size);
@@ -200,7 +171,7 @@ FIXTURE_SETUP(mrelease)
 	v->pid = fork();
 	ASSERT_LE(0, v->pid);
 	if (!v->pid)
-		be_victim(v, variant->other_driver, ready[1], go[0]);
+		be_victim(v, ready[1], go[0]);
 	close(ready[1]);
 	close(go[0]);
 	v->go = go[1];
@@ -324,9 +295,12 @@ static bool other_driver_works(struct victim *v)
 		.ptr = (uintptr_t)protection,
 		.npages = PAGES,
 	};
-	pid_t pid = fork();
+	pid_t pid;
 	int status;
 
+	if (!v->other_driver)
+		return true;
+	pid = fork();
 	if (!pid) {
 		int fd = syscall(SYS_pidfd_getfd, v->pidfd, OTHER_FD, 0);
 
@@ -354,8 +328,7 @@ TEST_F(mrelease, a_mirror_with_a_spinlock_lets_memory_go)
 	EXPECT_EQ(0, stale(self->spinlock, v->pid));
 	/* The device does not get it back. */
 	EXPECT_EQ(-EFAULT, byte_at(self->spinlock, v->map));
-	if (variant->other_driver)
-		EXPECT_TRUE(other_driver_works(v));
+	EXPECT_TRUE(other_driver_works(v));
 	EXPECT_EQ(0, mrelease(v));
 	EXPECT_TRUE(exits(v));
 }
@@ -379,8 +352,7 @@ TEST_F(mrelease, a_mirror_with_a_mutex_lets_memory_go)
 	EXPECT_EQ(0, entries(self->mutex, v));
 	EXPECT_EQ(0, entries(self->spinlock, v));
 	EXPECT_EQ(-EFAULT, byte_at(self->mutex, v->map));
-	if (variant->other_driver)
-		EXPECT_TRUE(other_driver_works(v));
+	EXPECT_TRUE(other_driver_works(v));
 	EXPECT_TRUE(exits(v));
 }
 
@@ -442,8 +414,7 @@ TEST_F(mrelease, a_mutex_that_is_taken_refuses_until_it_is_free)
 	EXPECT_EQ(0, mrelease(v));
 	EXPECT_EQ(0, pages(v));
 	EXPECT_EQ(0, entries(self->mutex, v));
-	if (variant->other_driver)
-		EXPECT_TRUE(other_driver_works(v));
+	EXPECT_TRUE(other_driver_works(v));
 	EXPECT_TRUE(exits(v));
 }
 
@@ -467,8 +438,7 @@ TEST_F(mrelease, one_mirror_of_2017_is_enough_to_refuse)
 	EXPECT_EQ(0, stale(self->spinlock, v->pid));
 	/* The memory is still there, but not for a device any more. */
 	EXPECT_EQ(-EFAULT, map_present(self->spinlock, v->map, v->size));
-	if (variant->other_driver)
-		EXPECT_TRUE(other_driver_works(v));
+	EXPECT_TRUE(other_driver_works(v));
 	EXPECT_EQ(-EAGAIN, mrelease(v));
 
 	/* It works as soon as the mirror is unregistered. */
@@ -478,83 +448,6 @@ TEST_F(mrelease, one_mirror_of_2017_is_enough_to_refuse)
 	EXPECT_EQ(0, pages(v));
 	EXPECT_EQ(0, entries(self->spinlock, v));
 	EXPECT_TRUE(exits(v));
-}
-
-/* One alone refuses as well, and nothing of that is left when the victim exits. */
-TEST_F(mrelease, a_refusal_does_not_hold_up_the_exit)
-{
-	struct victim *v = &self->victim;
-	struct hmm_mirror_stats stats;
-
-	if (access(OF_2017, F_OK))
-		SKIP(return, "there is no " OF_2017);
-	self->mutex = mutex_mirror(v, OF_2017);
-	ASSERT_LE(0, self->mutex);
-	ASSERT_TRUE(killed(v));
-	EXPECT_EQ(-EAGAIN, mrelease(v));
-	EXPECT_EQ(PAGES, pages(v));
-	EXPECT_EQ(PAGES, entries(self->mutex, v));
-	EXPECT_TRUE(exits(v));
-	EXPECT_EQ(0, device_stats(self->mutex, &stats));
-	EXPECT_EQ(0, stats.pages);
-	EXPECT_EQ(1, stats.dead);
-}
-
-/* Where what the kernel says from now on can be read. */
-static int kernel_log(void)
-{
-	int fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK);
-
-	if (fd >= 0)
-		lseek(fd, 0, SEEK_END);
-	return fd;
-}
-
-/* How often @text has been said.  What a flood leaves unread in the log is enough. */
-static long times_said(int log, const char *text)
-{
-	char line[8192];
-	long times = 0;
-	ssize_t len;
-
-	while ((len = read(log, line, sizeof(line) - 1)) > 0 || (len < 0 && errno == EPIPE)) {
-		line[len < 0 ? 0 : len] = 0;
-		times += !!strstr(line, text);
-	}
-	return times;
-}
-
-/*
- * Each area of the victim is refused by itself, and when the refusal comes from one of
- * the notifier core's notifiers, that says so each time.
- */
-TEST_F_TIMEOUT(mrelease, many_refusals_are_no_flood_in_the_log, 120)
-{
-	struct victim *v = &self->victim;
-	int log;
-
-	ASSERT_TRUE(told(v, MAKE_AREAS));
-	self->spinlock = mirror(v, variant->device);
-	ASSERT_LE(0, self->spinlock);
-	if (!access(OF_2017, F_OK)) {
-		self->mutex = mutex_mirror(v, OF_2017);
-		ASSERT_LE(0, self->mutex);
-	}
-	log = kernel_log();
-	ASSERT_LE(0, log);
-	ASSERT_TRUE(killed(v));
-	if (self->mutex >= 0) {
-		EXPECT_EQ(-EAGAIN, mrelease(v));
-		EXPECT_EQ(PAGES, pages(v));
-		close(self->mutex);
-		self->mutex = -1;
-	}
-	EXPECT_EQ(0, mrelease(v));
-	EXPECT_EQ(0, pages(v));
-	EXPECT_EQ(0, entries(self->spinlock, v));
-	EXPECT_TRUE(exits(v));
-	EXPECT_GE(1, times_said(log, "callback failed with"));
-	close(log);
 }
 
 /* Keeps khugepaged away.  Sets @was to what was chosen: "always [madvise] never". */
@@ -603,6 +496,16 @@ TEST_F(mrelease, nothing_is_read_in_place_of_what_was_reaped)
 }
 
 /* The OOM reaper */
+
+/* Where what the kernel says from now on can be read. */
+static int kernel_log(void)
+{
+	int fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK);
+
+	if (fd >= 0)
+		lseek(fd, 0, SEEK_END);
+	return fd;
+}
 
 /* Is @text said in time? */
 static bool is_said(int log, const char *text)
@@ -688,23 +591,6 @@ TEST_F(mrelease, the_oom_reaper_takes_the_memory_of_a_mirror_with_a_spinlock)
 	forget_limit();
 }
 
-TEST_F(mrelease, the_oom_reaper_takes_that_of_one_with_a_mutex)
-{
-	struct victim *v = &self->victim;
-
-	if (access(CGROUP "/cgroup.controllers", F_OK))
-		SKIP(return, "no cgroup2 in " CGROUP);
-	if (access(MAY_SLEEP, F_OK))
-		SKIP(return, "there is no " MAY_SLEEP);
-	self->mutex = mutex_mirror(v, MAY_SLEEP);
-	ASSERT_LE(0, self->mutex);
-	oom(_metadata, v, "oom_reaper: reaped process %d ");
-	EXPECT_EQ(0, pages(v));
-	EXPECT_EQ(0, entries(self->mutex, v));
-	EXPECT_TRUE(exits(v));
-	forget_limit();
-}
-
 TEST_F(mrelease, the_oom_reaper_leaves_that_of_one_of_2017)
 {
 	struct victim *v = &self->victim;
@@ -719,9 +605,10 @@ TEST_F(mrelease, the_oom_reaper_leaves_that_of_one_of_2017)
 	EXPECT_EQ(PAGES, pages(v));
 	EXPECT_EQ(PAGES, entries(self->mutex, v));
 	EXPECT_EQ(0, stale(self->mutex, v->pid));
-	if (variant->other_driver)
-		EXPECT_TRUE(other_driver_works(v));
+	EXPECT_TRUE(other_driver_works(v));
+	/* Nor does it hold up the exit, of which nothing is left. */
 	EXPECT_TRUE(exits(v));
+	EXPECT_EQ(0, entries(self->mutex, v));
 	forget_limit();
 }
 

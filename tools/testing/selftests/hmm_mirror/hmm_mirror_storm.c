@@ -84,19 +84,22 @@ static int counters_read(struct counters *counters, pid_t pid)
 	return 0;
 }
 
-static void begin_counting(struct __test_metadata *_metadata, int fd, char *map, size_t size)
+static void begin_counting(struct __test_metadata *_metadata,
+			   FIXTURE_DATA(hmm_mirror) *self,
+			   const FIXTURE_VARIANT(hmm_mirror) *variant)
 {
 	ASSERT_EQ(0, counting("1"));
 }
 
-static void end_counting(struct __test_metadata *_metadata, int fd, char *map, size_t size)
+static void end_counting(struct __test_metadata *_metadata,
+			 FIXTURE_DATA(hmm_mirror) *self,
+			 const FIXTURE_VARIANT(hmm_mirror) *variant)
 {
 	write_file(COLLIDE "probability", "0");
 	counting("0");
 }
 
-static void (*set_up)(struct __test_metadata *, int, char *, size_t) = begin_counting;
-static void (*tear_down)(struct __test_metadata *, int, char *, size_t) = end_counting;
+static hook *set_up = begin_counting, *tear_down = end_counting;
 
 /* The mirrors of a process that the registry shows, or a negative errno value. */
 static long mirrors_of(pid_t pid)
@@ -452,118 +455,6 @@ TEST_F_TIMEOUT(hmm_mirror, on_the_target_is_seen_by_the_device, 2 * PATIENCE)
 	ASSERT_EQ(0, device_stats(self->fd, &stats));
 	TH_LOG("%ld changes, %lld faults, %lld retries", (long)crew.rounds,
 	       stats.faults, stats.retries);
-}
-
-/* Runs the crew for some seconds. */
-static void crew_run(struct __test_metadata *_metadata, void (*work)(unsigned int thread),
-		     int fd, char *target)
-{
-	crew_start(work, fd, target);
-	sleep(3);
-	crew_stop(_metadata);
-	/* Had it no rounds, it would show nothing. */
-	EXPECT_LT(0, crew.rounds);
-}
-
-static __u64 *word_of(unsigned int i)
-{
-	return (__u64 *)(crew.target + i * crew.page);
-}
-
-/*
- * The first thread throws pages away, and writes a new generation to what comes in
- * their place.  What the others read by the device is never older than what was written
- * before.
- */
-static void renew_or_read(unsigned int thread)
-{
-	static atomic_ullong published[PAGES];
-	unsigned int seed = thread, i;
-	__u64 generation = 1;
-
-	while (!crew.stop && !thread) {
-		madvise(crew.target, PAGES * crew.page, MADV_DONTNEED);
-		for (i = 0; i < PAGES; i++) {
-			__atomic_store_n(word_of(i), generation, __ATOMIC_RELEASE);
-			published[i] = generation;
-		}
-		generation++;
-	}
-	while (!crew.stop) {
-		__u64 before, value;
-		int ret;
-
-		i = rand_r(&seed) % PAGES;
-		before = published[i];
-		ret = read_at(crew.fd, word_of(i), &value, sizeof(value));
-		/* 0 is a page that was thrown away and not yet written. */
-		check(ret == -EBUSY || (!ret && (!value || value >= before)), "read");
-		crew.rounds++;
-	}
-}
-
-TEST_F_TIMEOUT(hmm_mirror, reads_never_go_back_while_pages_are_renewed, PATIENCE)
-{
-	crew_run(_metadata, renew_or_read, self->fd, self->map);
-}
-
-/* Changes that leave the content as it is. */
-static void move_pages(void)
-{
-	const size_t size = PAGES * crew.page;
-	unsigned int seed = 1;
-	pid_t pid;
-
-	while (!crew.stop) {
-		switch (rand_r(&seed) % 3) {
-		case 0:
-			madvise(crew.target, size, MADV_PAGEOUT);
-			break;
-		case 1:
-			mprotect(crew.target, size, PROT_READ);
-			mprotect(crew.target, size, PROT_READ | PROT_WRITE);
-			break;
-		case 2:
-			pid = fork();
-			if (!pid)
-				_exit(0);
-			waitpid(pid, NULL, 0);
-			break;
-		}
-	}
-}
-
-/* The first thread moves pages; each other writes to pages where nobody else does. */
-static void move_or_write(unsigned int thread)
-{
-	unsigned int i = thread - 1;
-	__u64 value = 0, back;
-	int ret;
-
-	if (!thread)
-		move_pages();
-	while (!crew.stop) {
-		value++;
-		ret = write_at(crew.fd, word_of(i), &value, sizeof(value));
-		/* Now and then the mapping is read-only. */
-		check(!ret || ret == -EPERM || ret == -EBUSY, "write");
-		if (!ret) {
-			check(__atomic_load_n(word_of(i), __ATOMIC_ACQUIRE) == value,
-			      "written, as the process sees it");
-			ret = read_at(crew.fd, word_of(i), &back, sizeof(back));
-			check(ret == -EBUSY || (!ret && back == value),
-			      "written, as the device sees it");
-		}
-		crew.rounds++;
-		i += THREADS - 1;
-		if (i >= PAGES)
-			i = thread - 1;
-	}
-}
-
-TEST_F_TIMEOUT(hmm_mirror, writes_are_not_lost_while_pages_move, PATIENCE)
-{
-	crew_run(_metadata, move_or_write, self->fd, self->map);
 }
 
 TEST_HARNESS_MAIN

@@ -4,13 +4,14 @@
 # Tests of what HMM mirroring shows of itself, in tracefs and debugfs, with the
 # program hmm-mirror at work, which has to be in PATH; to be run as root.
 
-SKIP=4
+# shellcheck disable=SC1091,SC2154 # it sets tmp and victim
+. "$(dirname "$0")/hmm_mirror_tap.sh"
+
 tracing=/sys/kernel/tracing
 debug=/sys/kernel/debug/hmm_mirror
-device=/dev/hmm_mirror_rust
-[ -c $device ] || device=/dev/hmm_mirror_c
+needs "-w $tracing/events/hmm/enable" "-w $debug/counting"
 
-victim='' attached=''
+attached=
 stop() {
 	# The process first, to see its end while it is mirrored
 	[ ! "$victim" ] || kill "$victim" 2>/dev/null
@@ -20,36 +21,12 @@ stop() {
 	victim='' attached=''
 }
 cleanup() {
+	rm -rf "$tmp"
 	stop
 	echo 0 >$tracing/events/hmm/enable
 	echo 0 >$debug/counting
 } 2>/dev/null
 trap cleanup EXIT
-
-echo "TAP version 13"
-for need in "-c $device" "-x $(command -v hmm-mirror)" "-w $tracing/events/hmm/enable" \
-	"-w $debug/counting"; do
-	# shellcheck disable=SC2086
-	[ $need ] && continue
-	echo "1..0 # SKIP no sample device, hmm-mirror, tracefs or debugfs: $need"
-	exit $SKIP
-done
-
-number=0 failed=0
-
-# check NAME COMMAND...: the command must succeed.
-check() {
-	local name=$1 result=ok said
-	shift
-	said=$("$@" 2>&1) || {
-		result='not ok'
-		failed=$((failed + 1))
-		echo "# $* failed:"
-		tail -n 20 <<<"$said" | sed 's/^/# /'
-	}
-	number=$((number + 1))
-	echo "$result $number $name"
-}
 
 # attach: mirror a process that is given no peace.
 attach() {
@@ -61,7 +38,7 @@ while True:
     memory.close()
 ' &
 	victim=$!
-	hmm-mirror --device $device attach $victim >/dev/null &
+	hmm-mirror --device "$DEVICE" attach $victim >/dev/null &
 	attached=$!
 }
 
@@ -79,24 +56,24 @@ empty() { [ ! -s "$1" ]; }
 refused() { ! sh -c "echo $1 >$2"; }
 is() { [ "$(cat "$1")" = "$2" ]; }
 
-check "nothing is mirrored at first" empty $debug/counters
-check "counting is off at first" is $debug/counting 0
-check "counting is on or off" refused 2 $debug/counting
+check 0 '' "nothing is mirrored at first" empty $debug/counters
+check 0 '' "counting is off at first" is $debug/counting 0
+check 0 '' "counting is on or off" refused 2 $debug/counting
 
 attach
-check "the mirror is shown, with a name" counters '^  mirror [0-9a-f]+ [^ -][^ ]* updates '
-check "nothing is counted while it is off" \
+check 0 '' "the mirror is shown, with a name" counters '^  mirror [0-9a-f]+ [^ -][^ ]* updates '
+check 0 '' "nothing is counted while it is off" \
 	counters '^  mirror .* updates 0 vetoes 0 faults 0 collisions 0 waits 0$'
 echo 1 >$debug/counting
-check "invalidations are counted" counters '^mm .* updates [1-9]'
-check "updates and faults of a mirror are counted" \
+check 0 '' "invalidations are counted" counters '^mm .* updates [1-9]'
+check 0 '' "updates and faults of a mirror are counted" \
 	counters '^  mirror .* updates [1-9].* faults [1-9]'
 if [ -f /sys/fs/cgroup/cgroup.procs ]; then
-	check "it is said whose address space it is" counters "^mm [0-9a-f]+ pid $victim "
+	check 0 '' "it is said whose address space it is" counters "^mm [0-9a-f]+ pid $victim "
 fi
 stop
 echo 0 >$debug/counting
-check "when the mirror is gone it is not shown" empty $debug/counters
+check 0 '' "when the mirror is gone it is not shown" empty $debug/counters
 
 echo >$tracing/trace
 echo 1 >$tracing/events/hmm/enable
@@ -112,10 +89,9 @@ for event in "register: mm=$number_ mirror=$number_ name=[^ -]" \
 	"fault_end: mm=$number_ mirror=$number_ \\[$number_, $number_\\) ret=0" \
 	"invalidate_start: mm=$number_ \\[0x0, 0xffffffffffffffff\\) event=release" \
 	"release: mm=$number_ mirror=$number_" "unregister: mm=$number_ mirror=$number_"; do
-	check "the trace has ${event%%:*}" grep -m 1 -E " hmm_$event" $tracing/trace
+	check 0 '' "the trace has ${event%%:*}" grep -m 1 -E " hmm_$event" $tracing/trace
 done
-check "trace-cmd shows a run" sh -c "cd /tmp && trace-cmd record -e hmm \
-	hmm-mirror --device $device run -- true && trace-cmd report | grep hmm_fault_end"
+check 0 '' "trace-cmd shows a run" sh -c "cd /tmp && trace-cmd record -e hmm \
+	hmm-mirror --device $DEVICE run -- true && trace-cmd report | grep hmm_fault_end"
 
-echo "1..$number"
-[ $failed = 0 ]
+finish
