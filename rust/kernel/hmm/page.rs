@@ -18,20 +18,16 @@ use crate::{
         VirtAddr, //
     },
     page::{
-        BorrowedPage,
         PAGE_SHIFT,
         PAGE_SIZE, //
     },
     prelude::*,
 };
-use core::{
-    marker::PhantomData,
-    ptr::NonNull, //
-};
+use core::marker::PhantomData;
 
 /// An entry of the CPU page table as `hmm_range_fault()` reports it: a frame number, and flags.
 #[derive(Clone, Copy)]
-pub(super) struct HmmPfn(c_ulong);
+pub(super) struct HmmPfn(pub(super) c_ulong);
 
 impl HmmPfn {
     #[inline]
@@ -230,20 +226,6 @@ impl<'p, T: MirrorOps, A: Access> Page<'p, T, A> {
     #[inline]
     pub fn map_order(&self) -> u32 {
         self.pfn.map_order()
-    }
-
-    /// Returns the page as the type that other abstractions take, or the first one of a block.
-    ///
-    /// The process may write to it at any time.
-    #[inline]
-    pub fn as_page(&self) -> BorrowedPage<'_> {
-        // SAFETY: By the type invariants.
-        let page = unsafe { NonNull::new_unchecked(self.pfn.page(0)) };
-
-        // SAFETY: The process maps the page for `'p`, which is longer than the borrow. The page
-        // belongs to the process or the page cache, so nothing may be done with it that only its
-        // owner may do.
-        unsafe { BorrowedPage::from_raw(page) }
     }
 
     /// Returns whether the page is in device private memory, which the CPU cannot access.
