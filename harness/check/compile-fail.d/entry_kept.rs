@@ -15,14 +15,19 @@ pub struct Gpu {
 
 #[vtable]
 impl MirrorOps for Gpu {
-    type PageTable = Entry;
+    const NAME: &'static CStr = c"gpu";
+    type PageTable = Table<Entry>;
     type Lock = SpinLockBackend;
 
-    fn invalidate(&self, table: &mut Entry, _invalidation: &Invalidation<'_>) {
+    fn invalidate(&self, table: Pin<&mut Table<Entry>>, _invalidation: &Invalidation<'_>) {
+        let Some(entry) = table.project().entry else {
+            return;
+        };
+
         #[cfg(misuse)]
-        self.last.populate(table); //~ ERROR E0521
+        self.last.populate(entry); //~ ERROR lifetime may not live long enough
 
         #[cfg(not(misuse))]
-        self.last.populate(table.pfn);
+        self.last.populate(entry.pfn);
     }
 }
