@@ -160,7 +160,7 @@ unsafe impl<T: MirrorOps> Sync for Mirror<T> {}
 ///
 /// # Examples
 ///
-/// See [`Mirror`], and the [module documentation](self).
+/// See [`Mirror`].
 #[macro_export]
 macro_rules! new_mirror {
     ($mm:expr, $ops:expr, $table:expr $(, $name:literal)? $(,)?) => {
