@@ -79,6 +79,35 @@ pub(super) fn block(addr: usize, order: u32) -> PageRange {
 ///
 /// Pages that are not present, or do not permit `A`, are left out. See [`Faulted::commit`].
 ///
+/// It is used with the lock of the device's page table held. No method of it, or of a [`Page`],
+/// sleeps or fails.
+///
+/// # Examples
+///
+/// A device with huge pages of order 9, and a bit for those that it may write:
+///
+/// ```
+/// use kernel::{hmm::{Access, MirrorOps, Pages}, mm::addr::Pfn, prelude::*};
+///
+/// struct Entry {
+///     pfn: Pfn,
+///     order: u32,
+///     writable: bool,
+/// }
+///
+/// fn enter<T: MirrorOps, A: Access>(entries: &mut KVec<Entry>, pages: Pages<'_, T, A>) -> Result {
+///     for page in pages.blocks(9) {
+///         // There has to be room: memory must not be allocated under the lock.
+///         entries.push_within_capacity(Entry {
+///             pfn: page.pfn(),
+///             order: page.order(),
+///             writable: page.writable().is_some(),
+///         })?;
+///     }
+///     Ok(())
+/// }
+/// ```
+///
 /// [`Faulted::commit`]: super::Faulted::commit
 #[must_use = "iterators are lazy and do nothing unless consumed"]
 pub struct Pages<'p, T: MirrorOps, A: Access> {
@@ -254,7 +283,8 @@ impl<T: MirrorOps> Page<'_, T, Write> {
     /// Only for drivers with [`MirrorOps::CPU_ACCESS`].
     #[inline]
     pub fn frame_mut(&self) -> FrameMut {
-        // INVARIANT: A page with write access is one that the process may write to.
+        // INVARIANT: The CPU's entry is writable, so the process may write to the page. Shadow stacks,
+        // which have such entries but cannot be stored to, are refused by hmm_range_fault().
         FrameMut::new(self.frame())
     }
 }
