@@ -39,7 +39,7 @@ pub struct Table<E> {
 }
 
 impl<E> Table<E> {
-    pub fn new() -> Self {
+    pub fn empty() -> Self {
         Self {
             entry: None,
             _pinned: PhantomPinned,

@@ -21,6 +21,6 @@ impl MirrorOps for Gpu {
         #[cfg(not(misuse))]
         let invalidation = invalidation.range();
 
-        *table.project().entry = Some(invalidation); //~ ERROR lifetime may not live long enough
+        *table.project().entry = Some(invalidation); //~ ERROR E0521
     }
 }

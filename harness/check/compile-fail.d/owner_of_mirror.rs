@@ -21,7 +21,7 @@ impl MirrorOps for Gpu {
 
     fn owner(&self) -> Owner {
         #[cfg(misuse)]
-        return Owner::of(self); //~ ERROR lifetime may not live long enough
+        return Owner::of(self); //~ ERROR E0521
 
         #[cfg(not(misuse))]
         Owner::of(&OWNER)
