@@ -13,7 +13,8 @@
 //!   for most drivers.
 //!
 //! The device's page table is stored in the [`Mirror`], behind the lock that both sides take. The
-//! driver can neither take the wrong lock nor forget to take it. The result of a fault cannot be
+//! driver can neither take the wrong lock nor forget to take it, and it cannot move the page table to
+//! another mirror, because it is lent pinned. The result of a fault cannot be
 //! accessed before it is committed, and the commit checks, under that lock, that no invalidation
 //! came in between. A [`Faulter`] either faults or holds the lock, because a fault with the lock
 //! held would deadlock.
@@ -26,6 +27,7 @@
 //! A device whose page table has room for one page:
 //!
 //! ```
+//! use core::marker::PhantomPinned;
 //! use kernel::{
 //!     hmm::{FaultBuffer, Invalidation, Mirror, MirrorOps, Write},
 //!     mm::{addr::{PageRange, Pfn, VirtAddr}, MmWithUser},
@@ -36,26 +38,33 @@
 //!
 //! struct OnePage;
 //!
-//! struct Entry {
-//!     addr: VirtAddr,
-//!     pfn: Pfn,
+//! #[pin_data]
+//! struct Table {
+//!     entry: Option<(VirtAddr, Pfn)>,
+//!     // The table belongs to its mirror: no safe code can move it out.
+//!     #[pin]
+//!     _pinned: PhantomPinned,
 //! }
 //!
 //! #[vtable]
 //! impl MirrorOps for OnePage {
-//!     type PageTable = Option<Entry>;
+//!     const NAME: &'static CStr = c"one_page";
+//!     type PageTable = Table;
 //!     type Lock = SpinLockBackend;
 //!
-//!     fn invalidate(&self, table: &mut Option<Entry>, invalidation: &Invalidation<'_>) {
-//!         if table.as_ref().is_some_and(|e| invalidation.range().contains(e.addr)) {
-//!             *table = None;
+//!     fn invalidate(&self, table: Pin<&mut Table>, invalidation: &Invalidation<'_>) {
+//!         let hit = |entry: &mut (VirtAddr, Pfn)| invalidation.range().contains(entry.0);
+//!
+//!         if table.project().entry.take_if(hit).is_some() {
 //!             // A real driver flushes the device's TLB here.
 //!         }
 //!     }
 //! }
 //!
 //! fn mirror(mm: &MmWithUser) -> Result<Pin<KBox<Mirror<OnePage>>>> {
-//!     KBox::pin_init(new_mirror!(mm, OnePage, None), GFP_KERNEL)
+//!     let table = Table { entry: None, _pinned: PhantomPinned };
+//!
+//!     KBox::pin_init(new_mirror!(mm, OnePage, table), GFP_KERNEL)
 //! }
 //!
 //! fn device_page_fault(mirror: &Mirror<OnePage>, addr: VirtAddr) -> Result {
@@ -63,10 +72,9 @@
 //!     let mut buffer = FaultBuffer::new(range.pages(), GFP_KERNEL)?;
 //!
 //!     mirror.faulter().map(range, &mut buffer, Write, |table, pages| {
-//!         for page in pages {
-//!             *table = Some(Entry { addr: page.addr(), pfn: page.pfn() });
-//!         }
-//!     })
+//!         *table.project().entry = pages.map(|page| (page.addr(), page.pfn())).next();
+//!     })?;
+//!     Ok(())
 //! }
 //! # Ok::<(), Error>(())
 //! ```
@@ -86,6 +94,9 @@ pub use access::{
 };
 
 mod callbacks;
+
+mod error;
+pub use error::FaultError;
 
 mod faulter;
 pub use faulter::Faulter;
@@ -109,12 +120,18 @@ pub use mirror::{
     Mirror,
     TableGuard, //
 };
+#[doc(hidden)]
+pub use mirror::{
+    page_table_of,
+    PageTableMustNotBeUnpin, //
+};
 
 mod ops;
 pub use ops::{
     MirrorLock,
     MirrorOps,
-    Owner, //
+    Owner,
+    WouldBlock, //
 };
 
 mod owned;

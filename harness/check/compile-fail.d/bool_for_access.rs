@@ -14,5 +14,6 @@ pub fn fault(
     #[cfg(not(misuse))]
     let access = Write;
 
-    faulter.map(range, buffer, access, |_, _| ()) //~ ERROR E0277
+    faulter.map(range, buffer, access, |_, _| ())?; //~ ERROR E0277
+    Ok(())
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Refuse an invalidation.
+//! Refuse an invalidation that may block.
 
 include!("driver.rs");
 
@@ -8,11 +8,16 @@ pub struct Gpu;
 
 #[vtable]
 impl MirrorOps for Gpu {
-    type PageTable = Option<Entry>;
+    const NAME: &'static CStr = c"gpu";
+    type PageTable = Table<Entry>;
     type Lock = SpinLockBackend;
 
     #[cfg(misuse)]
-    fn invalidate(&self, _table: &mut Option<Entry>, invalidation: &Invalidation<'_>) -> Result {
+    fn invalidate(
+        &self,
+        _table: Pin<&mut Table<Entry>>,
+        invalidation: &Invalidation<'_>,
+    ) -> Result {
         //~^ ERROR E0053
         if invalidation.blockable() {
             Ok(())
@@ -22,7 +27,7 @@ impl MirrorOps for Gpu {
     }
 
     #[cfg(not(misuse))]
-    fn invalidate(&self, table: &mut Option<Entry>, _invalidation: &Invalidation<'_>) {
-        *table = None;
+    fn invalidate(&self, table: Pin<&mut Table<Entry>>, _invalidation: &Invalidation<'_>) {
+        *table.project().entry = None;
     }
 }

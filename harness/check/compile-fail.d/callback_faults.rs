@@ -8,10 +8,11 @@ pub struct Gpu;
 
 #[vtable]
 impl MirrorOps for Gpu {
-    type PageTable = Option<Entry>;
+    const NAME: &'static CStr = c"gpu";
+    type PageTable = Table<Entry>;
     type Lock = SpinLockBackend;
 
-    fn invalidate(&self, table: &mut Option<Entry>, _invalidation: &Invalidation<'_>) {
+    fn invalidate(&self, table: Pin<&mut Table<Entry>>, _invalidation: &Invalidation<'_>) {
         #[cfg(misuse)]
         {
             let faulter = self.faulter(); //~ ERROR E0599
@@ -19,6 +20,6 @@ impl MirrorOps for Gpu {
             drop(_invalidation.mirror()); //~ ERROR E0599
             let raw = _invalidation.raw; //~ ERROR E0616
         }
-        *table = None;
+        *table.project().entry = None;
     }
 }

@@ -6,11 +6,11 @@ include!("driver.rs");
 
 pub fn fault(mut in_flight: Pin<&mut FaultRange<'_, OnePage>>) -> Result {
     #[cfg(not(misuse))]
-    let empty = in_flight.as_mut().lock().is_none();
+    let empty = in_flight.as_mut().lock().entry.is_none();
     let faulted = in_flight.as_mut().fault(Read)?;
 
     #[cfg(misuse)]
-    let empty = in_flight.as_mut().lock().is_none(); //~ ERROR E0499
+    let empty = in_flight.as_mut().lock().entry.is_none(); //~ ERROR E0499
 
     if empty {
         let _ = faulted.commit(|_, pages| pages.count());

@@ -2,6 +2,7 @@
 
 // What all cases have in common: a module, and a device whose page table has room for one page.
 
+use core::marker::PhantomPinned;
 use kernel::{
     hmm::*,
     mm::addr::*,
@@ -30,20 +31,34 @@ pub struct Entry {
     pub pfn: Pfn,
 }
 
+#[pin_data]
+pub struct Table<E> {
+    pub entry: Option<E>,
+    #[pin]
+    _pinned: PhantomPinned,
+}
+
+impl<E> Table<E> {
+    pub fn empty() -> Self {
+        Self {
+            entry: None,
+            _pinned: PhantomPinned,
+        }
+    }
+}
+
 pub struct OnePage;
 
 #[vtable]
 impl MirrorOps for OnePage {
-    type PageTable = Option<Entry>;
+    const NAME: &'static CStr = c"one_page";
+    type PageTable = Table<Entry>;
     type Lock = SpinLockBackend;
 
-    fn invalidate(&self, table: &mut Option<Entry>, invalidation: &Invalidation<'_>) {
-        if table
-            .as_ref()
-            .is_some_and(|e| invalidation.range().contains(e.addr))
-        {
-            *table = None;
-        }
+    fn invalidate(&self, table: Pin<&mut Table<Entry>>, invalidation: &Invalidation<'_>) {
+        let hit = |entry: &mut Entry| invalidation.range().contains(entry.addr);
+
+        let _ = table.project().entry.take_if(hit);
     }
 }
 
@@ -52,11 +67,12 @@ pub struct Emulated;
 
 #[vtable]
 impl MirrorOps for Emulated {
-    type PageTable = Option<Frame>;
+    const NAME: &'static CStr = c"emulated";
+    type PageTable = Table<Frame>;
     type Lock = SpinLockBackend;
     const CPU_ACCESS: bool = true;
 
-    fn invalidate(&self, table: &mut Option<Frame>, _invalidation: &Invalidation<'_>) {
-        *table = None;
+    fn invalidate(&self, table: Pin<&mut Table<Frame>>, _invalidation: &Invalidation<'_>) {
+        *table.project().entry = None;
     }
 }

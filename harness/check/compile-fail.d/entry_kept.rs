@@ -15,14 +15,20 @@ pub struct Gpu {
 
 #[vtable]
 impl MirrorOps for Gpu {
-    type PageTable = Entry;
+    const NAME: &'static CStr = c"gpu";
+    type PageTable = Table<Entry>;
     type Lock = SpinLockBackend;
 
-    fn invalidate(&self, table: &mut Entry, _invalidation: &Invalidation<'_>) {
+    fn invalidate(&self, table: Pin<&mut Table<Entry>>, _invalidation: &Invalidation<'_>) {
+        let Some(entry) = table.project().entry else {
+            //~^ ERROR E0521
+            return;
+        };
+
         #[cfg(misuse)]
-        self.last.populate(table); //~ ERROR E0521
+        self.last.populate(entry);
 
         #[cfg(not(misuse))]
-        self.last.populate(table.pfn);
+        self.last.populate(entry.pfn);
     }
 }

@@ -10,7 +10,7 @@ pub fn fault(
     buffer: &mut FaultBuffer,
 ) -> Result {
     let guard = faulter.lock();
-    let empty = guard.is_none();
+    let empty = guard.entry.is_none();
 
     #[cfg(not(misuse))]
     drop(guard);

@@ -12,12 +12,13 @@ pub struct Gpu;
 
 #[vtable]
 impl MirrorOps for Gpu {
-    type PageTable = ();
+    const NAME: &'static CStr = c"gpu";
+    type PageTable = PhantomPinned;
     type Lock = SpinLockBackend;
 
     fn invalidate_start(
         &self,
-        _table: &mut (),
+        _table: Pin<&mut PhantomPinned>,
         _invalidation: &Invalidation<'_>,
     ) -> Option<NonZeroU64> {
         NonZeroU64::new(1)
@@ -28,5 +29,5 @@ impl MirrorOps for Gpu {
 }
 
 pub fn open(mm: &kernel::mm::MmWithUser) -> Result<Pin<KBox<Mirror<Gpu>>>> {
-    KBox::pin_init(new_mirror!(mm, Gpu, ()), GFP_KERNEL)
+    KBox::pin_init(new_mirror!(mm, Gpu, PhantomPinned), GFP_KERNEL)
 }

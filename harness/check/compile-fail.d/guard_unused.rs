@@ -10,7 +10,7 @@ pub fn clear(faulter: &mut Faulter<'_, OnePage>) {
 
     #[cfg(not(misuse))]
     {
-        *faulter.lock() = None;
+        *faulter.lock().as_mut().project().entry = None;
     }
 }
 
@@ -20,6 +20,6 @@ pub fn clear_in_flight(in_flight: Pin<&mut FaultRange<'_, OnePage>>) {
 
     #[cfg(not(misuse))]
     {
-        *in_flight.lock() = None;
+        *in_flight.lock().as_mut().project().entry = None;
     }
 }

@@ -10,13 +10,14 @@ pub struct Gpu;
 
 #[vtable]
 impl MirrorOps for Gpu {
-    type PageTable = ();
+    const NAME: &'static CStr = c"gpu";
+    type PageTable = PhantomPinned;
     type Lock = SpinLockBackend;
 
     #[cfg(not(misuse))]
-    fn invalidate(&self, _table: &mut (), _invalidation: &Invalidation<'_>) {}
+    fn invalidate(&self, _table: Pin<&mut PhantomPinned>, _invalidation: &Invalidation<'_>) {}
 }
 
 pub fn open(mm: &kernel::mm::MmWithUser) -> Result<Pin<KBox<Mirror<Gpu>>>> {
-    KBox::pin_init(new_mirror!(mm, Gpu, ()), GFP_KERNEL)
+    KBox::pin_init(new_mirror!(mm, Gpu, PhantomPinned), GFP_KERNEL)
 }

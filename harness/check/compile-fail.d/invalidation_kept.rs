@@ -7,19 +7,20 @@ include!("driver.rs");
 pub struct Gpu;
 
 #[cfg(misuse)]
-pub type Last = Option<&'static Invalidation<'static>>;
+pub type Last = &'static Invalidation<'static>;
 #[cfg(not(misuse))]
-pub type Last = Option<PageRange>;
+pub type Last = PageRange;
 
 #[vtable]
 impl MirrorOps for Gpu {
-    type PageTable = Last; //~ ERROR E0277
+    const NAME: &'static CStr = c"gpu";
+    type PageTable = Table<Last>; //~ ERROR E0277
     type Lock = SpinLockBackend;
 
-    fn invalidate(&self, last: &mut Last, invalidation: &Invalidation<'_>) {
+    fn invalidate(&self, table: Pin<&mut Table<Last>>, invalidation: &Invalidation<'_>) {
         #[cfg(not(misuse))]
         let invalidation = invalidation.range();
 
-        *last = Some(invalidation); //~ ERROR lifetime may not live long enough
+        *table.project().entry = Some(invalidation); //~ ERROR E0521
     }
 }

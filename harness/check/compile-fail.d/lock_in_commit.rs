@@ -9,15 +9,18 @@ pub fn fault(
     range: PageRange,
     buffer: &mut FaultBuffer,
 ) -> Result {
-    let commit = |_table: &mut Option<Entry>, pages: Pages<'_, OnePage, Read>| {
+    let commit = |_table: Pin<&mut Table<Entry>>, pages: Pages<'_, OnePage, Read>| {
         #[cfg(misuse)]
-        let mut _table = faulter.lock();
+        let mut guard = faulter.lock();
+        #[cfg(misuse)]
+        let _table = guard.as_mut();
 
-        *_table = pages.last().map(|page| Entry {
+        *_table.project().entry = pages.last().map(|page| Entry {
             addr: page.addr(),
             pfn: page.pfn(),
         });
     };
 
-    faulter.map(range, buffer, Read, commit) //~ ERROR E0501
+    faulter.map(range, buffer, Read, commit)?; //~ ERROR E0501
+    Ok(())
 }

@@ -18,7 +18,7 @@ pub fn fault(
     #[cfg(not(misuse))]
     let guard = in_flight.as_mut().lock();
 
-    if guard.is_some() {
+    if guard.entry.is_some() {
         return Ok(());
     }
     drop(guard);

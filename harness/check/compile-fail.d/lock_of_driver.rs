@@ -11,11 +11,12 @@ pub struct Gpu;
 
 #[vtable]
 impl MirrorOps for Gpu {
-    type PageTable = ();
+    const NAME: &'static CStr = c"gpu";
+    type PageTable = PhantomPinned;
     #[cfg(misuse)]
     type Lock = SpinLock<()>; //~ ERROR E0277
     #[cfg(not(misuse))]
     type Lock = SpinLockBackend;
 
-    fn invalidate(&self, _table: &mut (), _invalidation: &Invalidation<'_>) {}
+    fn invalidate(&self, _table: Pin<&mut PhantomPinned>, _invalidation: &Invalidation<'_>) {}
 }

@@ -11,8 +11,8 @@ pub type Place = Pin<KBox<Mirror<OnePage>>>;
 
 pub fn open(mm: &kernel::mm::MmWithUser) -> Result<Place> {
     #[cfg(misuse)]
-    return KBox::init(new_mirror!(mm, OnePage, None), GFP_KERNEL); //~ ERROR E0308
+    return KBox::init(new_mirror!(mm, OnePage, Table::empty()), GFP_KERNEL); //~ ERROR E0308
 
     #[cfg(not(misuse))]
-    KBox::pin_init(new_mirror!(mm, OnePage, None), GFP_KERNEL)
+    KBox::pin_init(new_mirror!(mm, OnePage, Table::empty()), GFP_KERNEL)
 }

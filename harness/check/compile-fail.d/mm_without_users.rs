@@ -10,5 +10,5 @@ pub fn open(mm: &Mm) -> Result<Pin<KBox<Mirror<OnePage>>>> {
     #[cfg(not(misuse))]
     let mm = &*mm.mmget_not_zero().ok_or(ESRCH)?;
 
-    KBox::pin_init(new_mirror!(mm, OnePage, None), GFP_KERNEL) //~ ERROR E0308
+    KBox::pin_init(new_mirror!(mm, OnePage, Table::empty()), GFP_KERNEL) //~ ERROR E0308
 }

@@ -15,5 +15,6 @@ pub fn fault(
     #[cfg(not(misuse))]
     let range = PageRange::from_bounds(start, end)?;
 
-    faulter.map(range, buffer, Read, |_, _| ()) //~ ERROR E0308
+    faulter.map(range, buffer, Read, |_, _| ())?; //~ ERROR E0308
+    Ok(())
 }

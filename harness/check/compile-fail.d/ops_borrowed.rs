@@ -21,17 +21,19 @@ pub struct Gpu {
 #[vtable]
 impl<'a> MirrorOps for Gpu<'a> {
     //~^ ERROR E0478, E0495
-    type PageTable = ();
+    const NAME: &'static CStr = c"gpu";
+    type PageTable = PhantomPinned;
     type Lock = SpinLockBackend;
 
-    fn invalidate(&self, _table: &mut (), _invalidation: &Invalidation<'_>) {}
+    fn invalidate(&self, _table: Pin<&mut PhantomPinned>, _invalidation: &Invalidation<'_>) {}
 }
 
 #[cfg(not(misuse))]
 #[vtable]
 impl MirrorOps for Gpu {
-    type PageTable = ();
+    const NAME: &'static CStr = c"gpu";
+    type PageTable = PhantomPinned;
     type Lock = SpinLockBackend;
 
-    fn invalidate(&self, _table: &mut (), _invalidation: &Invalidation<'_>) {}
+    fn invalidate(&self, _table: Pin<&mut PhantomPinned>, _invalidation: &Invalidation<'_>) {}
 }

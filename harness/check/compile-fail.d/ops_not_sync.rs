@@ -19,10 +19,11 @@ pub struct Gpu {
 #[vtable]
 impl MirrorOps for Gpu {
     //~^ ERROR E0277
-    type PageTable = ();
+    const NAME: &'static CStr = c"gpu";
+    type PageTable = PhantomPinned;
     type Lock = SpinLockBackend;
 
-    fn invalidate(&self, _table: &mut (), _invalidation: &Invalidation<'_>) {
+    fn invalidate(&self, _table: Pin<&mut PhantomPinned>, _invalidation: &Invalidation<'_>) {
         #[cfg(misuse)]
         self.flushes.set(self.flushes.get() + 1);
         #[cfg(not(misuse))]

@@ -4,25 +4,29 @@
 
 include!("driver.rs");
 
-pub struct Gpu {
-    #[cfg(not(misuse))]
-    pub id: u32,
-}
+#[cfg(misuse)]
+static OWNER: () = ();
+#[cfg(not(misuse))]
+static OWNER: u8 = 0;
+
+pub struct Gpu;
 
 #[vtable]
 impl MirrorOps for Gpu {
-    type PageTable = ();
+    const NAME: &'static CStr = c"gpu";
+    type PageTable = PhantomPinned;
     type Lock = SpinLockBackend;
 
-    fn invalidate(&self, _table: &mut (), _invalidation: &Invalidation<'_>) {}
+    fn invalidate(&self, _table: Pin<&mut PhantomPinned>, _invalidation: &Invalidation<'_>) {}
 
-    fn owner(&self) -> Owner<'_> {
-        Owner::of(self)
+    fn owner(&self) -> Owner {
+        Owner::of(&OWNER)
     }
 }
 
 pub fn fault(faulter: &mut Faulter<'_, Gpu>, range: PageRange, buffer: &mut FaultBuffer) -> Result {
-    faulter.map(range, buffer, Read, |(), _| ())
+    faulter.map(range, buffer, Read, |_, _| ())?;
+    Ok(())
 }
 
 //~? ERROR E0080: a zero-sized type has no address of its own

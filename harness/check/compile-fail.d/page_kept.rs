@@ -17,7 +17,7 @@ pub fn fault(in_flight: Pin<&mut FaultRange<'_, OnePage>>) -> Result {
         #[cfg(not(misuse))]
         {
             let page = pages.next();
-            *table = page.map(|page| Entry {
+            *table.project().entry = page.map(|page| Entry {
                 addr: page.addr(),
                 pfn: page.pfn(),
             });

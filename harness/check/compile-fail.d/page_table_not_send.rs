@@ -13,8 +13,9 @@ pub type Root = KBox<[u64; 512]>;
 
 #[vtable]
 impl MirrorOps for Gpu {
-    type PageTable = Root; //~ ERROR E0277
+    const NAME: &'static CStr = c"gpu";
+    type PageTable = Table<Root>; //~ ERROR E0277
     type Lock = SpinLockBackend;
 
-    fn invalidate(&self, _root: &mut Root, _invalidation: &Invalidation<'_>) {}
+    fn invalidate(&self, _root: Pin<&mut Table<Root>>, _invalidation: &Invalidation<'_>) {}
 }

@@ -6,7 +6,7 @@ include!("driver.rs");
 
 pub fn fault(mut in_flight: Pin<&mut FaultRange<'_, OnePage>>) -> Result {
     let guard = in_flight.as_mut().lock();
-    let empty = guard.is_none();
+    let empty = guard.entry.is_none();
 
     #[cfg(not(misuse))]
     drop(guard);

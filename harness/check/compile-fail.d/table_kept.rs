@@ -6,12 +6,12 @@ include!("driver.rs");
 
 pub fn look(faulter: &mut Faulter<'_, OnePage>) -> Option<Pfn> {
     #[cfg(misuse)]
-    let entry = faulter.lock().as_ref(); //~ ERROR E0716
+    let entry = faulter.lock().entry.as_ref(); //~ ERROR E0716
 
     #[cfg(not(misuse))]
     let guard = faulter.lock();
     #[cfg(not(misuse))]
-    let entry = guard.as_ref();
+    let entry = guard.entry.as_ref();
 
     entry.map(|entry| entry.pfn)
 }

@@ -6,14 +6,14 @@ include!("driver.rs");
 
 pub fn look(mirror: &Mirror<OnePage>) -> Option<Pfn> {
     #[cfg(misuse)]
-    let entry = mirror.locked.table.as_ref(); //~ ERROR E0616
+    let entry = mirror.locked.get(); //~ ERROR E0616
 
     #[cfg(not(misuse))]
     let mut faulter = mirror.faulter();
     #[cfg(not(misuse))]
     let guard = faulter.lock();
     #[cfg(not(misuse))]
-    let entry = guard.as_ref();
+    let entry = guard.entry.as_ref();
 
     entry.map(|entry| entry.pfn)
 }

@@ -9,8 +9,9 @@ pub struct Gpu;
 #[cfg_attr(not(misuse), vtable)]
 impl MirrorOps for Gpu {
     //~^ ERROR E0046
-    type PageTable = ();
+    const NAME: &'static CStr = c"gpu";
+    type PageTable = PhantomPinned;
     type Lock = SpinLockBackend;
 
-    fn invalidate(&self, _table: &mut (), _invalidation: &Invalidation<'_>) {}
+    fn invalidate(&self, _table: Pin<&mut PhantomPinned>, _invalidation: &Invalidation<'_>) {}
 }

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+use core::marker::PhantomPinned;
 use kernel::{
     fs::File,
     hmm::{new_mirror, FaultBuffer, FaultRange, Invalidation, Mirror, MirrorOps, Read},
@@ -34,6 +35,7 @@ const DROP_UNDER_LOCK: u32 = _IO(0xbe, 5);
 const FAULT_UNDER_LOCK: u32 = _IO(0xbe, 6);
 const ALLOCATE_UNDER_LOCK: u32 = _IO(0xbe, 7);
 const MMAP_LOCK_IN_CALLBACK: u32 = _IO(0xbe, 8);
+const FAULT_IN_CALLBACK: u32 = _IO(0xbe, 9);
 
 #[pin_data]
 struct Shared {
@@ -41,7 +43,7 @@ struct Shared {
     #[pin]
     lock: Mutex<()>,
     #[pin]
-    mirror: Mutex<Option<Pin<KBox<Mirror<Device>>>>>,
+    mirror: Mutex<Option<Arc<Mirror<Device>>>>,
 }
 
 struct Device {
@@ -51,10 +53,11 @@ struct Device {
 
 #[vtable]
 impl MirrorOps for Device {
-    type PageTable = ();
+    const NAME: &'static CStr = c"hmm_misuse";
+    type PageTable = PhantomPinned;
     type Lock = MutexBackend;
 
-    fn invalidate(&self, _table: &mut (), _invalidation: &Invalidation<'_>) {
+    fn invalidate(&self, _table: Pin<&mut PhantomPinned>, invalidation: &Invalidation<'_>) {
         match self.callback_does {
             DROP_IN_CALLBACK => drop(self.shared.mirror.lock().take()),
             ALLOCATE_IN_CALLBACK => drop(KBox::new(0, GFP_KERNEL)),
@@ -66,12 +69,32 @@ impl MirrorOps for Device {
                     drop(mm.mmap_read_lock());
                 }
             }
+            FAULT_IN_CALLBACK => {
+                let mirror = self.shared.mirror.lock().clone();
+
+                if let Some(mirror) = mirror {
+                    let _ = fault(&mirror, invalidation.range().start());
+                }
+            }
             _ => (),
         }
     }
 }
 
-fn mirror(callback_does: u32, shared: &Arc<Shared>) -> Result<Pin<KBox<Mirror<Device>>>> {
+/// Faults one page in, and does nothing with it.
+fn fault(mirror: &Mirror<Device>, addr: VirtAddr) -> Result {
+    let page = PageRange::page_of(addr)?;
+    let mut buffer = FaultBuffer::new(page.pages(), GFP_NOWAIT)?;
+    let mut faulter = mirror.faulter();
+
+    pin_init::stack_try_pin_init!(
+        let range: FaultRange<'_, Device> =? faulter.range(page, &mut buffer)
+    );
+    let _ = range.as_mut().fault(Read)?;
+    Ok(())
+}
+
+fn mirror(callback_does: u32, shared: &Arc<Shared>) -> Result<Arc<Mirror<Device>>> {
     let task = current!();
     let mm = task.mm().ok_or(ESRCH)?;
     let device = Device {
@@ -79,7 +102,10 @@ fn mirror(callback_does: u32, shared: &Arc<Shared>) -> Result<Pin<KBox<Mirror<De
         shared: shared.clone(),
     };
 
-    KBox::pin_init(new_mirror!(mm, device, (), "misused"), GFP_KERNEL)
+    Arc::pin_init(
+        new_mirror!(mm, device, PhantomPinned, "misused"),
+        GFP_KERNEL,
+    )
 }
 
 struct Context(Arc<Shared>);
@@ -134,7 +160,8 @@ impl MiscDevice for Context {
             | DROP_IN_CALLBACK
             | ALLOCATE_IN_CALLBACK
             | LOCK_IN_CALLBACK
-            | MMAP_LOCK_IN_CALLBACK => {
+            | MMAP_LOCK_IN_CALLBACK
+            | FAULT_IN_CALLBACK => {
                 let mirror = mirror(cmd, shared)?;
 
                 *shared.mirror.lock() = Some(mirror);

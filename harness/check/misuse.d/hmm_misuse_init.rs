@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+use core::marker::PhantomPinned;
 use kernel::{
     hmm::{new_mirror, Invalidation, Mirror, MirrorOps},
     prelude::*,
@@ -25,10 +26,11 @@ struct Device;
 
 #[vtable]
 impl MirrorOps for Device {
-    type PageTable = ();
+    const NAME: &'static CStr = c"hmm_misuse_init";
+    type PageTable = PhantomPinned;
     type Lock = SpinLockBackend;
 
-    fn invalidate(&self, _table: &mut (), _invalidation: &Invalidation<'_>) {}
+    fn invalidate(&self, _table: Pin<&mut PhantomPinned>, _invalidation: &Invalidation<'_>) {}
 }
 
 static MIRROR: SetOnce<Pin<KBox<Mirror<Device>>>> = SetOnce::new();
@@ -40,7 +42,10 @@ impl kernel::Module for Driver {
         let task = current!();
         let mm = task.mm().ok_or(ESRCH)?;
 
-        MIRROR.populate(KBox::pin_init(new_mirror!(mm, Device, ()), GFP_KERNEL)?);
+        MIRROR.populate(KBox::pin_init(
+            new_mirror!(mm, Device, PhantomPinned),
+            GFP_KERNEL,
+        )?);
         Err(ENODEV)
     }
 }

@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+use core::marker::PhantomPinned;
 use kernel::{
     fs::File,
     hmm::{
@@ -94,7 +95,14 @@ struct Entry {
 ///
 /// Memory must not be allocated under its lock, so all slots are allocated in advance. The address
 /// of a page determines its slot, and a new entry replaces the old one.
-struct PageTable(KVec<Option<Entry>>);
+///
+/// It belongs to its mirror: what is pinned cannot be moved out.
+#[pin_data]
+struct PageTable {
+    slots: KVec<Option<Entry>>,
+    #[pin]
+    _pinned: PhantomPinned,
+}
 
 impl PageTable {
     fn new() -> Result<Self> {
@@ -103,7 +111,10 @@ impl PageTable {
         for _ in 0..SLOTS {
             slots.push(None, GFP_KERNEL_ACCOUNT)?;
         }
-        Ok(Self(slots))
+        Ok(Self {
+            slots,
+            _pinned: PhantomPinned,
+        })
     }
 
     fn slot(addr: VirtAddr) -> usize {
@@ -111,24 +122,25 @@ impl PageTable {
     }
 
     fn get(&self, addr: VirtAddr) -> Option<&Entry> {
-        self.0[Self::slot(addr)]
+        self.slots[Self::slot(addr)]
             .as_ref()
             .filter(|entry| entry.addr == addr.page_start())
     }
 
-    fn insert(&mut self, entry: Entry) {
+    fn insert(self: Pin<&mut Self>, entry: Entry) {
         let slot = Self::slot(entry.addr);
 
-        self.0[slot] = Some(entry);
+        self.project().slots[slot] = Some(entry);
     }
 
     /// Removes the entries of a range. Returns whether there were any.
-    fn remove(&mut self, range: PageRange) -> bool {
+    fn remove(self: Pin<&mut Self>, range: PageRange) -> bool {
+        let slots = self.project().slots;
         let mut removed = false;
 
         // Consecutive pages have consecutive slots, so this visits each slot at most once.
         for addr in range.addrs().take(SLOTS) {
-            let slot = &mut self.0[Self::slot(addr)];
+            let slot = &mut slots[Self::slot(addr)];
 
             removed |= slot.take_if(|entry| range.contains(entry.addr)).is_some();
         }
@@ -143,11 +155,13 @@ struct MyDevice {
 
 #[vtable]
 impl MirrorOps for MyDevice {
+    const NAME: &'static CStr = c"my_device";
     type PageTable = PageTable;
-    // TODO: `MutexBackend`, if a flush of the device's TLB sleeps.
+    // TODO: `MutexBackend`, if a flush of the device's TLB sleeps. `try_invalidate()` may then free
+    // the memory of a process that the OOM killer has killed, where no flush is needed.
     type Lock = SpinLockBackend;
 
-    fn invalidate(&self, table: &mut PageTable, invalidation: &Invalidation<'_>) {
+    fn invalidate(&self, table: Pin<&mut PageTable>, invalidation: &Invalidation<'_>) {
         if table.remove(invalidation.range()) {
             // TODO: flush the device's TLB and wait until that is complete. The pages may be freed
             // when this returns.
@@ -172,16 +186,18 @@ impl Context {
         buffer: &mut FaultBuffer,
         access: impl Access,
     ) -> Result {
-        faulter.map(range, buffer, access, |table, pages| {
+        faulter.map(range, buffer, access, |mut table, pages| {
             for page in pages {
-                table.insert(Entry {
+                table.as_mut().insert(Entry {
                     addr: page.addr(),
                     _pfn: page.pfn(),
                     writable: page.writable().is_some(),
                 });
             }
             // TODO: tell the device.
-        })
+        })?;
+        // TODO: match on the `FaultError` instead, and tell the device what became of its access.
+        Ok(())
     }
 
     fn map(&self, arg: &uapi::Map) -> Result {

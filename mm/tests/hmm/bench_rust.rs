@@ -4,6 +4,7 @@
 //!
 //! Only the interface to the C side, which is in `bench.h`, is not as in a driver.
 
+use core::marker::PhantomPinned;
 use kernel::{
     bindings,
     hmm::{
@@ -49,6 +50,14 @@ impl kernel::ModuleMetadata for LocalModule {
 const ENTRY_VALID: usize = 1;
 const ENTRY_WRITE: usize = 2;
 
+/// The page table: an entry for each page that the device uses.
+#[pin_data]
+struct Table {
+    entries: KVVec<usize>,
+    #[pin]
+    _pinned: PhantomPinned,
+}
+
 /// The addresses that the device uses.
 struct Device(PageRange);
 
@@ -58,9 +67,11 @@ impl Device {
         addr.as_usize().wrapping_sub(self.0.start().as_usize()) >> PAGE_SHIFT
     }
 
-    fn enter<P: Access>(&self, table: &mut [usize], pages: Pages<'_, Self, P>) {
+    fn enter<P: Access>(&self, table: Pin<&mut Table>, pages: Pages<'_, Self, P>) {
+        let entries = table.project().entries;
+
         for page in pages {
-            let Some(entry) = table.get_mut(self.index(page.addr())) else {
+            let Some(entry) = entries.get_mut(self.index(page.addr())) else {
                 continue;
             };
 
@@ -74,14 +85,16 @@ impl Device {
 
 #[vtable]
 impl MirrorOps for Device {
-    type PageTable = KVVec<usize>;
+    const NAME: &'static CStr = c"hmm_bench_rust";
+    type PageTable = Table;
     type Lock = SpinLockBackend;
 
-    fn invalidate(&self, table: &mut KVVec<usize>, invalidation: &Invalidation<'_>) {
+    fn invalidate(&self, table: Pin<&mut Table>, invalidation: &Invalidation<'_>) {
+        let entries = table.project().entries;
         let hit = invalidation.range().intersect(&self.0);
 
         for addr in hit.into_iter().flat_map(PageRange::addrs) {
-            if let Some(entry) = table.get_mut(self.index(addr)) {
+            if let Some(entry) = entries.get_mut(self.index(addr)) {
                 *entry = 0;
             }
         }
@@ -92,7 +105,10 @@ type Owned = Pin<KBox<Mirror<Device>>>;
 
 fn register(mm: &MmWithUser, base: VirtAddr, pages: PageCount) -> Result<Owned> {
     let device = Device(PageRange::new(base, pages)?);
-    let table = KVVec::from_elem(0, pages.as_usize(), GFP_KERNEL)?;
+    let table = Table {
+        entries: KVVec::from_elem(0, pages.as_usize(), GFP_KERNEL)?,
+        _pinned: PhantomPinned,
+    };
 
     KBox::pin_init(new_mirror!(mm, device, table), GFP_KERNEL)
 }

@@ -8,10 +8,11 @@ use super::{
     Mirror,
     MirrorLock,
     MirrorOps,
-    TableGuard, //
+    WouldBlock, //
 };
 use crate::{
     bindings,
+    str::as_char_ptr_in_const_context,
     types::Opaque, //
 };
 use core::{
@@ -28,6 +29,10 @@ impl<T: MirrorOps> Callbacks<T> {
             T::HAS_INVALIDATE != T::HAS_INVALIDATE_START
                 && T::HAS_INVALIDATE_START == T::HAS_INVALIDATE_FINISH,
             "a mirror has `invalidate`, or `invalidate_start` and `invalidate_finish`"
+        );
+        assert!(
+            !T::HAS_TRY_INVALIDATE || (T::HAS_INVALIDATE && !T::Lock::ATOMIC),
+            "`try_invalidate` is for a mirror with `invalidate` and a mutex"
         );
         assert!(
             !(T::CPU_ACCESS && T::HAS_OWNER),
@@ -51,16 +56,18 @@ impl<T: MirrorOps> Callbacks<T> {
             } else {
                 None
             },
+            invalidate_end: if T::HAS_INVALIDATE_END {
+                Some(Self::invalidate_end)
+            } else {
+                None
+            },
             release: if T::HAS_RELEASE {
                 Some(Self::release)
             } else {
                 None
             },
-            flags: if T::Lock::ATOMIC {
-                bindings::hmm_mirror_flags_HMM_MIRROR_ATOMIC
-            } else {
-                0
-            },
+            name: as_char_ptr_in_const_context(T::NAME),
+            flags: 0,
         }
     };
 
@@ -68,27 +75,53 @@ impl<T: MirrorOps> Callbacks<T> {
     pub(super) fn invalidate_all(mirror: &Mirror<T>) {
         let invalidation = Invalidation::everything();
 
+        // Nothing is refused, because this may block.
         if T::HAS_INVALIDATE {
-            Self::one_pass(mirror, &invalidation);
-        } else if let Some(flush) = Self::first_pass(mirror, &invalidation) {
+            let _ = Self::one_pass(mirror, &invalidation);
+        } else if let Ok(Some(flush)) = Self::first_pass(mirror, &invalidation) {
             mirror.ops().invalidate_finish(&invalidation, flush);
         }
     }
 
+    /// Whether callbacks that get the page table may be called, or would possibly sleep.
     #[inline]
-    fn one_pass(mirror: &Mirror<T>, invalidation: &Invalidation<'_>) {
-        let mut locked = mirror.lock();
-
-        TableGuard::invalidate_frames(&mut locked, invalidation);
-        mirror.ops().invalidate(&mut locked, invalidation);
+    fn may_call(invalidation: &Invalidation<'_>) -> bool {
+        T::Lock::ATOMIC || invalidation.blockable()
     }
 
     #[inline]
-    fn first_pass(mirror: &Mirror<T>, invalidation: &Invalidation<'_>) -> Option<NonZeroU64> {
-        let mut locked = mirror.lock();
+    fn one_pass(mirror: &Mirror<T>, invalidation: &Invalidation<'_>) -> Result<(), WouldBlock> {
+        if Self::may_call(invalidation) {
+            let mut table = mirror.lock();
 
-        TableGuard::invalidate_frames(&mut locked, invalidation);
-        mirror.ops().invalidate_start(&mut locked, invalidation)
+            table.invalidate_frames(invalidation);
+            mirror.ops().invalidate(table.as_mut(), invalidation);
+            return Ok(());
+        }
+        if !T::HAS_TRY_INVALIDATE {
+            return Err(WouldBlock);
+        }
+
+        let mut table = mirror.try_lock().ok_or(WouldBlock)?;
+
+        // Even if the driver refuses: it may have removed entries.
+        table.invalidate_frames(invalidation);
+        mirror.ops().try_invalidate(table.as_mut(), invalidation)
+    }
+
+    #[inline]
+    fn first_pass(
+        mirror: &Mirror<T>,
+        invalidation: &Invalidation<'_>,
+    ) -> Result<Option<NonZeroU64>, WouldBlock> {
+        if !Self::may_call(invalidation) {
+            return Err(WouldBlock);
+        }
+
+        let mut table = mirror.lock();
+
+        table.invalidate_frames(invalidation);
+        Ok(mirror.ops().invalidate_start(table.as_mut(), invalidation))
     }
 
     /// Returns the mirror that a callback is for.
@@ -110,28 +143,34 @@ impl<T: MirrorOps> Callbacks<T> {
     unsafe extern "C" fn invalidate(
         mirror: *mut bindings::hmm_mirror,
         invalidation: *const RawInvalidation,
-    ) {
+    ) -> bool {
         // SAFETY: `Self::OPS` belongs to a `Mirror<T>`, which stays registered until we return.
         let mirror = unsafe { Self::mirror(mirror) };
         // SAFETY: The registry passes a nonempty invalidation, which is valid until we return.
         let invalidation = unsafe { Invalidation::from_raw(invalidation) };
 
-        Self::one_pass(mirror, &invalidation);
+        Self::one_pass(mirror, &invalidation).is_ok()
     }
 
     /// # Safety
     ///
-    /// As for [`Self::invalidate`].
+    /// As for [`Self::invalidate`], and `flush` is valid for writes.
     unsafe extern "C" fn invalidate_start(
         mirror: *mut bindings::hmm_mirror,
         invalidation: *const RawInvalidation,
-    ) -> u64 {
+        flush: *mut u64,
+    ) -> bool {
         // SAFETY: `Self::OPS` belongs to a `Mirror<T>`, which stays registered until we return.
         let mirror = unsafe { Self::mirror(mirror) };
         // SAFETY: The registry passes a nonempty invalidation, which is valid until we return.
         let invalidation = unsafe { Invalidation::from_raw(invalidation) };
 
-        Self::first_pass(mirror, &invalidation).map_or(0, NonZeroU64::get)
+        let Ok(started) = Self::first_pass(mirror, &invalidation) else {
+            return false;
+        };
+        // SAFETY: The registry passes a place for the flush. 0 stands for none.
+        unsafe { flush.write(started.map_or(0, NonZeroU64::get)) };
+        true
     }
 
     /// # Safety
@@ -155,10 +194,30 @@ impl<T: MirrorOps> Callbacks<T> {
     /// # Safety
     ///
     /// As for [`Self::invalidate`].
+    unsafe extern "C" fn invalidate_end(
+        mirror: *mut bindings::hmm_mirror,
+        invalidation: *const RawInvalidation,
+    ) {
+        // SAFETY: `Self::OPS` belongs to a `Mirror<T>`, which stays registered until we return.
+        let mirror = unsafe { Self::mirror(mirror) };
+        // SAFETY: The registry passes a nonempty invalidation, which is valid until we return.
+        let invalidation = unsafe { Invalidation::from_raw(invalidation) };
+
+        // What must not block cannot be refused here any more, and must not wait for a mutex.
+        if Self::may_call(&invalidation) {
+            let mut table = mirror.lock();
+
+            mirror.ops().invalidate_end(table.as_mut(), &invalidation);
+        }
+    }
+
+    /// # Safety
+    ///
+    /// As for [`Self::invalidate`].
     unsafe extern "C" fn release(mirror: *mut bindings::hmm_mirror) {
         // SAFETY: `Self::OPS` belongs to a `Mirror<T>`, which stays registered until we return.
         let mirror = unsafe { Self::mirror(mirror) };
 
-        mirror.ops().release(&mut mirror.lock());
+        mirror.ops().release(mirror.lock().as_mut());
     }
 }

@@ -6,6 +6,7 @@ use super::{
     range::FAULT_TIMEOUT,
     Access,
     FaultBuffer,
+    FaultError,
     FaultRange,
     Mirror,
     MirrorOps,
@@ -45,7 +46,7 @@ impl<'m, T: MirrorOps> Faulter<'m, T> {
         Self(mirror)
     }
 
-    /// Returns the mirror.
+    /// Returns the mirror. May be called in any context.
     #[inline]
     pub fn mirror(&self) -> &'m Mirror<T> {
         self.0
@@ -56,6 +57,13 @@ impl<'m, T: MirrorOps> Faulter<'m, T> {
     /// Invalidations wait until the guard is dropped. Do not wait for anything that an invalidation
     /// can hold up while the guard exists: a fault of the process, its mmap lock, or memory
     /// allocated with [`GFP_KERNEL`].
+    ///
+    /// Sleeps if the lock is a mutex. Under a spinlock, do not sleep while the guard exists. Not for
+    /// interrupt handlers, which may interrupt whoever holds the lock.
+    ///
+    /// # Examples
+    ///
+    /// See [`TableGuard`].
     #[inline]
     pub fn lock(&mut self) -> TableGuard<'_, T> {
         self.0.lock()
@@ -71,6 +79,10 @@ impl<'m, T: MirrorOps> Faulter<'m, T> {
     ///
     /// - [`EINVAL`]: `range` is above the address space, or larger than `buffer`.
     /// - [`ESRCH`]: the address space has gone.
+    ///
+    /// # Examples
+    ///
+    /// See [`FaultRange`].
     pub fn range<'s>(
         &'s mut self,
         range: PageRange,
@@ -90,9 +102,10 @@ impl<'m, T: MirrorOps> Faulter<'m, T> {
     ///
     /// # Errors
     ///
-    /// Those of [`Faulter::range`] and [`FaultRange::fault`]. [`EBUSY`] comes after one to two
-    /// seconds: no fault is retried later than a second after the first one, and each fault waits
-    /// for up to a second.
+    /// Those of [`FaultRange::fault`]. [`FaultError::Busy`] comes after one to two seconds: no fault
+    /// is retried later than a second after the first one, and each fault waits for up to a second.
+    /// [`FaultError::Unmapped`] also comes for what cannot be faulted at all: a range that is above
+    /// the address space, or larger than `buffer`.
     ///
     /// # Examples
     ///
@@ -100,6 +113,7 @@ impl<'m, T: MirrorOps> Faulter<'m, T> {
     /// lock. The result of `commit` may itself be a [`Result`]:
     ///
     /// ```
+    /// use core::marker::PhantomPinned;
     /// use kernel::{
     ///     hmm::{FaultBuffer, Faulter, MirrorOps, Read},
     ///     mm::addr::{PageRange, Pfn, VirtAddr},
@@ -108,7 +122,14 @@ impl<'m, T: MirrorOps> Faulter<'m, T> {
     ///
     /// type Entries = KVec<(VirtAddr, Pfn)>;
     ///
-    /// fn map<T: MirrorOps<PageTable = Option<Entries>>>(
+    /// #[pin_data]
+    /// struct Table {
+    ///     entries: Entries,
+    ///     #[pin]
+    ///     _pinned: PhantomPinned,
+    /// }
+    ///
+    /// fn map<T: MirrorOps<PageTable = Table>>(
     ///     faulter: &mut Faulter<'_, T>,
     ///     range: PageRange,
     /// ) -> Result {
@@ -119,7 +140,7 @@ impl<'m, T: MirrorOps> Faulter<'m, T> {
     ///         for page in pages {
     ///             entries.push_within_capacity((page.addr(), page.pfn()))?;
     ///         }
-    ///         Ok(table.replace(entries))
+    ///         Ok(core::mem::replace(table.project().entries, entries))
     ///     })??;
     ///     // Do not free memory under the lock either.
     ///     drop(old);
@@ -131,12 +152,13 @@ impl<'m, T: MirrorOps> Faulter<'m, T> {
         range: PageRange,
         buffer: &mut FaultBuffer,
         access: A,
-        commit: impl FnOnce(&mut T::PageTable, Pages<'_, T, A::Granted>) -> R,
-    ) -> Result<R> {
+        commit: impl FnOnce(Pin<&mut T::PageTable>, Pages<'_, T, A::Granted>) -> R,
+    ) -> Result<R, FaultError> {
         let start = Instant::<Monotonic>::now();
         let mut commit = Some(commit);
 
-        pin_init::stack_try_pin_init!(let range: FaultRange<'_, T> =? self.range(range, buffer));
+        pin_init::stack_try_pin_init!(let range: FaultRange<'_, T> = self.range(range, buffer));
+        let mut range = range.map_err(FaultError::from_raw)?;
         loop {
             let committed = range.as_mut().fault(access)?.commit(|table, pages| {
                 // This is called once, because the loop ends after it.
@@ -144,7 +166,7 @@ impl<'m, T: MirrorOps> Faulter<'m, T> {
             });
             match committed {
                 Ok(Some(result)) => return Ok(result),
-                _ if start.elapsed() > FAULT_TIMEOUT => return Err(EBUSY),
+                _ if start.elapsed() > FAULT_TIMEOUT => return Err(FaultError::Busy),
                 _ => (),
             }
         }

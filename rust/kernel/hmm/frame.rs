@@ -36,7 +36,35 @@ const BUCKETS: usize = 512;
 
 /// An entry of the page table of an emulated device: says where a page of the process is.
 ///
-/// Created by [`Page::frame`], and used by [`TableGuard::read`], which refuses stale frames.
+/// Created by [`Page::frame`], and used by [`TableGuard::read`], which refuses stale frames. Its
+/// methods may be called in any context.
+///
+/// # Examples
+///
+/// An emulated load. If it fails, the device faults:
+///
+/// ```
+/// use kernel::{
+///     hmm::{Frame, MirrorOps, StaleFrame, TableGuard},
+///     mm::addr::VirtAddr,
+///     prelude::*,
+/// };
+///
+/// fn load<T: MirrorOps>(
+///     table: &TableGuard<'_, T>,
+///     frame: &Frame,
+///     addr: VirtAddr,
+/// ) -> Result<u8, StaleFrame> {
+///     let offset = addr.offset_from(frame.addr()).ok_or(StaleFrame)?;
+///     let mut byte = [0];
+///
+///     match table.read(frame, offset, &mut byte)? {
+///         1 => Ok(byte[0]),
+///         // The address is beyond the end of the frame.
+///         _ => Err(StaleFrame),
+///     }
+/// }
+/// ```
 ///
 /// [`Page::frame`]: super::Page::frame
 /// [`TableGuard::read`]: super::TableGuard::read
@@ -243,7 +271,7 @@ impl FrameStamps {
 
         // SAFETY: The process maps the page while we borrow `self`, and the bytes are within it.
         // The kernel can access the page as well: it is not device private, because a mirror with
-        // frames has no owner, and hmm_mirror_range_fault() refuses secret memory. The process may
+        // frames has no owner, and hmm_range_fault() refuses secret memory. The process may
         // write to the page meanwhile, so the copy is made by C code.
         unsafe { bindings::memcpy_from_page(to.as_mut_ptr().cast(), page, offset, len) };
         Ok(len)

@@ -17,7 +17,7 @@ use core::{
 };
 
 /// The C side of an [`Invalidation`].
-pub(super) type RawInvalidation = bindings::hmm_update;
+pub(super) type RawInvalidation = bindings::mmu_notifier_range;
 
 /// The reason why the CPU page table changes.
 ///
@@ -61,6 +61,25 @@ impl Event {
 
 /// An invalidation of a range of addresses, as passed to [`MirrorOps::invalidate`].
 ///
+/// It is lent for the duration of a callback. Its methods do not sleep and take no lock.
+///
+/// # Examples
+///
+/// A device that migrates pages to memory of its own, and has removed the entries before it did:
+///
+/// ```
+/// use kernel::{
+///     hmm::{Invalidation, Owner},
+///     mm::addr::PageRange,
+///     prelude::*, //
+/// };
+///
+/// /// The addresses whose entries have to be removed, if any.
+/// fn to_remove(invalidation: &Invalidation<'_>, owner: Owner) -> Option<PageRange> {
+///     (!invalidation.is_from(owner)).then(|| invalidation.range())
+/// }
+/// ```
+///
 /// [`MirrorOps::invalidate`]: super::MirrorOps::invalidate
 pub struct Invalidation<'a> {
     raw: &'a RawInvalidation,
@@ -83,13 +102,16 @@ impl Invalidation<'_> {
     }
 
     /// The invalidation of the whole address space, as when the address space goes away.
+    ///
+    /// It says nothing of which one that is: no method returns it.
     pub(super) fn everything() -> Self {
         const EVERYTHING: RawInvalidation = RawInvalidation {
+            mm: ptr::null_mut(),
             start: 0,
             end: usize::MAX,
+            flags: bindings::MMU_NOTIFIER_RANGE_BLOCKABLE,
             event: bindings::mmu_notifier_event_MMU_NOTIFY_RELEASE,
             owner: ptr::null_mut(),
-            blockable: true,
         };
 
         Self {
@@ -98,7 +120,10 @@ impl Invalidation<'_> {
         }
     }
 
-    /// Returns the addresses whose mapping changes.
+    /// Returns the addresses whose mapping changes, of whole pages.
+    ///
+    /// It is not empty. If the whole address space is meant, it ends with the last page but one of
+    /// all addresses, beyond [`Mirror::end_address`](super::Mirror::end_address).
     #[inline]
     pub fn range(&self) -> PageRange {
         covering(self.raw.start, self.raw.end)
@@ -112,21 +137,28 @@ impl Invalidation<'_> {
 
     /// Returns whether `owner` caused the invalidation.
     ///
-    /// This is known only for [`Event::Migrate`] and [`Event::Exclusive`]. A driver that caused the
-    /// invalidation itself may ignore it if its page table is up to date already.
+    /// This is known only for [`Event::Migrate`] and [`Event::Exclusive`], and false for all others.
+    /// A driver that caused the invalidation itself may ignore it if its page table is up to date
+    /// already.
     #[inline]
-    pub fn is_from(&self, owner: Owner<'_>) -> bool {
-        self.raw.owner == owner.as_ptr()
+    pub fn is_from(&self, owner: Owner) -> bool {
+        // As `hmm_update_is_own()`: the core sets the owner for these two events only, and leaves
+        // there what was on its stack for others.
+        matches!(self.event(), Event::Migrate | Event::Exclusive)
+            && self.raw.owner == owner.as_ptr()
     }
 
     /// Returns whether the task that changes the CPU page table may sleep.
     ///
-    /// Whether the callback may sleep depends on [`MirrorOps::Lock`] instead.
+    /// The OOM reaper and `process_mrelease(2)` may not. No callback may sleep for an invalidation
+    /// for which this is false, and under a [`SpinLockBackend`] none that is given the page table
+    /// may sleep at all. See [`MirrorLock`].
     ///
-    /// [`MirrorOps::Lock`]: super::MirrorOps::Lock
+    /// [`MirrorLock`]: super::MirrorLock
+    /// [`SpinLockBackend`]: crate::sync::lock::spinlock::SpinLockBackend
     #[inline]
     pub fn blockable(&self) -> bool {
-        self.raw.blockable
+        self.raw.flags & bindings::MMU_NOTIFIER_RANGE_BLOCKABLE != 0
     }
 }
 

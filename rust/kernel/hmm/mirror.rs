@@ -35,17 +35,19 @@ use crate::{
     types::Opaque,
 };
 use core::{
-    ops::{
-        Deref,
-        DerefMut, //
-    },
+    cell::UnsafeCell,
+    marker::PhantomData,
+    ops::Deref,
     ptr, //
 };
+use pin_init::Wrapper;
 
 /// The data that the lock of a [`Mirror`] protects.
-pub(super) struct Locked<T: MirrorOps> {
-    pub(super) table: T::PageTable,
-    pub(super) stamps: FrameStamps,
+#[pin_data]
+struct Locked<T: MirrorOps> {
+    #[pin]
+    table: T::PageTable,
+    stamps: FrameStamps,
 }
 
 /// A mirror of one address space, for one device.
@@ -79,7 +81,10 @@ pub(super) struct Locked<T: MirrorOps> {
 ///     mirror: Mirror<T>,
 /// }
 ///
-/// fn open<T: MirrorOps>(ops: T, table: T::PageTable) -> Result<Pin<KBox<Context<T>>>> {
+/// fn open<T: MirrorOps>(
+///     ops: T,
+///     table: impl PinInit<T::PageTable, Error>,
+/// ) -> Result<Pin<KBox<Context<T>>>> {
 ///     let task = current!();
 ///     let mm = task.mm().ok_or(ESRCH)?;
 ///
@@ -100,66 +105,128 @@ pub(super) struct Locked<T: MirrorOps> {
 /// # Invariants
 ///
 /// From the end of its initialisation until it is dropped, `raw` is registered with the registry,
-/// with the callbacks of `Callbacks<T>`, and `module` holds the module of `T`.
+/// with the callbacks of `Callbacks<T>`, and `module` holds the module of `T`. From then on, only
+/// the holder of `lock` accesses `locked`.
 #[pin_data(PinnedDrop)]
 pub struct Mirror<T: MirrorOps> {
     #[pin]
     pub(super) raw: Opaque<bindings::hmm_mirror>,
     #[pin]
-    pub(super) locked: Lock<Locked<T>, T::Lock>,
+    lock: Lock<(), T::Lock>,
+    // Beside its lock, because a lock cannot be initialised with data whose initialisation may fail.
+    #[pin]
+    locked: UnsafeCell<Locked<T>>,
     ops: T,
     end_address: VirtAddr,
     // Dropped last: the code of `T` is needed until then.
     _module: ModuleRef,
 }
 
-// SAFETY: `raw` may be used and unregistered from any thread, `locked` is a lock of data that is
-// `Send`, and `ops` is `Send`.
+// SAFETY: `raw` may be used and unregistered from any thread, and so may a lock. `locked` and `ops`
+// are `Send`.
 unsafe impl<T: MirrorOps> Send for Mirror<T> {}
 // SAFETY: All methods that take `&self` may be called in parallel: the registry and the lock
-// synchronise them, and `ops` is `Sync`.
+// synchronise them, `ops` is `Sync`, and by the type invariants one thread at a time accesses
+// `locked`, which is `Send`.
 unsafe impl<T: MirrorOps> Sync for Mirror<T> {}
 
 /// Creates a [`Mirror`] initialiser with a newly created lock class.
 ///
-/// Takes the address space, the value that implements [`MirrorOps`], the empty page table, and
-/// optionally a name for the lock class. See [`Mirror::new`].
+/// Takes the address space (`&MmWithUser`), the value that implements [`MirrorOps`], an initialiser
+/// for the empty page table, and optionally a name for the lock class. The initialiser may be what
+/// [`pin_init!`] or [`try_pin_init!`] return, a value, or a [`Result`] with a value: any
+/// `impl PinInit<T::PageTable, E>` with an `E` that can be converted to an [`Error`].
+///
+/// The page table must not be [`Unpin`]: "type annotations needed" and
+/// `PageTableMustNotBeUnpin` in an error of the compiler say that it is. See
+/// [`MirrorOps::PageTable`].
 ///
 /// A function that is generic over the driver has one lock class for all drivers, even if they use
-/// different locks. Use the macro where the driver is known.
+/// different locks, and the type of its page table is not checked. Use the macro where the driver is
+/// known.
+///
+/// The initialiser sleeps, and takes the mmap lock of the address space. It must not be run with a
+/// lock held that a callback of a mirror takes.
+///
+/// # Errors
+///
+/// Those of the initialiser of the page table, and:
+///
+/// - [`ENOMEM`]: out of memory.
+/// - [`EINTR`]: a signal is pending.
+/// - [`ESRCH`]: the address space is going away.
+/// - [`EBUSY`]: the driver's module is still being initialised, see [`ModuleRef::new`].
+/// - [`ENODEV`]: the driver's module is being unloaded.
+///
+/// # Examples
+///
+/// See [`Mirror`].
 #[macro_export]
 macro_rules! new_mirror {
     ($mm:expr, $ops:expr, $table:expr $(, $name:literal)? $(,)?) => {
-        $crate::hmm::Mirror::new(
-            $mm,
-            $ops,
-            $table,
-            $crate::optional_name!($($name)?),
-            $crate::static_lock_class!(),
-        )
+        match $ops {
+            ops => {
+                use $crate::hmm::PageTableMustNotBeUnpin as _;
+
+                $crate::hmm::page_table_of(&ops).check();
+                $crate::hmm::Mirror::new(
+                    $mm,
+                    ops,
+                    $table,
+                    $crate::optional_name!($($name)?),
+                    $crate::static_lock_class!(),
+                )
+            }
+        }
     };
 }
 pub use new_mirror;
 
+/// Does not compile for page tables that are [`Unpin`], for [`new_mirror!`].
+///
+/// A type that is not has one implementation of this, and the compiler finds out what `A` is. One
+/// that is has two, and the compiler gives up. That is how `assert_not_impl_any!` of the
+/// `static_assertions` crate works, as there is no bound that says it.
+///
+/// Not checked where the type is generic, because nothing is known of it there.
+#[doc(hidden)]
+pub trait PageTableMustNotBeUnpin<A>: Sized {
+    /// Does nothing.
+    #[inline]
+    fn check(self) {}
+}
+
+/// Stands for one that is [`Unpin`].
+#[doc(hidden)]
+pub struct IsUnpin;
+
+impl<P> PageTableMustNotBeUnpin<()> for PhantomData<P> {}
+impl<P: Unpin> PageTableMustNotBeUnpin<IsUnpin> for PhantomData<P> {}
+
+/// Names the type of a driver's page table, for [`new_mirror!`].
+#[doc(hidden)]
+#[inline]
+pub fn page_table_of<T: MirrorOps>(_ops: &T) -> PhantomData<T::PageTable> {
+    PhantomData
+}
+
 impl<T: MirrorOps> Mirror<T> {
     /// Creates an initialiser for a mirror of `mm`.
     ///
-    /// `table` is the device's page table, without entries. Usually called through
-    /// [`new_mirror!`]. The initialiser sleeps, and takes the mmap lock of `mm`.
-    ///
-    /// # Errors
-    ///
-    /// - [`ENOMEM`]: out of memory.
-    /// - [`EINTR`]: a fatal signal is pending.
-    /// - [`EBUSY`]: the driver's module is still being initialised, see [`ModuleRef::new`].
-    /// - [`ENODEV`]: the driver's module is being unloaded.
-    pub fn new<'a>(
+    /// Drivers use [`new_mirror!`], which also refuses page tables that could be moved out of the
+    /// mirror.
+    #[doc(hidden)]
+    pub fn new<'a, E>(
         mm: &'a MmWithUser,
         ops: T,
-        table: T::PageTable,
+        table: impl PinInit<T::PageTable, E> + 'a,
         name: &'static CStr,
         key: Pin<&'static LockClassKey>,
-    ) -> impl PinInit<Self, Error> + 'a {
+    ) -> impl PinInit<Self, Error> + 'a
+    where
+        E: 'a,
+        Error: From<E>,
+    {
         try_pin_init!(&this in Self {
             raw <- Opaque::ffi_init(|slot: *mut bindings::hmm_mirror| {
                 let raw = bindings::hmm_mirror {
@@ -169,14 +236,11 @@ impl<T: MirrorOps> Mirror<T> {
                 // SAFETY: `slot` is valid for writes.
                 unsafe { slot.write(raw) };
             }),
-            locked <- Lock::new(
-                Locked {
-                    table,
-                    stamps: FrameStamps::new(T::CPU_ACCESS)?,
-                },
-                name,
-                key,
-            ),
+            lock <- Lock::new((), name, key),
+            locked <- UnsafeCell::pin_init(try_pin_init!(Locked {
+                table <- table,
+                stamps: FrameStamps::new(T::CPU_ACCESS)?,
+            })),
             ops,
             // SAFETY: `mm` is valid. `task_size` is set by execve(2) and constant afterwards.
             // Other tasks see an mm only after that: `current` has execed it, and mm_access()
@@ -202,19 +266,20 @@ impl<T: MirrorOps> Mirror<T> {
         })
     }
 
-    /// Returns the value that implements [`MirrorOps`].
+    /// Returns the value that implements [`MirrorOps`]. May be called in any context.
     #[inline]
     pub fn ops(&self) -> &T {
         &self.ops
     }
 
-    /// Returns the first address after the address space.
+    /// Returns the first address after the address space. May be called in any context.
     #[inline]
     pub fn end_address(&self) -> VirtAddr {
         self.end_address
     }
 
-    /// Returns a [`Faulter`], to fault or to lock the device's page table.
+    /// Returns a [`Faulter`], to fault or to lock the device's page table. May be called in any
+    /// context.
     #[inline]
     pub fn faulter(&self) -> Faulter<'_, T> {
         Faulter::new(self)
@@ -222,7 +287,13 @@ impl<T: MirrorOps> Mirror<T> {
 
     #[inline]
     pub(super) fn lock(&self) -> TableGuard<'_, T> {
-        TableGuard(self.locked.lock())
+        TableGuard::new(self, self.lock.lock())
+    }
+
+    /// Locks unless that would have to wait. Does not sleep, whatever the lock is.
+    #[inline]
+    pub(super) fn try_lock(&self) -> Option<TableGuard<'_, T>> {
+        Some(TableGuard::new(self, self.lock.try_lock()?))
     }
 
     /// Returns the owner of the device private memory, as the registry takes it.
@@ -253,17 +324,83 @@ impl<T: MirrorOps> PinnedDrop for Mirror<T> {
 
 /// The device's page table, locked. See [`Faulter::lock`].
 ///
-/// Do not swap the page tables of two mirrors: each would get the invalidations of the other. If a
-/// guard is leaked, invalidations wait for ever, and with them the process.
+/// It dereferences to the page table, and [`as_mut`](Self::as_mut) lends it to change it.
+///
+/// If a guard is leaked, invalidations wait for ever, and with them the process.
+///
+/// # Examples
+///
+/// ```
+/// use core::marker::PhantomPinned;
+/// use kernel::{hmm::{MirrorOps, TableGuard}, prelude::*};
+///
+/// #[pin_data]
+/// struct Table {
+///     accesses: u64,
+///     #[pin]
+///     _pinned: PhantomPinned,
+/// }
+///
+/// fn count<T: MirrorOps<PageTable = Table>>(table: &mut TableGuard<'_, T>) -> u64 {
+///     *table.as_mut().project().accesses += 1;
+///     table.accesses
+/// }
+/// ```
+///
+/// # Invariants
+///
+/// `_guard` holds the lock of `mirror`.
 #[must_use = "the lock unlocks immediately when the guard is unused"]
-pub struct TableGuard<'a, T: MirrorOps>(Guard<'a, Locked<T>, T::Lock>);
+pub struct TableGuard<'a, T: MirrorOps> {
+    mirror: &'a Mirror<T>,
+    _guard: Guard<'a, (), T::Lock>,
+    // As a guard of the data has it, so that it is `Sync` only if the page table is.
+    _locked: PhantomData<&'a mut Locked<T>>,
+}
 
-impl<T: MirrorOps> TableGuard<'_, T> {
+impl<'a, T: MirrorOps> TableGuard<'a, T> {
+    /// `guard` holds the lock of `mirror`.
+    #[inline]
+    fn new(mirror: &'a Mirror<T>, guard: Guard<'a, (), T::Lock>) -> Self {
+        // INVARIANT: See above.
+        Self {
+            mirror,
+            _guard: guard,
+            _locked: PhantomData,
+        }
+    }
+
+    #[inline]
+    fn locked(&self) -> &Locked<T> {
+        // SAFETY: By the type invariants we hold the lock, and it is initialised. Those who change
+        // it borrow `self` mutably, or another guard, which cannot exist meanwhile.
+        unsafe { &*self.mirror.locked.get() }
+    }
+
+    /// Lends the page table to be changed, and the stamps of its frames.
+    #[inline]
+    pub(super) fn parts(&mut self) -> (Pin<&mut T::PageTable>, &mut FrameStamps) {
+        // SAFETY: By the type invariants we hold the lock, and it is initialised. Others that use it
+        // borrow `self`, or another guard, which cannot exist meanwhile. `locked` is structurally
+        // pinned in the mirror, which is pinned while it is registered.
+        let locked = unsafe { Pin::new_unchecked(&mut *self.mirror.locked.get()) }.project();
+
+        (locked.table, locked.stamps)
+    }
+
+    /// Lends the page table to be changed, in its place.
+    ///
+    /// Does not sleep. `project()`, which `#[pin_data]` generates, gives access to its fields.
+    #[inline]
+    pub fn as_mut(&mut self) -> Pin<&mut T::PageTable> {
+        self.parts().0
+    }
+
     /// Makes the frames of `invalidation` stale.
     #[inline]
-    pub(super) fn invalidate_frames(this: &mut Self, invalidation: &Invalidation<'_>) {
+    pub(super) fn invalidate_frames(&mut self, invalidation: &Invalidation<'_>) {
         if T::CPU_ACCESS {
-            this.0.stamps.invalidate(invalidation.range());
+            self.parts().1.invalidate(invalidation.range());
         }
     }
 
@@ -271,7 +408,7 @@ impl<T: MirrorOps> TableGuard<'_, T> {
     ///
     /// `offset` is in bytes from the address of the frame. Returns the number of bytes that were
     /// read. It stops at the end of the (small) page that `offset` is in, and reads nothing beyond
-    /// the end of the frame. Concurrent writes by the process may be seen in part.
+    /// the end of the frame. Concurrent writes by the process may be seen in part. Does not sleep.
     ///
     /// # Errors
     ///
@@ -279,14 +416,14 @@ impl<T: MirrorOps> TableGuard<'_, T> {
     /// belongs to another mirror. Fault again to get a new frame.
     pub fn read(&self, frame: &Frame, offset: usize, to: &mut [u8]) -> Result<usize, StaleFrame> {
         const { assert!(T::CPU_ACCESS, "frames are for devices with CPU_ACCESS") };
-        self.0.stamps.read(frame, offset, to)
+        self.locked().stamps.read(frame, offset, to)
     }
 
     /// Writes to a page of the process, through an entry of the page table.
     ///
     /// `offset` is in bytes from the address of the frame. Returns the number of bytes that were
     /// written. It stops at the end of the (small) page that `offset` is in, and writes nothing
-    /// beyond the end of the frame.
+    /// beyond the end of the frame. Does not sleep.
     ///
     /// # Errors
     ///
@@ -294,7 +431,7 @@ impl<T: MirrorOps> TableGuard<'_, T> {
     /// or if the frame belongs to another mirror. Fault again to get a new frame.
     pub fn write(&self, frame: &FrameMut, offset: usize, from: &[u8]) -> Result<usize, StaleFrame> {
         const { assert!(T::CPU_ACCESS, "frames are for devices with CPU_ACCESS") };
-        self.0.stamps.write(frame, offset, from)
+        self.locked().stamps.write(frame, offset, from)
     }
 }
 
@@ -303,13 +440,6 @@ impl<T: MirrorOps> Deref for TableGuard<'_, T> {
 
     #[inline]
     fn deref(&self) -> &T::PageTable {
-        &self.0.table
-    }
-}
-
-impl<T: MirrorOps> DerefMut for TableGuard<'_, T> {
-    #[inline]
-    fn deref_mut(&mut self) -> &mut T::PageTable {
-        &mut self.0.table
+        &self.locked().table
     }
 }

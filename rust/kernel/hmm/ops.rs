@@ -4,7 +4,9 @@
 
 use super::Invalidation;
 use crate::{
+    fmt,
     prelude::*,
+    str::CStr,
     sync::lock::{
         mutex::MutexBackend,
         spinlock::SpinLockBackend,
@@ -12,7 +14,6 @@ use crate::{
     },
 };
 use core::{
-    marker::PhantomData,
     num::NonZeroU64,
     ptr, //
 };
@@ -25,16 +26,22 @@ use sealed::Sealed;
 
 /// The lock that protects a device's page table.
 ///
-/// The lock decides whether the callbacks of a mirror may sleep. Under a [`SpinLockBackend`] they
-/// must not, and the OOM reaper and `process_mrelease(2)` can free the memory of the process.
-/// Under a [`MutexBackend`] they may, and both get `EAGAIN` as long as the mirror exists.
+/// The lock decides whether the callbacks of a mirror may sleep. It also decides what becomes of the
+/// invalidations by the OOM reaper and `process_mrelease(2)`, which must not block:
+///
+/// - Under a [`SpinLockBackend`] callbacks that are given the page table must not sleep, and the
+///   mirror is invalidated like at any other time.
+/// - Under a [`MutexBackend`] callbacks may sleep, and an invalidation that must not block is
+///   refused: the memory stays, and who wanted to free it gets `EAGAIN`. A driver that does not
+///   always have to sleep implements [`MirrorOps::try_invalidate`], which is called if the lock is
+///   free.
 ///
 /// On a kernel without SMP, a spinlock disables preemption and excludes nobody by itself. Sleeping
 /// with it held is a bug on any kernel; on that one it lets a callback run in the meantime.
 ///
 /// Do not allocate memory with [`GFP_KERNEL`] under either lock: reclaim may have to take it.
 pub trait MirrorLock: Backend + Sealed {
-    /// Whether callbacks under this lock must not sleep.
+    /// Whether callbacks under this lock must never sleep.
     const ATOMIC: bool;
 }
 
@@ -54,23 +61,73 @@ impl MirrorLock for MutexBackend {
 /// device's registers. It is shared by everyone who uses the mirror, see [`Mirror::ops`].
 ///
 /// The callbacks run in process context, in the middle of the operation that changes the CPU page
-/// table, so they should be fast. They cannot fail, and they cannot keep their arguments. They must
-/// neither allocate memory with [`GFP_KERNEL`], nor take the mmap lock, nor wait for anything that
-/// does; lockdep reports violations.
+/// table, so they should be fast. They cannot keep their arguments. They must neither allocate
+/// memory with [`GFP_KERNEL`], nor take the mmap lock, nor fault, nor wait for anything that does;
+/// lockdep reports violations. [`Self::Lock`] decides whether they may sleep, see [`MirrorLock`].
 ///
 /// Implementations need the attribute `#[vtable]`, which also provides `OwnerModule`. `Self` must
 /// not be more visible than the type that is passed to `module!`.
 ///
 /// A driver implements either [`invalidate`](Self::invalidate), or both
 /// [`invalidate_start`](Self::invalidate_start) and
-/// [`invalidate_finish`](Self::invalidate_finish). Other combinations do not compile.
+/// [`invalidate_finish`](Self::invalidate_finish). Beside the former and under a mutex, it may
+/// implement [`try_invalidate`](Self::try_invalidate). Other combinations do not compile.
+///
+/// # Examples
+///
+/// The smallest driver is in the [module documentation](super). A page table with several fields
+/// uses `project()`, which `#[pin_data]` generates, to change them:
+///
+/// ```
+/// use core::marker::PhantomPinned;
+/// use kernel::{
+///     hmm::{Invalidation, MirrorOps},
+///     mm::addr::{Pfn, VirtAddr},
+///     prelude::*,
+///     sync::lock::spinlock::SpinLockBackend,
+/// };
+///
+/// #[pin_data]
+/// struct Table {
+///     entries: KVec<(VirtAddr, Pfn)>,
+///     invalidations: u64,
+///     // The table belongs to its mirror: no safe code can move it out.
+///     #[pin]
+///     _pinned: PhantomPinned,
+/// }
+///
+/// struct Gpu;
+///
+/// #[vtable]
+/// impl MirrorOps for Gpu {
+///     const NAME: &'static CStr = c"gpu";
+///     type PageTable = Table;
+///     type Lock = SpinLockBackend;
+///
+///     fn invalidate(&self, table: Pin<&mut Table>, invalidation: &Invalidation<'_>) {
+///         let table = table.project();
+///
+///         table.entries.retain(|entry| !invalidation.range().contains(entry.0));
+///         *table.invalidations += 1;
+///     }
+/// }
+/// ```
 ///
 /// [`Mirror`]: super::Mirror
 /// [`Mirror::ops`]: super::Mirror::ops
 #[vtable]
 pub trait MirrorOps: Sized + Send + Sync + 'static {
+    /// The name of the driver, by which tracepoints and debugfs call its mirrors.
+    const NAME: &'static CStr;
+
     /// The page table of the device.
-    type PageTable: Send + Unpin + 'static;
+    ///
+    /// It is initialised in its place in the [`Mirror`](super::Mirror), and is lent pinned, so that
+    /// it stays there: a page table in the wrong mirror would get the wrong invalidations. Types
+    /// that are [`Unpin`] could be moved all the same, and [`new_mirror!`](super::new_mirror) does
+    /// not take them. A [`PhantomPinned`](core::marker::PhantomPinned) with the attribute `#[pin]`
+    /// makes a `#[pin_data]` type one that is not.
+    type PageTable: Send + 'static;
 
     /// The lock that protects the page table.
     type Lock: MirrorLock;
@@ -88,7 +145,91 @@ pub trait MirrorOps: Sized + Send + Sync + 'static {
     /// the device must no longer use the entries for the addresses in
     /// [`invalidation.range()`](Invalidation::range): they are removed from `table`, and the
     /// device's TLB is flushed.
-    fn invalidate(&self, _table: &mut Self::PageTable, _invalidation: &Invalidation<'_>) {
+    ///
+    /// Called with the lock of the page table held. Must not sleep under a spinlock. May sleep under
+    /// a mutex, where it is called only for what is [blockable](Invalidation::blockable). It cannot
+    /// fail.
+    fn invalidate(&self, _table: Pin<&mut Self::PageTable>, _invalidation: &Invalidation<'_>) {
+        build_error!(crate::error::VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Removes the entries that are about to become stale, if that is possible without sleeping.
+    ///
+    /// This is optional, and is for drivers with a mutex that implement
+    /// [`invalidate`](Self::invalidate). It is called instead of that for what is not
+    /// [blockable](Invalidation::blockable), with the lock of the page table held. If the lock is
+    /// not free, the invalidation is refused without a call. Must not sleep.
+    ///
+    /// If this succeeds, the device must no longer use the entries, as after
+    /// [`invalidate`](Self::invalidate).
+    ///
+    /// # Errors
+    ///
+    /// [`WouldBlock`] refuses the invalidation. The CPU page table does not change then, and
+    /// whoever wanted to change it tries again later, or does without. The driver may have removed
+    /// entries all the same. [Frames](super::Frame) in the range become stale in either case.
+    ///
+    /// # Examples
+    ///
+    /// A device that has to wait for an interrupt only if it uses an entry:
+    ///
+    /// ```
+    /// use core::marker::PhantomPinned;
+    /// use kernel::{
+    ///     hmm::{Invalidation, MirrorOps, WouldBlock},
+    ///     mm::addr::{Pfn, VirtAddr},
+    ///     prelude::*,
+    ///     sync::lock::mutex::MutexBackend,
+    /// };
+    ///
+    /// #[pin_data]
+    /// struct Table {
+    ///     entries: KVec<(VirtAddr, Pfn)>,
+    ///     #[pin]
+    ///     _pinned: PhantomPinned,
+    /// }
+    ///
+    /// struct Gpu;
+    ///
+    /// impl Gpu {
+    ///     /// Flushes the TLB, and sleeps until that is complete.
+    ///     fn flush(&self) {}
+    /// }
+    ///
+    /// #[vtable]
+    /// impl MirrorOps for Gpu {
+    ///     const NAME: &'static CStr = c"gpu";
+    ///     type PageTable = Table;
+    ///     type Lock = MutexBackend;
+    ///
+    ///     fn invalidate(&self, table: Pin<&mut Table>, invalidation: &Invalidation<'_>) {
+    ///         let table = table.project();
+    ///
+    ///         table.entries.retain(|entry| !invalidation.range().contains(entry.0));
+    ///         self.flush();
+    ///     }
+    ///
+    ///     fn try_invalidate(
+    ///         &self,
+    ///         table: Pin<&mut Table>,
+    ///         invalidation: &Invalidation<'_>,
+    ///     ) -> Result<(), WouldBlock> {
+    ///         let range = invalidation.range();
+    ///
+    ///         // Nobody waits for a flush any more, as that is done with the lock held.
+    ///         if table.entries.iter().any(|entry| range.contains(entry.0)) {
+    ///             Err(WouldBlock)
+    ///         } else {
+    ///             Ok(())
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    fn try_invalidate(
+        &self,
+        _table: Pin<&mut Self::PageTable>,
+        _invalidation: &Invalidation<'_>,
+    ) -> Result<(), WouldBlock> {
         build_error!(crate::error::VTABLE_DEFAULT_ERROR)
     }
 
@@ -102,12 +243,16 @@ pub trait MirrorOps: Sized + Send + Sync + 'static {
     /// removed them for an invalidation of its own, and that flush may still be running. The pages
     /// may be freed after this invalidation, so it has to wait for that flush as well.
     ///
+    /// Called with the lock of the page table held. Must not sleep under a spinlock. May sleep under
+    /// a mutex, where what is not [blockable](Invalidation::blockable) is refused without a call.
+    /// It cannot fail.
+    ///
     /// # Examples
     ///
     /// A device that flushes its whole TLB, one flush after the other, and counts the flushes:
     ///
     /// ```
-    /// use core::num::NonZeroU64;
+    /// use core::{marker::PhantomPinned, num::NonZeroU64};
     /// use kernel::{
     ///     hmm::{Invalidation, MirrorOps},
     ///     mm::addr::{Pfn, VirtAddr},
@@ -127,30 +272,34 @@ pub trait MirrorOps: Sized + Send + Sync + 'static {
     ///     fn wait_for_flush(&self, _number: u64) {}
     /// }
     ///
-    /// #[derive(Default)]
+    /// #[pin_data]
     /// struct Table {
     ///     entries: KVec<(VirtAddr, Pfn)>,
     ///     last_flush: u64,
+    ///     #[pin]
+    ///     _pinned: PhantomPinned,
     /// }
     ///
     /// #[vtable]
     /// impl MirrorOps for Gpu {
+    ///     const NAME: &'static CStr = c"gpu";
     ///     type PageTable = Table;
     ///     type Lock = MutexBackend;
     ///
     ///     fn invalidate_start(
     ///         &self,
-    ///         table: &mut Table,
+    ///         table: Pin<&mut Table>,
     ///         invalidation: &Invalidation<'_>,
     ///     ) -> Option<NonZeroU64> {
+    ///         let table = table.project();
     ///         let before = table.entries.len();
     ///
     ///         table.entries.retain(|entry| !invalidation.range().contains(entry.0));
     ///         if table.entries.len() < before {
-    ///             table.last_flush = self.start_flush();
+    ///             *table.last_flush = self.start_flush();
     ///         }
     ///         // Wait for the last flush, even if another thread started it.
-    ///         NonZeroU64::new(table.last_flush)
+    ///         NonZeroU64::new(*table.last_flush)
     ///     }
     ///
     ///     fn invalidate_finish(&self, _invalidation: &Invalidation<'_>, flush: NonZeroU64) {
@@ -160,7 +309,7 @@ pub trait MirrorOps: Sized + Send + Sync + 'static {
     /// ```
     fn invalidate_start(
         &self,
-        _table: &mut Self::PageTable,
+        _table: Pin<&mut Self::PageTable>,
         _invalidation: &Invalidation<'_>,
     ) -> Option<NonZeroU64> {
         build_error!(crate::error::VTABLE_DEFAULT_ERROR)
@@ -168,17 +317,89 @@ pub trait MirrorOps: Sized + Send + Sync + 'static {
 
     /// Waits for the flush that [`invalidate_start`](Self::invalidate_start) started.
     ///
-    /// Called with the same `invalidation`, but without the lock of the page table. May sleep if
-    /// callbacks under [`Self::Lock`] may.
+    /// Called with the same `invalidation`, by the same thread, once for each flush, even if another
+    /// mirror refuses the invalidation. It is called without the lock of the page table, and may
+    /// take it. Whatever [`Self::Lock`] is, this may sleep if the invalidation is
+    /// [blockable](Invalidation::blockable), and must not sleep if it is not: a driver with a
+    /// spinlock has to wait for such a flush in a loop. It cannot fail.
     fn invalidate_finish(&self, _invalidation: &Invalidation<'_>, _flush: NonZeroU64) {
+        build_error!(crate::error::VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Notifies the driver that the CPU page table has changed.
+    ///
+    /// This is optional. It is for drivers that fault again at once what the device is going to use:
+    /// from here on, faults of these addresses no longer wait for this invalidation. Do not fault
+    /// in the callback itself.
+    ///
+    /// Called with the lock of the page table held. Must not sleep under a spinlock, and may sleep
+    /// under a mutex. It cannot fail. Do not count on having been told of the beginning: that was
+    /// before the mirror was created, if that happened while the CPU page table was changing.
+    ///
+    /// Not called:
+    ///
+    /// - for invalidations that were refused, by this mirror or by anyone else;
+    /// - when the address space is going away, or the mirror is being dropped;
+    /// - under a mutex, for invalidations that are not [blockable](Invalidation::blockable), even if
+    ///   [`try_invalidate`](Self::try_invalidate) has accepted them.
+    ///
+    /// # Examples
+    ///
+    /// A device that prefetches what it has lost. The work item does the faults:
+    ///
+    /// ```
+    /// use core::marker::PhantomPinned;
+    /// use kernel::{
+    ///     hmm::{Invalidation, MirrorOps},
+    ///     mm::addr::{PageRange, VirtAddr},
+    ///     prelude::*,
+    ///     sync::lock::spinlock::SpinLockBackend,
+    /// };
+    ///
+    /// #[pin_data]
+    /// struct Table {
+    ///     hot: Option<PageRange>,
+    ///     #[pin]
+    ///     _pinned: PhantomPinned,
+    /// }
+    ///
+    /// struct Gpu;
+    ///
+    /// impl Gpu {
+    ///     /// Queues a work item.
+    ///     fn prefetch(&self, _range: PageRange) {}
+    /// }
+    ///
+    /// #[vtable]
+    /// impl MirrorOps for Gpu {
+    ///     const NAME: &'static CStr = c"gpu";
+    ///     type PageTable = Table;
+    ///     type Lock = SpinLockBackend;
+    ///
+    ///     fn invalidate(&self, _table: Pin<&mut Table>, _invalidation: &Invalidation<'_>) {
+    ///         // Removes the entries, and flushes the TLB.
+    ///     }
+    ///
+    ///     fn invalidate_end(&self, table: Pin<&mut Table>, invalidation: &Invalidation<'_>) {
+    ///         if let Some(lost) = table.hot.and_then(|hot| hot.intersect(&invalidation.range())) {
+    ///             self.prefetch(lost);
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    fn invalidate_end(&self, _table: Pin<&mut Self::PageTable>, _invalidation: &Invalidation<'_>) {
         build_error!(crate::error::VTABLE_DEFAULT_ERROR)
     }
 
     /// Notifies the driver that the address space is going away.
     ///
     /// Called at most once, after everything was invalidated and before the first page is freed.
-    /// From then on all faults fail with [`ESRCH`].
-    fn release(&self, _table: &mut Self::PageTable) {
+    /// From then on all faults fail with [`FaultError::Dead`](super::FaultError::Dead), and no other
+    /// callback is running or comes.
+    ///
+    /// Called with the lock of the page table held. Must not sleep under a spinlock, and may sleep
+    /// under a mutex. It cannot fail.
+    fn release(&self, _table: Pin<&mut Self::PageTable>) {
         build_error!(crate::error::VTABLE_DEFAULT_ERROR)
     }
 
@@ -188,7 +409,10 @@ pub trait MirrorOps: Sized + Send + Sync + 'static {
     /// memory that the CPU can access. [`Invalidation::is_from`] recognises invalidations that this
     /// owner caused by migrating pages. Cannot be combined with
     /// [`CPU_ACCESS`](Self::CPU_ACCESS).
-    fn owner(&self) -> Owner<'_> {
+    ///
+    /// Called when a range is created, without a lock. Must not sleep. The result must always be the
+    /// same.
+    fn owner(&self) -> Owner {
         build_error!(crate::error::VTABLE_DEFAULT_ERROR)
     }
 }
@@ -197,26 +421,60 @@ pub trait MirrorOps: Sized + Send + Sync + 'static {
 ///
 /// C code uses an arbitrary pointer for it: `dev_pagemap.owner`, `migrate_vma.pgmap_owner`,
 /// `mmu_notifier_range.owner`. The owner of a mirror has to be the `dev_pagemap.owner` of the
-/// device's memory, which usually exists before the first mirror does.
+/// device's memory, which exists before the first mirror does.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::hmm::Owner;
+///
+/// /// What identifies the device's memory.
+/// static OWNER: u8 = 0;
+///
+/// assert_eq!(Owner::of(&OWNER), Owner::of(&OWNER));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Owner<'a>(*mut c_void, PhantomData<&'a ()>);
+pub struct Owner(*mut c_void);
 
-impl<'a> Owner<'a> {
+impl Owner {
     /// Identifies an owner by the address of `object`.
+    ///
+    /// Use a `static`, or something else that nobody frees: the address must identify nothing else
+    /// for as long as a page of the device's memory is mapped somewhere. Something in the value that
+    /// implements [`MirrorOps`] would be another owner for each mirror.
     #[inline]
-    pub fn of<T>(object: &'a T) -> Self {
+    pub fn of<T>(object: &'static T) -> Self {
         const {
             assert!(
                 size_of::<T>() > 0,
                 "a zero-sized type has no address of its own"
             )
         };
-        Self(ptr::from_ref(object).cast_mut().cast(), PhantomData)
+        Self(ptr::from_ref(object).cast_mut().cast())
     }
 
     /// Returns the pointer that C code uses. It must not be dereferenced.
     #[inline]
     pub fn as_ptr(self) -> *mut c_void {
         self.0
+    }
+}
+
+/// A callback cannot invalidate without sleeping, see [`MirrorOps::try_invalidate`].
+///
+/// Converted to an [`Error`], it is [`EAGAIN`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WouldBlock;
+
+impl fmt::Display for WouldBlock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the invalidation would have to sleep")
+    }
+}
+
+impl From<WouldBlock> for Error {
+    #[inline]
+    fn from(_: WouldBlock) -> Self {
+        EAGAIN
     }
 }

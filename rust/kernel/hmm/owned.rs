@@ -51,7 +51,7 @@ use crate::{
 ///
 ///     fn submit(
 ///         self: Pin<&mut Self>,
-///         enter: impl Fn(&mut T::PageTable, Pages<'_, T, Write>),
+///         enter: impl Fn(Pin<&mut T::PageTable>, Pages<'_, T, Write>),
 ///         start: impl Fn(&T::PageTable),
 ///     ) -> Result {
 ///         let mut range = self.project().range.range();
@@ -86,7 +86,7 @@ unsafe impl<T: MirrorOps> Send for OwnedFaultRange<T> {}
 unsafe impl<T: MirrorOps> Sync for OwnedFaultRange<T> {}
 
 impl<T: MirrorOps> OwnedFaultRange<T> {
-    /// Creates an initialiser for a range.
+    /// Creates an initialiser for a range, which does not sleep.
     ///
     /// # Errors
     ///
@@ -116,7 +116,7 @@ impl<T: MirrorOps> OwnedFaultRange<T> {
     /// Returns the range, to fault it in and to use the result.
     ///
     /// It stands for a [`Faulter`](super::Faulter) of the mirror, and the same rules about
-    /// deadlocks apply.
+    /// deadlocks apply. Does not sleep.
     #[inline]
     pub fn range(self: Pin<&mut Self>) -> Pin<&mut FaultRange<'static, T>> {
         // SAFETY: The only field is pinned whenever `self` is.

@@ -18,20 +18,16 @@ use crate::{
         VirtAddr, //
     },
     page::{
-        BorrowedPage,
         PAGE_SHIFT,
         PAGE_SIZE, //
     },
     prelude::*,
 };
-use core::{
-    marker::PhantomData,
-    ptr::NonNull, //
-};
+use core::marker::PhantomData;
 
 /// An entry of the CPU page table as `hmm_range_fault()` reports it: a frame number, and flags.
 #[derive(Clone, Copy)]
-pub(super) struct HmmPfn(c_ulong);
+pub(super) struct HmmPfn(pub(super) c_ulong);
 
 impl HmmPfn {
     #[inline]
@@ -82,6 +78,35 @@ pub(super) fn block(addr: usize, order: u32) -> PageRange {
 /// An iterator over the pages that a commit lends to the driver, in address order.
 ///
 /// Pages that are not present, or do not permit `A`, are left out. See [`Faulted::commit`].
+///
+/// It is used with the lock of the device's page table held. No method of it, or of a [`Page`],
+/// sleeps or fails.
+///
+/// # Examples
+///
+/// A device with huge pages of order 9, and a bit for those that it may write:
+///
+/// ```
+/// use kernel::{hmm::{Access, MirrorOps, Pages}, mm::addr::Pfn, prelude::*};
+///
+/// struct Entry {
+///     pfn: Pfn,
+///     order: u32,
+///     writable: bool,
+/// }
+///
+/// fn enter<T: MirrorOps, A: Access>(entries: &mut KVec<Entry>, pages: Pages<'_, T, A>) -> Result {
+///     for page in pages.blocks(9) {
+///         // There has to be room: memory must not be allocated under the lock.
+///         entries.push_within_capacity(Entry {
+///             pfn: page.pfn(),
+///             order: page.order(),
+///             writable: page.writable().is_some(),
+///         })?;
+///     }
+///     Ok(())
+/// }
+/// ```
 ///
 /// [`Faulted::commit`]: super::Faulted::commit
 #[must_use = "iterators are lazy and do nothing unless consumed"]
@@ -232,20 +257,6 @@ impl<'p, T: MirrorOps, A: Access> Page<'p, T, A> {
         self.pfn.map_order()
     }
 
-    /// Returns the page as the type that other abstractions take, or the first one of a block.
-    ///
-    /// The process may write to it at any time.
-    #[inline]
-    pub fn as_page(&self) -> BorrowedPage<'_> {
-        // SAFETY: By the type invariants.
-        let page = unsafe { NonNull::new_unchecked(self.pfn.page(0)) };
-
-        // SAFETY: The process maps the page for `'p`, which is longer than the borrow. The page
-        // belongs to the process or the page cache, so nothing may be done with it that only its
-        // owner may do.
-        unsafe { BorrowedPage::from_raw(page) }
-    }
-
     /// Returns whether the page is in device private memory, which the CPU cannot access.
     ///
     /// This is possible only if the driver has an [owner](MirrorOps::owner).
@@ -272,7 +283,8 @@ impl<T: MirrorOps> Page<'_, T, Write> {
     /// Only for drivers with [`MirrorOps::CPU_ACCESS`].
     #[inline]
     pub fn frame_mut(&self) -> FrameMut {
-        // INVARIANT: A page with write access is one that the process may write to.
+        // INVARIANT: The CPU's entry is writable, so the process may write to the page. Shadow stacks,
+        // which have such entries but cannot be stored to, are refused by hmm_range_fault().
         FrameMut::new(self.frame())
     }
 }

@@ -4,8 +4,12 @@
 
 use super::{
     access::Sealed,
-    page::Pages,
+    page::{
+        HmmPfn,
+        Pages, //
+    },
     Access,
+    FaultError,
     Mirror,
     MirrorOps,
     PageRequest,
@@ -48,10 +52,23 @@ pub(super) const FAULT_TIMEOUT: Delta =
     Delta::from_millis(bindings::HMM_RANGE_DEFAULT_TIMEOUT as i64);
 
 /// A buffer for the result of a fault, with an entry for each page.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::{hmm::FaultBuffer, mm::addr::PageCount, prelude::*};
+///
+/// let buffer = FaultBuffer::new(PageCount::new(3), GFP_KERNEL)?;
+///
+/// assert_eq!(buffer.pages(), PageCount::new(3));
+/// # Ok::<(), Error>(())
+/// ```
 pub struct FaultBuffer(KVVec<c_ulong>);
 
 impl FaultBuffer {
     /// Allocates a buffer for ranges of up to `pages` pages.
+    ///
+    /// Sleeps if `flags` permit that. Not to be called with a lock held that a callback takes.
     ///
     /// # Errors
     ///
@@ -91,7 +108,7 @@ impl FaultBuffer {
 ///     faulter: &mut Faulter<'_, T>,
 ///     range: PageRange,
 ///     buffer: &mut FaultBuffer,
-///     enter: impl FnOnce(&mut T::PageTable),
+///     enter: impl FnOnce(Pin<&mut T::PageTable>),
 /// ) -> Result<bool> {
 ///     pin_init::stack_try_pin_init!(
 ///         let in_flight: FaultRange<'_, T> =? faulter.range(range, buffer)
@@ -135,13 +152,10 @@ impl<'s, T: MirrorOps> FaultRange<'s, T> {
     ) -> impl PinInit<Self, Error> + 's {
         let fits = range.pages() <= buffer.pages();
         let raw = bindings::hmm_mirror_range {
-            range: bindings::hmm_range {
-                start: range.start().as_usize(),
-                end: range.end().as_usize(),
-                hmm_pfns: buffer.0.as_mut_ptr(),
-                dev_private_owner: mirror.owner(),
-                ..pin_init::zeroed()
-            },
+            start: range.start().as_usize(),
+            end: range.end().as_usize(),
+            pfns: buffer.0.as_mut_ptr(),
+            owner: mirror.owner(),
             ..pin_init::zeroed()
         };
 
@@ -176,19 +190,23 @@ impl<'s, T: MirrorOps> FaultRange<'s, T> {
     ///
     /// # Errors
     ///
-    /// - [`EFAULT`]: a page is not mapped, or may not be read; not with [`Present`]. Or the process
-    ///   was killed, and its memory was reaped.
-    /// - [`EPERM`]: a page may not be written; only with [`Write`].
-    /// - [`ESRCH`]: the address space has gone.
-    /// - [`EBUSY`]: the range was invalidated again and again for a second.
-    /// - [`EINTR`]: a fatal signal is pending.
-    /// - [`ENOMEM`]: out of memory.
+    /// - [`FaultError::Unmapped`]: a page is not mapped, or may not be read; not with [`Present`].
+    ///   Or the process was killed, and its memory was reaped.
+    /// - [`FaultError::ReadOnly`]: a page may not be written; only with [`Write`].
+    /// - [`FaultError::Dead`]: the address space has gone.
+    /// - [`FaultError::Busy`]: the range was invalidated again and again for a second.
+    /// - [`FaultError::Killed`]: a fatal signal is pending.
+    /// - [`FaultError::NoMemory`]: out of memory.
+    ///
+    /// # Examples
+    ///
+    /// See [`FaultRange`].
     ///
     /// [`Present`]: super::Present
     pub fn fault<A: Access>(
         self: Pin<&mut Self>,
         _access: A,
-    ) -> Result<Faulted<'_, 's, T, A::Granted>> {
+    ) -> Result<Faulted<'_, 's, T, A::Granted>, FaultError> {
         // 0 stands for the default of the C side.
         self.read(A::REQUEST, 0)
     }
@@ -197,16 +215,43 @@ impl<'s, T: MirrorOps> FaultRange<'s, T> {
     ///
     /// The timeout limits the time that is spent on waiting for invalidations and on retries, and
     /// not the time that it takes to fault in a page. It is rounded up to at least one jiffy. When
-    /// it expires, the fault fails with [`EBUSY`].
+    /// it expires, the fault fails with [`FaultError::Busy`].
+    ///
+    /// Sleeps, as [`FaultRange::fault`] does.
     ///
     /// # Errors
     ///
     /// Those of [`FaultRange::fault`].
+    ///
+    /// # Examples
+    ///
+    /// A prefetch, which is not worth waiting for:
+    ///
+    /// ```
+    /// use kernel::{
+    ///     hmm::{FaultError, FaultRange, MirrorOps, Pages, Read},
+    ///     prelude::*,
+    ///     time::Delta,
+    /// };
+    ///
+    /// fn prefetch<T: MirrorOps>(
+    ///     range: Pin<&mut FaultRange<'_, T>>,
+    ///     enter: impl FnOnce(Pin<&mut T::PageTable>, Pages<'_, T, Read>),
+    /// ) -> Result {
+    ///     match range.fault_timeout(Read, Delta::from_millis(1)) {
+    ///         // If it is stale, it is not worth another try.
+    ///         Ok(faulted) => drop(faulted.commit(enter)),
+    ///         Err(FaultError::Busy) => (),
+    ///         Err(error) => return Err(error.into()),
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
     pub fn fault_timeout<A: Access>(
         self: Pin<&mut Self>,
         _access: A,
         timeout: Delta,
-    ) -> Result<Faulted<'_, 's, T, A::Granted>> {
+    ) -> Result<Faulted<'_, 's, T, A::Granted>, FaultError> {
         let msecs = timeout.as_millis_ceil().clamp(1, i64::from(Msecs::MAX));
 
         self.read(A::REQUEST, msecs_to_jiffies(msecs as Msecs).max(1))
@@ -214,17 +259,22 @@ impl<'s, T: MirrorOps> FaultRange<'s, T> {
 
     /// Faults in the pages of the range, as `request` asks for each page.
     ///
-    /// `request` is called with the address of each page, and again before each retry. Pages next
-    /// to one that is faulted in may be faulted in with it. In a hugetlb page, only the request for
-    /// its first page in the range counts. [`Page::writable`] tells which pages may be written.
+    /// On success each page permits at least what was requested for it. Pages next to one that is
+    /// faulted in may be faulted in with it. [`Page::writable`] tells which pages may be written.
+    ///
+    /// `request` is called with the address of each page, once or several times, and has to return
+    /// the same for the same address.
+    ///
+    /// Sleeps. See [`Faulter`](super::Faulter) for the locks that must not be held. `request` is
+    /// called without a lock, and may sleep.
     ///
     /// [`Page::writable`]: super::Page::writable
     ///
     /// # Errors
     ///
-    /// Those of [`FaultRange::fault`]. [`EFAULT`] and [`EPERM`] come only for pages that are
-    /// requested to be read or written. [`EFAULT`] also comes for memory that only a
-    /// `userfaultfd(2)` handler can fill in.
+    /// Those of [`FaultRange::fault`]. [`FaultError::Unmapped`] and [`FaultError::ReadOnly`] come
+    /// only for pages that are requested to be read or written. [`FaultError::Unmapped`] also comes
+    /// for memory that only a `userfaultfd(2)` handler can fill in.
     ///
     /// # Examples
     ///
@@ -265,63 +315,104 @@ impl<'s, T: MirrorOps> FaultRange<'s, T> {
     pub fn fault_each(
         mut self: Pin<&mut Self>,
         mut request: impl FnMut(VirtAddr) -> PageRequest,
-    ) -> Result<Faulted<'_, 's, T, Read>> {
-        let raw = self.raw.get();
+    ) -> Result<Faulted<'_, 's, T, Read>, FaultError> {
         let begun = Instant::<Monotonic>::now();
-        // SAFETY: By the type invariants `raw` is in flight, so it is valid and these fields do not
-        // change.
-        let (start, end, pfns) = unsafe {
-            let range = &raw const (*raw).range;
-            ((*range).start, (*range).end, (*range).hmm_pfns)
-        };
+        let start = self.as_mut().pfns_mut().0;
+        let mut request = |i| request(VirtAddr::new(start + i * PAGE_SIZE));
+        let mut failed = None;
 
         loop {
-            for (i, addr) in (start..end).step_by(PAGE_SIZE).enumerate() {
-                let flags = request(VirtAddr::new(addr)).flags();
-
-                // SAFETY: By the type invariants there is an entry for each page, and it is ours.
-                unsafe { *pfns.add(i) = flags };
+            for (i, pfn) in self.as_mut().pfns_mut().1.iter_mut().enumerate() {
+                *pfn = request(i).flags();
             }
-            // SAFETY: `raw` is valid. We have `&mut`, so only the registry uses it, which does not
-            // access this field meanwhile.
-            unsafe { (*raw).range.pfn_flags_mask = Write::REQUEST };
-            let result = self.as_mut().read_raw(0, 0);
-            // SAFETY: As above.
-            unsafe { (*raw).range.pfn_flags_mask = 0 };
+            match self.as_mut().read_each() {
+                Ok(()) => {
+                    let pfns = self.as_mut().pfns_mut().1;
+                    if find_short(pfns, &mut request).is_none() {
+                        return Ok(Faulted::new(self));
+                    }
+                    if let Some(error) = failed {
+                        return Err(error);
+                    }
 
-            match result {
+                    request_short(start, pfns, &mut request);
+                    match self.as_mut().read_each() {
+                        Ok(()) => match find_short(self.as_mut().pfns_mut().1, &mut request) {
+                            None => return Ok(Faulted::new(self)),
+                            short => failed = short,
+                        },
+                        // It may be about a page that is only to be present, if the mapping has
+                        // changed meanwhile. The next round tells: nothing falls short in it then.
+                        Err(error @ (FaultError::Unmapped | FaultError::ReadOnly)) => {
+                            failed = Some(error)
+                        }
+                        Err(FaultError::Busy) => (),
+                        Err(error) => return Err(error),
+                    }
+                }
                 // The result has overwritten the requests, so the C side cannot retry.
-                Err(EBUSY) if begun.elapsed() < FAULT_TIMEOUT => (),
-                result => return result.map(|()| Faulted::new(self)),
+                Err(FaultError::Busy) => (),
+                Err(error) => return Err(error),
+            }
+            if begun.elapsed() >= FAULT_TIMEOUT {
+                return Err(FaultError::Busy);
             }
         }
+    }
+
+    /// Faults in the pages as the flags in the pfn array say.
+    fn read_each(mut self: Pin<&mut Self>) -> Result<(), FaultError> {
+        let raw = self.raw.get();
+
+        // SAFETY: By the type invariants `raw` is in flight, so it is valid. We have `&mut`, so
+        // only the registry uses it, which does not access this field meanwhile.
+        unsafe { (*raw).pfn_flags_mask = Write::REQUEST };
+        let result = self.as_mut().read_raw(0, 0);
+        // SAFETY: As above.
+        unsafe { (*raw).pfn_flags_mask = 0 };
+        result
+    }
+
+    /// Returns the first address of the range, and its pfn array.
+    fn pfns_mut(self: Pin<&mut Self>) -> (usize, &mut [c_ulong]) {
+        let raw = self.raw.get();
+
+        // SAFETY: By the type invariants `raw` is in flight, so it is valid and these fields do not
+        // change.
+        let (start, end, pfns) = unsafe { ((*raw).start, (*raw).end, (*raw).pfns) };
+        // SAFETY: By the type invariants the array has room for all pages of the range, and is ours.
+        // The registry writes to it in faults only, which take `&mut`.
+        let pfns = unsafe { core::slice::from_raw_parts_mut(pfns, (end - start) >> PAGE_SHIFT) };
+
+        (start, pfns)
     }
 
     fn read<A: Access>(
         mut self: Pin<&mut Self>,
         request: usize,
         timeout: Jiffies,
-    ) -> Result<Faulted<'_, 's, T, A>> {
+    ) -> Result<Faulted<'_, 's, T, A>, FaultError> {
         self.as_mut().read_raw(request, timeout)?;
         Ok(Faulted::new(self))
     }
 
-    fn read_raw(self: Pin<&mut Self>, request: usize, timeout: Jiffies) -> Result {
+    fn read_raw(self: Pin<&mut Self>, request: usize, timeout: Jiffies) -> Result<(), FaultError> {
         let this = self.project();
         let raw = this.raw.get();
 
         *this.committed = false;
         // SAFETY: By the type invariants `raw` is in flight, so it is valid. We have `&mut`, so
         // only the registry uses it, which does not access this field meanwhile.
-        unsafe { (*raw).range.default_flags = request };
+        unsafe { (*raw).flags = request };
         // SAFETY: As above, and the pfn array is ours.
         to_result(unsafe { bindings::hmm_mirror_range_fault(raw, timeout) })
+            .map_err(FaultError::from_raw)
     }
 
     /// Locks the device's page table.
     ///
     /// See [`Faulter::lock`](super::Faulter::lock), which cannot be called while the range borrows
-    /// the faulter.
+    /// the faulter. Sleeps if the lock is a mutex.
     #[inline]
     pub fn lock(self: Pin<&mut Self>) -> TableGuard<'_, T> {
         self.into_ref().get_ref().mirror.lock()
@@ -331,7 +422,7 @@ impl<'s, T: MirrorOps> FaultRange<'s, T> {
     ///
     /// This is for ranges that stay in flight. As long as no invalidation hits the range, the
     /// entries that were committed are valid as well. To restore entries that the driver itself
-    /// removed, use [`recommit`](Self::recommit).
+    /// removed, use [`recommit`](Self::recommit). Sleeps if the lock is a mutex.
     ///
     /// # Errors
     ///
@@ -379,14 +470,37 @@ impl<'s, T: MirrorOps> FaultRange<'s, T> {
 
     /// Commits the result of the last fault again if it was committed and is valid.
     ///
-    /// See [`Faulted::commit`].
+    /// See [`Faulted::commit`]. Sleeps if the lock is a mutex.
     ///
     /// # Errors
     ///
     /// [`Stale`] if nothing was committed yet, or an invalidation came since.
+    ///
+    /// # Examples
+    ///
+    /// A device has lost its entries in a reset. Most pages are still where they were:
+    ///
+    /// ```
+    /// use kernel::{
+    ///     hmm::{FaultError, FaultRange, MirrorOps, Pages, Read},
+    ///     prelude::*,
+    /// };
+    ///
+    /// fn restore<T: MirrorOps>(
+    ///     mut range: Pin<&mut FaultRange<'_, T>>,
+    ///     enter: impl Fn(Pin<&mut T::PageTable>, Pages<'_, T, Read>),
+    /// ) -> Result<(), FaultError> {
+    ///     while range.as_mut().recommit(&enter).is_err() {
+    ///         if range.as_mut().fault(Read)?.commit(&enter).is_ok() {
+    ///             break;
+    ///         }
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
     pub fn recommit<R>(
         self: Pin<&mut Self>,
-        f: impl FnOnce(&mut T::PageTable, Pages<'_, T, Read>) -> R,
+        f: impl FnOnce(Pin<&mut T::PageTable>, Pages<'_, T, Read>) -> R,
     ) -> Result<R, Stale> {
         if self.committed {
             self.commit(f)
@@ -400,11 +514,11 @@ impl<'s, T: MirrorOps> FaultRange<'s, T> {
     /// See [`Faulted::commit`]. The last fault must have succeeded.
     fn commit<A: Access, R>(
         self: Pin<&mut Self>,
-        f: impl FnOnce(&mut T::PageTable, Pages<'_, T, A>) -> R,
+        f: impl FnOnce(Pin<&mut T::PageTable>, Pages<'_, T, A>) -> R,
     ) -> Result<R, Stale> {
         let this = self.project();
-        let mut guard = this.mirror.locked.lock();
-        let locked = &mut *guard;
+        let mut guard = this.mirror.lock();
+        let (table, stamps) = guard.parts();
         let raw = this.raw.get();
 
         // SAFETY: `raw` is valid by the type invariants, was faulted, and we hold the lock that
@@ -415,18 +529,68 @@ impl<'s, T: MirrorOps> FaultRange<'s, T> {
         *this.committed = true;
         // SAFETY: `raw` is valid by the type invariants, and nobody changes these fields while we
         // borrow `self`.
-        let range = unsafe { &(*raw).range };
+        let (start, end, pfns) = unsafe { ((*raw).start, (*raw).end, (*raw).pfns) };
         // SAFETY: By the type invariants the array has room for all pages of the range, and nobody
         // writes to it while we borrow `self`.
-        let pfns = unsafe {
-            core::slice::from_raw_parts(range.hmm_pfns, (range.end - range.start) >> PAGE_SHIFT)
-        };
+        let pfns = unsafe { core::slice::from_raw_parts(pfns, (end - start) >> PAGE_SHIFT) };
 
         // SAFETY: A fault has filled in `pfns`. They are valid, and stay so while we hold the lock
         // that the callback takes, because an invalidation would have to wait for it. That is also
         // the lock of `stamps`.
-        let pages = unsafe { Pages::new(pfns, range.start, &locked.stamps) };
-        Ok(f(&mut locked.table, pages))
+        let pages = unsafe { Pages::new(pfns, start, stamps) };
+        Ok(f(table, pages))
+    }
+}
+
+/// Returns the error that fits the first page that does not permit what is requested for it.
+///
+/// `hmm_range_fault()` looks at the request for one page of a hugetlb page only, which is the first
+/// one in the range, and reports success.
+pub(super) fn find_short(
+    pfns: &[c_ulong],
+    request: &mut impl FnMut(usize) -> PageRequest,
+) -> Option<FaultError> {
+    pfns.iter().enumerate().find_map(|(i, pfn)| {
+        let wanted = request(i).granted();
+
+        if pfn & wanted == wanted {
+            None
+        } else if pfn & Read::GRANTED == 0 {
+            Some(FaultError::Unmapped)
+        } else {
+            Some(FaultError::ReadOnly)
+        }
+    })
+}
+
+/// Replaces the result of a fault by requests, as [`FaultRange::fault_each`] makes them, but so that
+/// the first page of each mapping in the range stands for those that fell short.
+///
+/// `start` is the address of the first page.
+pub(super) fn request_short(
+    start: usize,
+    pfns: &mut [c_ulong],
+    request: &mut impl FnMut(usize) -> PageRequest,
+) {
+    let mut first = 0;
+
+    while first < pfns.len() {
+        // The mapping is aligned to its size. This one may begin before the range.
+        let size = 1 << HmmPfn(pfns[first]).map_order();
+        let within = ((start >> PAGE_SHIFT) + first) % size;
+        let end = pfns.len().min(first + size - within);
+
+        let mut missing = 0;
+        for (i, pfn) in pfns.iter_mut().enumerate().take(end).skip(first) {
+            let wanted = request(i);
+
+            if *pfn & wanted.granted() != wanted.granted() {
+                missing |= wanted.flags();
+            }
+            *pfn = wanted.flags();
+        }
+        pfns[first] |= missing;
+        first = end;
     }
 }
 
@@ -462,14 +626,19 @@ impl<'r, 's, T: MirrorOps, A: Access> Faulted<'r, 's, T, A> {
     /// [invalidate](MirrorOps::invalidate) the entries that `f` made. This includes entries that
     /// `f` made before it failed.
     ///
-    /// See [`Faulter::lock`](super::Faulter::lock) for what `f` must not do.
+    /// Sleeps if the lock is a mutex. See [`Faulter::lock`](super::Faulter::lock) for what `f` must
+    /// not do.
     ///
     /// # Errors
     ///
     /// [`Stale`] if an invalidation came in between. `f` was not called.
+    ///
+    /// # Examples
+    ///
+    /// See [`FaultRange`].
     pub fn commit<R>(
         self,
-        f: impl FnOnce(&mut T::PageTable, Pages<'_, T, A>) -> R,
+        f: impl FnOnce(Pin<&mut T::PageTable>, Pages<'_, T, A>) -> R,
     ) -> Result<R, Stale> {
         self.range.commit(f)
     }

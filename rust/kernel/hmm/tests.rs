@@ -8,6 +8,10 @@
 
 use super::{
     invalidation::covering,
+    range::{
+        find_short,
+        request_short, //
+    },
     *, //
 };
 use crate::{
@@ -49,6 +53,7 @@ use crate::{
     },
 };
 use core::{
+    marker::PhantomPinned,
     num::NonZeroU64,
     ptr, //
 };
@@ -115,19 +120,43 @@ struct InvalidationInProgress(bindings::mmu_notifier_range);
 
 impl InvalidationInProgress {
     fn new(range: PageRange, event: bindings::mmu_notifier_event, owner: *mut c_void) -> Self {
+        Self::start(range, event, owner, bindings::MMU_NOTIFIER_RANGE_BLOCKABLE).1
+    }
+
+    /// Starts one that must not block. Fails with [`EAGAIN`] if a mirror refuses it.
+    fn non_blockable(range: PageRange) -> Result<Self> {
+        let event = bindings::mmu_notifier_event_MMU_NOTIFY_CLEAR;
+        let (refused, invalidation) = Self::start(range, event, ptr::null_mut(), 0);
+
+        if let Err(error) = refused {
+            // There is no end of what was refused.
+            core::mem::forget(invalidation);
+            return Err(error);
+        }
+        Ok(invalidation)
+    }
+
+    fn start(
+        range: PageRange,
+        event: bindings::mmu_notifier_event,
+        owner: *mut c_void,
+        flags: u32,
+    ) -> (Result, Self) {
         let task = current!();
         let mut invalidation = Self(bindings::mmu_notifier_range {
             mm: task.mm().map_or(ptr::null_mut(), |mm| mm.as_raw()),
             start: range.start().as_usize(),
             end: range.end().as_usize(),
-            flags: bindings::MMU_NOTIFIER_RANGE_BLOCKABLE,
+            flags,
             event,
             owner,
         });
 
         // SAFETY: The mm is that of this thread and so has users, and it has a mirror.
-        unsafe { bindings::__mmu_notifier_invalidate_range_start(&mut invalidation.0) };
-        invalidation
+        let refused = to_result(unsafe {
+            bindings::__mmu_notifier_invalidate_range_start(&mut invalidation.0)
+        });
+        (refused, invalidation)
     }
 }
 
@@ -141,7 +170,9 @@ impl Drop for InvalidationInProgress {
 /// Counts what happened to a device, also after it has gone.
 struct Calls {
     invalidate: Atomic<i32>,
+    attempt: Atomic<i32>,
     start: Atomic<i32>,
+    end: Atomic<i32>,
     release: Atomic<i32>,
     /// Entries that were left when the page table was dropped.
     left: Atomic<i32>,
@@ -163,6 +194,7 @@ impl Entry {
 }
 
 /// The page table of a device with few pages.
+#[pin_data(PinnedDrop)]
 struct Table {
     entries: KVec<Entry>,
     calls: Arc<Calls>,
@@ -170,6 +202,8 @@ struct Table {
     event: Option<Event>,
     blockable: bool,
     own: bool,
+    #[pin]
+    _pinned: PhantomPinned,
 }
 
 impl Table {
@@ -180,7 +214,9 @@ impl Table {
             calls: Arc::new(
                 Calls {
                     invalidate: Atomic::new(0),
+                    attempt: Atomic::new(0),
                     start: Atomic::new(0),
+                    end: Atomic::new(0),
                     release: Atomic::new(0),
                     left: Atomic::new(0),
                 },
@@ -190,10 +226,12 @@ impl Table {
             event: None,
             blockable: false,
             own: false,
+            _pinned: PhantomPinned,
         })
     }
 
-    fn fill<T: MirrorOps, P: Access>(&mut self, pages: Pages<'_, T, P>) -> usize {
+    fn fill<T: MirrorOps, P: Access>(self: Pin<&mut Self>, pages: Pages<'_, T, P>) -> usize {
+        let entries = self.project().entries;
         let mut filled = 0;
 
         for page in pages {
@@ -201,30 +239,34 @@ impl Table {
                 Some(page) => Entry::Writable(page.frame_mut()),
                 None => Entry::ReadOnly(page.frame()),
             };
-            filled += usize::from(self.entries.push_within_capacity(entry).is_ok());
+            filled += usize::from(entries.push_within_capacity(entry).is_ok());
         }
         filled
     }
 
-    fn note(&mut self, invalidation: &Invalidation<'_>) {
-        self.last = Some(invalidation.range());
-        self.event = Some(invalidation.event());
-        self.blockable = invalidation.blockable();
+    fn note(self: Pin<&mut Self>, invalidation: &Invalidation<'_>) {
+        let this = self.project();
+
+        *this.last = Some(invalidation.range());
+        *this.event = Some(invalidation.event());
+        *this.blockable = invalidation.blockable();
     }
 
-    fn invalidate(&mut self, invalidation: &Invalidation<'_>) {
+    fn invalidate(self: Pin<&mut Self>, invalidation: &Invalidation<'_>) {
         self.calls.invalidate.fetch_add(1, Relaxed);
         self.note(invalidation);
     }
 
-    fn remove(&mut self, range: PageRange) {
-        self.entries
+    fn remove(self: Pin<&mut Self>, range: PageRange) {
+        self.project()
+            .entries
             .retain(|entry| !range.contains(entry.frame().addr()));
     }
 }
 
-impl Drop for Table {
-    fn drop(&mut self) {
+#[pinned_drop]
+impl PinnedDrop for Table {
+    fn drop(self: Pin<&mut Self>) {
         self.calls
             .left
             .store(self.entries.len().try_into().unwrap_or(i32::MAX), Relaxed);
@@ -258,16 +300,21 @@ struct Device;
 
 #[vtable]
 impl MirrorOps for Device {
+    const NAME: &'static CStr = c"kunit_device";
     type PageTable = Table;
     type Lock = SpinLockBackend;
     const CPU_ACCESS: bool = true;
 
-    fn invalidate(&self, table: &mut Table, invalidation: &Invalidation<'_>) {
-        table.invalidate(invalidation);
+    fn invalidate(&self, mut table: Pin<&mut Table>, invalidation: &Invalidation<'_>) {
+        table.as_mut().invalidate(invalidation);
         table.remove(invalidation.range());
     }
 
-    fn release(&self, table: &mut Table) {
+    fn invalidate_end(&self, table: Pin<&mut Table>, _invalidation: &Invalidation<'_>) {
+        table.calls.end.fetch_add(1, Relaxed);
+    }
+
+    fn release(&self, table: Pin<&mut Table>) {
         table.calls.release.fetch_add(1, Relaxed);
     }
 }
@@ -278,18 +325,65 @@ struct Forgetful;
 
 #[vtable]
 impl MirrorOps for Forgetful {
+    const NAME: &'static CStr = c"kunit_forgetful";
     type PageTable = Table;
     type Lock = MutexBackend;
     const CPU_ACCESS: bool = true;
 
-    fn invalidate(&self, table: &mut Table, invalidation: &Invalidation<'_>) {
+    fn invalidate(&self, table: Pin<&mut Table>, invalidation: &Invalidation<'_>) {
         table.invalidate(invalidation);
+    }
+
+    fn invalidate_end(&self, table: Pin<&mut Table>, _invalidation: &Invalidation<'_>) {
+        table.calls.end.fetch_add(1, Relaxed);
     }
 }
 
+/// A driver that sleeps only if there are entries to remove.
+#[derive(Default)]
+struct Hasty;
+
+#[vtable]
+impl MirrorOps for Hasty {
+    const NAME: &'static CStr = c"kunit_hasty";
+    type PageTable = Table;
+    type Lock = MutexBackend;
+    const CPU_ACCESS: bool = true;
+
+    fn invalidate(&self, mut table: Pin<&mut Table>, invalidation: &Invalidation<'_>) {
+        table.as_mut().invalidate(invalidation);
+        table.remove(invalidation.range());
+    }
+
+    fn try_invalidate(
+        &self,
+        table: Pin<&mut Table>,
+        invalidation: &Invalidation<'_>,
+    ) -> Result<(), WouldBlock> {
+        let range = invalidation.range();
+
+        table.calls.attempt.fetch_add(1, Relaxed);
+        if table
+            .entries
+            .iter()
+            .any(|entry| range.contains(entry.frame().addr()))
+        {
+            return Err(WouldBlock);
+        }
+        table.note(invalidation);
+        Ok(())
+    }
+
+    fn invalidate_end(&self, table: Pin<&mut Table>, _invalidation: &Invalidation<'_>) {
+        table.calls.end.fetch_add(1, Relaxed);
+    }
+}
+
+/// Identifies the device private memory of [`TwoPasses`], and that of somebody else.
+static OWNERS: [u8; 2] = [0; 2];
+
 /// A driver that flushes in two passes, and has device private memory.
 struct TwoPasses {
-    // Gives the type a size, which an owner needs.
     flushes: Atomic<i32>,
 }
 
@@ -303,18 +397,19 @@ impl Default for TwoPasses {
 
 #[vtable]
 impl MirrorOps for TwoPasses {
+    const NAME: &'static CStr = c"kunit_two_passes";
     type PageTable = Table;
     type Lock = MutexBackend;
 
     fn invalidate_start(
         &self,
-        table: &mut Table,
+        mut table: Pin<&mut Table>,
         invalidation: &Invalidation<'_>,
     ) -> Option<NonZeroU64> {
         let flush = table.calls.start.fetch_add(1, Relaxed) + 1;
 
-        table.note(invalidation);
-        table.own = invalidation.is_from(self.owner());
+        table.as_mut().note(invalidation);
+        *table.project().own = invalidation.is_from(self.owner());
         // An invalidation of a single page has no flush to wait for.
         if invalidation.range().pages() == PageCount::ONE {
             return None;
@@ -326,8 +421,36 @@ impl MirrorOps for TwoPasses {
         self.flushes.store(flush.get() as i32, Relaxed);
     }
 
-    fn owner(&self) -> Owner<'_> {
-        Owner::of(self)
+    fn owner(&self) -> Owner {
+        Owner::of(&OWNERS[0])
+    }
+}
+
+/// A driver that flushes in two passes under a spinlock.
+struct AtomicTwoPasses(Atomic<i32>);
+
+impl Default for AtomicTwoPasses {
+    fn default() -> Self {
+        Self(Atomic::new(0))
+    }
+}
+
+#[vtable]
+impl MirrorOps for AtomicTwoPasses {
+    const NAME: &'static CStr = c"kunit_atomic_two_passes";
+    type PageTable = Table;
+    type Lock = SpinLockBackend;
+
+    fn invalidate_start(
+        &self,
+        table: Pin<&mut Table>,
+        _invalidation: &Invalidation<'_>,
+    ) -> Option<NonZeroU64> {
+        NonZeroU64::new(table.calls.start.fetch_add(1, Relaxed) as u64 + 1)
+    }
+
+    fn invalidate_finish(&self, _invalidation: &Invalidation<'_>, flush: NonZeroU64) {
+        self.0.store(flush.get() as i32, Relaxed);
     }
 }
 
@@ -348,8 +471,9 @@ fn map<T: MirrorOps<PageTable = Table>>(
     mirror: &Mirror<T>,
     range: PageRange,
     access: impl Access,
-) -> Result<usize> {
-    let mut buffer = FaultBuffer::new(PageCount::new(16), GFP_KERNEL)?;
+) -> Result<usize, FaultError> {
+    let mut buffer =
+        FaultBuffer::new(PageCount::new(16), GFP_KERNEL).map_err(|_| FaultError::NoMemory)?;
 
     mirror
         .faulter()

@@ -11,6 +11,7 @@
 
 #![forbid(unsafe_code)]
 
+use core::marker::PhantomPinned;
 use kernel::{
     fs::File,
     hmm::{
@@ -117,18 +118,23 @@ impl Entry {
 }
 
 /// The data that the lock of the mirror protects: the page table and its counters.
+#[pin_data]
 struct DeviceState {
     table: PageTable<Entry>,
     stats: uapi::Stats,
+    // It belongs to its mirror, and cannot be moved out of it.
+    #[pin]
+    _pinned: PhantomPinned,
 }
 
 impl DeviceState {
     /// Enters pages, and huge pages where possible. Returns the number of pages.
     fn insert<P: Access>(
-        &mut self,
+        self: Pin<&mut Self>,
         pages: Pages<'_, FakeDevice, P>,
         spare: &mut Spare<Entry>,
     ) -> Result<u64> {
+        let table = self.project().table;
         let mut filled = 0;
 
         for page in pages.blocks(page_table::HUGE_ORDER) {
@@ -137,7 +143,7 @@ impl DeviceState {
                 None => Entry::ReadOnly(page.frame()),
             };
 
-            self.table.insert(page.addr(), page.order(), entry, spare)?;
+            table.insert(page.addr(), page.order(), entry, spare)?;
             filled += PageCount::from_order(page.order()).as_usize() as u64;
         }
         Ok(filled)
@@ -149,17 +155,20 @@ struct FakeDevice;
 
 #[vtable]
 impl MirrorOps for FakeDevice {
+    const NAME: &'static CStr = c"hmm_mirror_rust";
     type PageTable = DeviceState;
     type Lock = SpinLockBackend;
     const CPU_ACCESS: bool = true;
 
-    fn invalidate(&self, state: &mut DeviceState, invalidation: &Invalidation<'_>) {
+    fn invalidate(&self, state: Pin<&mut DeviceState>, invalidation: &Invalidation<'_>) {
+        let state = state.project();
+
         state.stats.invalidations += 1;
         state.stats.invalidated += state.table.remove(invalidation.range()) as u64;
     }
 
-    fn release(&self, state: &mut DeviceState) {
-        state.stats.dead = 1;
+    fn release(&self, state: Pin<&mut DeviceState>) {
+        state.project().stats.dead = 1;
     }
 }
 
@@ -189,6 +198,7 @@ impl Context {
         let state = DeviceState {
             table: PageTable::new(GFP_KERNEL_ACCOUNT)?,
             stats: uapi::Stats::default(),
+            _pinned: PhantomPinned,
         };
         let mirror = KBox::pin_init(new_mirror!(&mm, FakeDevice, state), GFP_KERNEL_ACCOUNT)?;
 
@@ -218,12 +228,13 @@ impl Context {
             let mut spare = Spare::new(missing, GFP_KERNEL_ACCOUNT)?;
 
             let faulted = in_flight.as_mut().fault(access)?;
-            let committed = faulted.commit(|state, pages| {
-                let filled = state.insert(pages, &mut spare)?;
+            let committed = faulted.commit(|mut state, pages| {
+                let filled = state.as_mut().insert(pages, &mut spare)?;
+                let stats = state.project().stats;
 
-                state.stats.mapped += filled;
-                state.stats.faults += 1;
-                state.stats.retries += retries;
+                stats.mapped += filled;
+                stats.faults += 1;
+                stats.retries += retries;
                 Ok(filled)
             });
             match committed {
@@ -288,8 +299,9 @@ impl Context {
                 let frame = state.table.get(addr).ok_or(StaleFrame)?.frame();
                 let done = state.read(frame, within(frame, addr), &mut bytes[..len])?;
 
-                state.stats.accesses += 1;
-                state.stats.read_bytes += done as u64;
+                let stats = state.as_mut().project().stats;
+                stats.accesses += 1;
+                stats.read_bytes += done as u64;
                 Ok(done)
             })?;
             out.write_slice(&bytes[..done])?;
@@ -312,8 +324,9 @@ impl Context {
                 };
                 let done = state.write(frame, within(frame, addr), &bytes[..len])?;
 
-                state.stats.accesses += 1;
-                state.stats.written_bytes += done as u64;
+                let stats = state.as_mut().project().stats;
+                stats.accesses += 1;
+                stats.written_bytes += done as u64;
                 Ok(done)
             })
         })

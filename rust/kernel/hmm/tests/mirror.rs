@@ -127,9 +127,8 @@ mod suite {
         attach_mm()?;
         let addr = mmap(1, true)?;
         let mirror = mirror!(TwoPasses)?;
-        let (owner, other) = (mirror.owner(), Owner::of(&addr).as_ptr());
-        let invalidation = |owner| -> Result<(bool, Option<Event>)> {
-            let event = bindings::mmu_notifier_event_MMU_NOTIFY_MIGRATE;
+        let (owner, other) = (mirror.owner(), Owner::of(&OWNERS[1]).as_ptr());
+        let invalidation_by = |owner, event| -> Result<(bool, Option<Event>)> {
             drop(InvalidationInProgress::new(
                 pages(addr, 0, 1)?,
                 event,
@@ -139,16 +138,21 @@ mod suite {
             let table = faulter.lock();
             Ok((table.own, table.event))
         };
+        let invalidation =
+            |owner| invalidation_by(owner, bindings::mmu_notifier_event_MMU_NOTIFY_MIGRATE);
         let (by_owner, by_other, by_nobody) = (
             invalidation(owner),
             invalidation(other),
             invalidation(ptr::null_mut()),
         );
+        // The owner is left over from something else.
+        let garbage = invalidation_by(owner, bindings::mmu_notifier_event_MMU_NOTIFY_CLEAR);
 
         assert!(!owner.is_null());
         assert_eq!(by_owner, Ok((true, Some(Event::Migrate))));
         assert_eq!(by_other, Ok((false, Some(Event::Migrate))));
         assert_eq!(by_nobody, Ok((false, Some(Event::Migrate))));
+        assert_eq!(garbage, Ok((false, Some(Event::Clear))));
         Ok(())
     }
 
@@ -173,15 +177,174 @@ mod suite {
             );
             let (owned, plain) = (owned.raw.get(), plain.raw.get());
             // SAFETY: Both are in flight.
-            unsafe {
-                (
-                    (*owned).range.dev_private_owner,
-                    (*plain).range.dev_private_owner,
-                )
-            }
+            unsafe { ((*owned).owner, (*plain).owner) }
         };
 
         assert_eq!(owners, (owned.owner(), ptr::null_mut()));
+        Ok(())
+    }
+
+    #[test]
+    fn what_must_not_block_is_refused_under_a_mutex() -> Result {
+        attach_mm()?;
+        let addr = mmap(1, true)?;
+        let (one, two) = (mirror!(Forgetful)?, mirror!(TwoPasses)?);
+        let (one_calls, two_calls) = (
+            one.faulter().lock().calls.clone(),
+            two.faulter().lock().calls.clone(),
+        );
+
+        // The last one is told first.
+        let by_two = InvalidationInProgress::non_blockable(pages(addr, 0, 1)?).map(|_| ());
+        drop(two);
+        let by_one = InvalidationInProgress::non_blockable(pages(addr, 0, 1)?).map(|_| ());
+        let called = (
+            two_calls.start.load(Relaxed),
+            one_calls.invalidate.load(Relaxed),
+            one_calls.end.load(Relaxed),
+        );
+        drop(one);
+
+        assert_eq!((by_two, by_one), (Err(EAGAIN), Err(EAGAIN)));
+        // The one that was dropped was invalidated for that.
+        assert_eq!(called, (1, 0, 0));
+        Ok(())
+    }
+
+    #[test]
+    fn what_must_not_block_is_done_under_a_spinlock() -> Result {
+        attach_mm()?;
+        let addr = mmap(1, true)?;
+        let (one, two) = (mirror!(Device)?, mirror!(AtomicTwoPasses)?);
+
+        map(&one, pages(addr, 0, 1)?, Write)?;
+        let done = InvalidationInProgress::non_blockable(pages(addr, 0, 1)?).map(|_| ());
+        let mut faulter = one.faulter();
+        let table = faulter.lock();
+        let seen = (
+            table.entries.len(),
+            table.blockable,
+            table.calls.end.load(Relaxed),
+        );
+        drop(table);
+
+        assert_eq!(done, Ok(()));
+        assert_eq!(seen, (0, false, 1));
+        assert_eq!(two.ops().0.load(Relaxed), 1);
+        Ok(())
+    }
+
+    #[test]
+    fn try_invalidate_decides() -> Result {
+        attach_mm()?;
+        let addr = mmap(2, true)?;
+        let mirror = mirror!(Hasty)?;
+
+        map(&mirror, pages(addr, 0, 1)?, Write)?;
+        let done = InvalidationInProgress::non_blockable(pages(addr, 1, 1)?).map(|_| ());
+        let after_done = {
+            let mut faulter = mirror.faulter();
+            let table = faulter.lock();
+            (table.blockable, read_first(&table, 0, &mut [0]))
+        };
+        let refused = InvalidationInProgress::non_blockable(pages(addr, 0, 1)?).map(|_| ());
+        let after_refused = {
+            let mut faulter = mirror.faulter();
+            let table = faulter.lock();
+            // A refusal may make frames stale, but takes nothing out of the page table.
+            (table.entries.len(), read_first(&table, 0, &mut [0]))
+        };
+        let (attempts, ends) = {
+            let mut faulter = mirror.faulter();
+            let table = faulter.lock();
+            // The lock is held, so the driver is not asked.
+            let busy = InvalidationInProgress::non_blockable(pages(addr, 1, 1)?).map(|_| ());
+            let counts = (
+                table.calls.attempt.load(Relaxed),
+                table.calls.end.load(Relaxed),
+                table.calls.invalidate.load(Relaxed),
+            );
+            (counts, busy)
+        };
+
+        assert_eq!(done, Ok(()));
+        assert_eq!(after_done, (false, Ok(1)));
+        assert_eq!(refused, Err(EAGAIN));
+        assert_eq!(after_refused, (1, Err(StaleFrame)));
+        assert_eq!((attempts, ends), ((2, 0, 0), Err(EAGAIN)));
+        Ok(())
+    }
+
+    #[test]
+    fn end_comes_after_the_change() -> Result {
+        attach_mm()?;
+        let addr = mmap(1, true)?;
+        let (spin, mutex) = (mirror!(Device)?, mirror!(Forgetful)?);
+        let calls = [
+            spin.faulter().lock().calls.clone(),
+            mutex.faulter().lock().calls.clone(),
+        ];
+        let count = |calls: &Calls| (calls.invalidate.load(Relaxed), calls.end.load(Relaxed));
+        let event = bindings::mmu_notifier_event_MMU_NOTIFY_CLEAR;
+        let invalidation = InvalidationInProgress::new(pages(addr, 0, 1)?, event, ptr::null_mut());
+        let during = (count(&calls[0]), count(&calls[1]));
+        drop(invalidation);
+        let after = (count(&calls[0]), count(&calls[1]));
+        drop((spin, mutex));
+
+        assert_eq!(during, ((1, 0), (1, 0)));
+        assert_eq!(after, ((1, 1), (1, 1)));
+        // There is no end of what a mirror does as it is dropped.
+        assert_eq!((count(&calls[0]), count(&calls[1])), ((2, 1), (2, 1)));
+        Ok(())
+    }
+
+    #[test]
+    fn mirrors_have_names() -> Result {
+        attach_mm()?;
+        let mirror = mirror!(Hasty)?;
+        let ops = mirror.raw.get();
+        // SAFETY: The mirror is registered, so `ops` and the name are what it was registered with.
+        let name = unsafe { CStr::from_char_ptr((*(*ops).ops).name) };
+
+        assert_eq!(name, c"kunit_hasty");
+        assert_eq!(name, Hasty::NAME);
+        Ok(())
+    }
+
+    #[test]
+    fn page_tables_stay_where_they_are() -> Result {
+        attach_mm()?;
+        let mirror = mirror!(Device)?;
+        let inside =
+            ptr::from_ref(&*mirror).addr()..ptr::from_ref(&*mirror).addr() + size_of_val(&*mirror);
+        let mut faulter = mirror.faulter();
+        let mut table = faulter.lock();
+        let addr = ptr::from_ref::<Table>(&table.as_mut()).addr();
+        let same = addr == ptr::from_ref::<Table>(&table).addr();
+        drop(table);
+
+        assert!(same && inside.contains(&addr));
+        Ok(())
+    }
+
+    #[test]
+    fn page_table_that_cannot_be_initialised() -> Result {
+        attach_mm()?;
+        let task = current!();
+        let mm = task.mm().ok_or(ESRCH)?;
+        let table = try_pin_init!(Table {
+            calls: Err(ENOSPC)?,
+            entries: KVec::new(),
+            last: None,
+            event: None,
+            blockable: false,
+            own: false,
+            _pinned: PhantomPinned,
+        }? Error);
+        let failed = KBox::pin_init(new_mirror!(mm, Device, table), GFP_KERNEL).map(|_| ());
+
+        assert_eq!(failed, Err(ENOSPC));
         Ok(())
     }
 
