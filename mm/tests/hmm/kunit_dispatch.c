@@ -78,10 +78,22 @@ static void hmm_end_is_told(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, dev->late + late->late, 0);
 }
 
+static int hmm_test_bare_start(struct mmu_notifier *notifier,
+			       const struct mmu_notifier_range *range)
+{
+	return mmu_notifier_range_blockable(range) ? 0 : -EAGAIN;
+}
+
+/* A notifier of the core's list, which is asked after the mirrors */
+static const struct mmu_notifier_ops hmm_test_bare_ops = {
+	.invalidate_range_start = hmm_test_bare_start,
+};
+
 /* There is no end of what was refused, by whomever */
 static void hmm_end_of_refused(struct kunit *test)
 {
 	static struct hmm_mirror_ops ops;
+	struct mmu_notifier bare = { .ops = &hmm_test_bare_ops };
 	struct mm_struct *mm = hmm_test_mm(test);
 	struct hmm_test_dev *refuses = hmm_test_mirror(test, mm, &hmm_test_end_ops);
 	struct hmm_test_dev *told = hmm_test_mirror(test, mm, &hmm_test_atomic_ops);
@@ -115,6 +127,14 @@ static void hmm_end_of_refused(struct kunit *test)
 	hmm_test_end(&inv);
 	KUNIT_EXPECT_EQ(test, told->calls, 3);
 	KUNIT_EXPECT_EQ(test, sync->calls, 2);
+
+	KUNIT_ASSERT_EQ(test, 0, mmu_notifier_register(&bare, mm));
+	KUNIT_EXPECT_EQ(test, -EAGAIN, hmm_test_start_nonblock(&inv, mm,
+							       HMM_TEST_BASE, 1));
+	mmu_notifier_unregister(&bare, mm);
+	KUNIT_EXPECT_EQ(test, told->calls, 4);
+	KUNIT_EXPECT_EQ(test, sync->calls, 3);
+	hmm_test_expect_idle(test, told);
 }
 
 static bool hmm_test_never(struct hmm_mirror *mirror,
@@ -375,16 +395,6 @@ static void hmm_release_comes_last(struct kunit *test)
 	hmm_test_invalidate(mm, HMM_TEST_BASE, 1);
 	KUNIT_EXPECT_EQ(test, dev->calls, calls);
 }
-
-static int hmm_test_no_bare_start(struct mmu_notifier *notifier,
-				  const struct mmu_notifier_range *range)
-{
-	return 0;
-}
-
-static const struct mmu_notifier_ops hmm_test_bare_ops = {
-	.invalidate_range_start = hmm_test_no_bare_start,
-};
 
 /*
  * A device that takes its time holds up nobody but its own process: not the exit of one

@@ -95,8 +95,8 @@ static bool hmt_invalidate(struct hmm_mirror *mirror,
 }
 
 /* Comes after @update, and beside those that overlap it */
-static void hmt_end(struct hmm_mirror *mirror,
-		    const struct mmu_notifier_range *update)
+static void hmt_after(struct hmm_mirror *mirror,
+		      const struct mmu_notifier_range *update)
 {
 	struct hmt_dev *dev = hmt_enter(mirror);
 
@@ -158,7 +158,7 @@ static const struct hmm_mirror_ops hmt_atomic_ops = {
 static const struct hmm_mirror_ops hmt_sleeping_ops = {
 	.name		= "torture-sleeping",
 	.invalidate	= hmt_invalidate,
-	.invalidate_end	= hmt_end,
+	.invalidate_end	= hmt_after,
 	.release	= hmt_release,
 };
 
