@@ -141,6 +141,12 @@ static void hmm_begin_bad_arguments(struct kunit *test)
 				    hmm_mirror_range_begin(range, &dev->mirror),
 				    "%s", cases[i].what);
 	}
+	/* Asks for nothing, and looks as if it asked to write */
+	hmm_test_range_set(range, base, base + PAGE_SIZE);
+	hmm_test_range_set_flags(range, HMM_PFN_REQ_WRITE, 0);
+	KUNIT_EXPECT_EQ(test, -EINVAL, hmm_mirror_range_begin(range,
+							      &dev->mirror));
+	hmm_test_range_set_flags(range, 0, 0);
 	/* The last page is all right */
 	hmm_test_range_set(range, end - PAGE_SIZE, end);
 	KUNIT_EXPECT_EQ(test, 0, hmm_mirror_range_begin(range, &dev->mirror));

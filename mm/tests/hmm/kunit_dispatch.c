@@ -43,7 +43,7 @@ static void hmm_end_is_told(struct kunit *test)
 {
 	struct mm_struct *mm = hmm_test_mm(test);
 	struct hmm_test_dev *dev = hmm_test_mirror(test, mm, &hmm_test_end_ops);
-	struct hmm_test_dev *late;
+	struct hmm_test_dev *late, *sync;
 	struct hmm_test_opened *opened;
 	struct mmu_notifier_range inv;
 
@@ -64,11 +64,20 @@ static void hmm_end_is_told(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, late->afters, 1);
 	hmm_test_expect_idle(test, dev);
 
+	/* That of 2017 is told before, as it takes away what a fault maps then */
 	dev->probe = false;
+	sync = hmm_test_mirror(test, mm, &hmm_test_2017_ops);
+	sync->probe = true;
+	hmm_test_invalidate(mm, HMM_TEST_BASE, 1);
+	KUNIT_EXPECT_EQ(test, sync->syncs, 2);
+	KUNIT_EXPECT_EQ(test, sync->probes_valid, 0);
+	hmm_test_unregister(test, sync);
+	KUNIT_EXPECT_EQ(test, dev->afters, 2);
+
 	opened = hmm_test_open(test, mm);
-	KUNIT_EXPECT_EQ(test, dev->afters, 1);
+	KUNIT_EXPECT_EQ(test, dev->afters, 2);
 	hmm_test_close(opened);
-	KUNIT_EXPECT_EQ(test, dev->afters, 1 + HMM_TEST_OPEN);
+	KUNIT_EXPECT_EQ(test, dev->afters, 2 + HMM_TEST_OPEN);
 	hmm_test_expect_idle(test, dev);
 
 	/* Nor is anyone once all of them have gone, who would have been */

@@ -371,6 +371,8 @@ static void hmm_test_op_sync(struct hmm_mirror *mirror,
 
 	if (type == HMM_UPDATE_INVALIDATE)
 		dev->syncs++;
+	if (dev->probe)
+		dev->probes_valid += !hmm_test_busy(dev, start, 1);
 	hmm_test_leave(dev);
 }
 

@@ -32,7 +32,7 @@ static void hmm_register_interrupted(struct kunit *test)
 	struct mm_struct *mm = hmm_test_mm(test);
 	struct hmm_test_dev *dev = hmm_test_dev(test, mm, &hmm_test_ops);
 	struct hmm_test_dev *other;
-	int count;
+	int count, ret, i;
 
 	hmm_test_map(test, mm, 1, PROT_READ);
 	/* Whoever has used the mm may refer to it lazily from then on */
@@ -48,6 +48,22 @@ static void hmm_register_interrupted(struct kunit *test)
 
 	/* And it can be tried again */
 	hmm_test_register(test, dev);
+	hmm_test_not_on_list(test);
+
+	/* Who does that all the time does not hold up others for ever */
+	for (i = 0; i < 8; i++) {
+		hmm_test_unregister(test, dev);
+		hmm_test_register(test, dev);
+	}
+	hmm_test_unregister(test, dev);
+	allow_signal(SIGUSR1);
+	send_sig(SIGUSR1, current, 1);
+	ret = hmm_test_try_register(dev);
+	flush_signals(current);
+	disallow_signal(SIGUSR1);
+	KUNIT_EXPECT_EQ(test, ret, 0);
+	if (!ret)
+		hmm_mirror_unregister(&dev->mirror);
 }
 
 static int hmm_test_allocs_left;
