@@ -13,8 +13,8 @@
 //!   for most drivers.
 //!
 //! The device's page table is stored in the [`Mirror`], behind the lock that both sides take. The
-//! driver can neither take the wrong lock nor forget to take it, and it cannot move the page table to
-//! another mirror, because it is lent pinned. The result of a fault cannot be
+//! driver can neither take the wrong lock nor forget to take it, and it cannot move the page table
+//! to another mirror, because it is lent pinned. The result of a fault cannot be
 //! accessed before it is committed, and the commit checks, under that lock, that no invalidation
 //! came in between. A [`Faulter`] either faults or holds the lock, because a fault with the lock
 //! held would deadlock.

@@ -58,8 +58,8 @@ impl<'m, T: MirrorOps> Faulter<'m, T> {
     /// can hold up while the guard exists: a fault of the process, its mmap lock, or memory
     /// allocated with [`GFP_KERNEL`].
     ///
-    /// Sleeps if the lock is a mutex. Under a spinlock, do not sleep while the guard exists. Not for
-    /// interrupt handlers, which may interrupt whoever holds the lock.
+    /// Sleeps if the lock is a mutex. Under a spinlock, do not sleep while the guard exists. Not
+    /// for interrupt handlers, which may interrupt whoever holds the lock.
     ///
     /// # Examples
     ///
@@ -102,8 +102,9 @@ impl<'m, T: MirrorOps> Faulter<'m, T> {
     ///
     /// # Errors
     ///
-    /// Those of [`FaultRange::fault`]. [`FaultError::Busy`] comes after one to two seconds: no fault
-    /// is retried later than a second after the first one, and each fault waits for up to a second.
+    /// Those of [`FaultRange::fault`]. [`FaultError::Busy`] comes after one to two seconds: no
+    /// fault is retried later than a second after the first one, and each fault waits for up to a
+    /// second.
     /// [`FaultError::Unmapped`] also comes for what cannot be faulted at all: a range that is above
     /// the address space, or larger than `buffer`.
     ///

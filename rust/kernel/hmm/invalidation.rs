@@ -137,9 +137,9 @@ impl Invalidation<'_> {
 
     /// Returns whether `owner` caused the invalidation.
     ///
-    /// This is known only for [`Event::Migrate`] and [`Event::Exclusive`], and false for all others.
-    /// A driver that caused the invalidation itself may ignore it if its page table is up to date
-    /// already.
+    /// This is known only for [`Event::Migrate`] and [`Event::Exclusive`], and false for all
+    /// others. A driver that caused the invalidation itself may ignore it if its page table is up
+    /// to date already.
     #[inline]
     pub fn is_from(&self, owner: Owner) -> bool {
         // As `hmm_update_is_own()`: the core sets the owner for these two events only, and leaves

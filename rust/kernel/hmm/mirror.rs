@@ -113,7 +113,8 @@ pub struct Mirror<T: MirrorOps> {
     pub(super) raw: Opaque<bindings::hmm_mirror>,
     #[pin]
     lock: Lock<(), T::Lock>,
-    // Beside its lock, because a lock cannot be initialised with data whose initialisation may fail.
+    // Beside its lock, because a lock cannot be initialised with data whose initialisation may
+    // fail.
     #[pin]
     locked: UnsafeCell<Locked<T>>,
     ops: T,
@@ -142,8 +143,8 @@ unsafe impl<T: MirrorOps> Sync for Mirror<T> {}
 /// [`MirrorOps::PageTable`].
 ///
 /// A function that is generic over the driver has one lock class for all drivers, even if they use
-/// different locks, and the type of its page table is not checked. Use the macro where the driver is
-/// known.
+/// different locks, and the type of its page table is not checked. Use the macro where the driver
+/// is known.
 ///
 /// The initialiser sleeps, and takes the mmap lock of the address space. It must not be run with a
 /// lock held that a callback of a mirror takes.
@@ -380,9 +381,9 @@ impl<'a, T: MirrorOps> TableGuard<'a, T> {
     /// Lends the page table to be changed, and the stamps of its frames.
     #[inline]
     pub(super) fn parts(&mut self) -> (Pin<&mut T::PageTable>, &mut FrameStamps) {
-        // SAFETY: By the type invariants we hold the lock, and it is initialised. Others that use it
-        // borrow `self`, or another guard, which cannot exist meanwhile. `locked` is structurally
-        // pinned in the mirror, which is pinned while it is registered.
+        // SAFETY: By the type invariants we hold the lock, and it is initialised. Others that use
+        // it borrow `self`, or another guard, which cannot exist meanwhile. `locked` is
+        // structurally pinned in the mirror, which is pinned while it is registered.
         let locked = unsafe { Pin::new_unchecked(&mut *self.mirror.locked.get()) }.project();
 
         (locked.table, locked.stamps)

@@ -26,8 +26,8 @@ use sealed::Sealed;
 
 /// The lock that protects a device's page table.
 ///
-/// The lock decides whether the callbacks of a mirror may sleep. It also decides what becomes of the
-/// invalidations by the OOM reaper and `process_mrelease(2)`, which must not block:
+/// The lock decides whether the callbacks of a mirror may sleep. It also decides what becomes of
+/// the invalidations by the OOM reaper and `process_mrelease(2)`, which must not block:
 ///
 /// - Under a [`SpinLockBackend`] callbacks that are given the page table must not sleep, and the
 ///   mirror is invalidated like at any other time.
@@ -146,9 +146,9 @@ pub trait MirrorOps: Sized + Send + Sync + 'static {
     /// [`invalidation.range()`](Invalidation::range): they are removed from `table`, and the
     /// device's TLB is flushed.
     ///
-    /// Called with the lock of the page table held. Must not sleep under a spinlock. May sleep under
-    /// a mutex, where it is called only for what is [blockable](Invalidation::blockable). It cannot
-    /// fail.
+    /// Called with the lock of the page table held. Must not sleep under a spinlock. May sleep
+    /// under a mutex, where it is called only for what is [blockable](Invalidation::blockable). It
+    /// cannot fail.
     fn invalidate(&self, _table: Pin<&mut Self::PageTable>, _invalidation: &Invalidation<'_>) {
         build_error!(crate::error::VTABLE_DEFAULT_ERROR)
     }
@@ -243,9 +243,9 @@ pub trait MirrorOps: Sized + Send + Sync + 'static {
     /// removed them for an invalidation of its own, and that flush may still be running. The pages
     /// may be freed after this invalidation, so it has to wait for that flush as well.
     ///
-    /// Called with the lock of the page table held. Must not sleep under a spinlock. May sleep under
-    /// a mutex, where what is not [blockable](Invalidation::blockable) is refused without a call.
-    /// It cannot fail.
+    /// Called with the lock of the page table held. Must not sleep under a spinlock. May sleep
+    /// under a mutex, where what is not [blockable](Invalidation::blockable) is refused without a
+    /// call. It cannot fail.
     ///
     /// # Examples
     ///
@@ -317,9 +317,9 @@ pub trait MirrorOps: Sized + Send + Sync + 'static {
 
     /// Waits for the flush that [`invalidate_start`](Self::invalidate_start) started.
     ///
-    /// Called with the same `invalidation`, by the same thread, once for each flush, even if another
-    /// mirror refuses the invalidation. It is called without the lock of the page table, and may
-    /// take it. Whatever [`Self::Lock`] is, this may sleep if the invalidation is
+    /// Called with the same `invalidation`, by the same thread, once for each flush, even if
+    /// another mirror refuses the invalidation. It is called without the lock of the page table,
+    /// and may take it. Whatever [`Self::Lock`] is, this may sleep if the invalidation is
     /// [blockable](Invalidation::blockable), and must not sleep if it is not: a driver with a
     /// spinlock has to wait for such a flush in a loop. It cannot fail.
     fn invalidate_finish(&self, _invalidation: &Invalidation<'_>, _flush: NonZeroU64) {
@@ -328,9 +328,9 @@ pub trait MirrorOps: Sized + Send + Sync + 'static {
 
     /// Notifies the driver that the CPU page table has changed.
     ///
-    /// This is optional. It is for drivers that fault again at once what the device is going to use:
-    /// from here on, faults of these addresses no longer wait for this invalidation. Do not fault
-    /// in the callback itself.
+    /// This is optional. It is for drivers that fault again at once what the device is going to
+    /// use: from here on, faults of these addresses no longer wait for this invalidation. Do not
+    /// fault in the callback itself.
     ///
     /// Called with the lock of the page table held. Must not sleep under a spinlock, and may sleep
     /// under a mutex. It cannot fail. Do not count on having been told of the beginning: that was
@@ -340,8 +340,8 @@ pub trait MirrorOps: Sized + Send + Sync + 'static {
     ///
     /// - for invalidations that were refused, by this mirror or by anyone else;
     /// - when the address space is going away, or the mirror is being dropped;
-    /// - under a mutex, for invalidations that are not [blockable](Invalidation::blockable), even if
-    ///   [`try_invalidate`](Self::try_invalidate) has accepted them.
+    /// - under a mutex, for invalidations that are not [blockable](Invalidation::blockable), even
+    ///   if [`try_invalidate`](Self::try_invalidate) has accepted them.
     ///
     /// # Examples
     ///
@@ -394,8 +394,8 @@ pub trait MirrorOps: Sized + Send + Sync + 'static {
     /// Notifies the driver that the address space is going away.
     ///
     /// Called at most once, after everything was invalidated and before the first page is freed.
-    /// From then on all faults fail with [`FaultError::Dead`](super::FaultError::Dead), and no other
-    /// callback is running or comes.
+    /// From then on all faults fail with [`FaultError::Dead`](super::FaultError::Dead), and no
+    /// other callback is running or comes.
     ///
     /// Called with the lock of the page table held. Must not sleep under a spinlock, and may sleep
     /// under a mutex. It cannot fail.
@@ -410,8 +410,8 @@ pub trait MirrorOps: Sized + Send + Sync + 'static {
     /// owner caused by migrating pages. Cannot be combined with
     /// [`CPU_ACCESS`](Self::CPU_ACCESS).
     ///
-    /// Called when a range is created, without a lock. Must not sleep. The result must always be the
-    /// same.
+    /// Called when a range is created, without a lock. Must not sleep. The result must always be
+    /// the same.
     fn owner(&self) -> Owner {
         build_error!(crate::error::VTABLE_DEFAULT_ERROR)
     }
@@ -440,8 +440,8 @@ impl Owner {
     /// Identifies an owner by the address of `object`.
     ///
     /// Use a `static`, or something else that nobody frees: the address must identify nothing else
-    /// for as long as a page of the device's memory is mapped somewhere. Something in the value that
-    /// implements [`MirrorOps`] would be another owner for each mirror.
+    /// for as long as a page of the device's memory is mapped somewhere. Something in the value
+    /// that implements [`MirrorOps`] would be another owner for each mirror.
     #[inline]
     pub fn of<T>(object: &'static T) -> Self {
         const {

@@ -283,8 +283,9 @@ impl<T: MirrorOps> Page<'_, T, Write> {
     /// Only for drivers with [`MirrorOps::CPU_ACCESS`].
     #[inline]
     pub fn frame_mut(&self) -> FrameMut {
-        // INVARIANT: The CPU's entry is writable, so the process may write to the page. Shadow stacks,
-        // which have such entries but cannot be stored to, are refused by hmm_range_fault().
+        // INVARIANT: The CPU's entry is writable, so the process may write to the page. Shadow
+        // stacks, which have such entries but cannot be stored to, are refused by
+        // hmm_range_fault().
         FrameMut::new(self.frame())
     }
 }

@@ -380,8 +380,8 @@ impl<'s, T: MirrorOps> FaultRange<'s, T> {
         // SAFETY: By the type invariants `raw` is in flight, so it is valid and these fields do not
         // change.
         let (start, end, pfns) = unsafe { ((*raw).start, (*raw).end, (*raw).pfns) };
-        // SAFETY: By the type invariants the array has room for all pages of the range, and is ours.
-        // The registry writes to it in faults only, which take `&mut`.
+        // SAFETY: By the type invariants the array has room for all pages of the range, and is
+        // ours. The registry writes to it in faults only, which take `&mut`.
         let pfns = unsafe { core::slice::from_raw_parts_mut(pfns, (end - start) >> PAGE_SHIFT) };
 
         (start, pfns)
@@ -563,8 +563,8 @@ pub(super) fn find_short(
     })
 }
 
-/// Replaces the result of a fault by requests, as [`FaultRange::fault_each`] makes them, but so that
-/// the first page of each mapping in the range stands for those that fell short.
+/// Replaces the result of a fault by requests, as [`FaultRange::fault_each`] makes them, but so
+/// that the first page of each mapping in the range stands for those that fell short.
 ///
 /// `start` is the address of the first page.
 pub(super) fn request_short(

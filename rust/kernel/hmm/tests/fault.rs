@@ -322,7 +322,8 @@ mod suite {
             PageRequest::Read.flags(),
             PageRequest::Write.flags(),
         );
-        // The mappings: the second half of one of 4 pages, one of 2 that is not present, and others.
+        // The mappings: the second half of one of 4 pages, one of 2 that is not present, and
+        // others.
         let order = |order: usize| order << shift;
         let result = [
             valid | order(2),
