@@ -280,10 +280,10 @@ mod suite {
         attach_mm()?;
         let addr = mmap(1, true)?;
         let (spin, mutex) = (mirror!(Device)?, mirror!(Forgetful)?);
-        let calls = [
-            spin.faulter().lock().calls.clone(),
-            mutex.faulter().lock().calls.clone(),
-        ];
+        // One after the other: each locks its table until the end of the statement.
+        let of_spin = spin.faulter().lock().calls.clone();
+        let of_mutex = mutex.faulter().lock().calls.clone();
+        let calls = [of_spin, of_mutex];
         let count = |calls: &Calls| (calls.invalidate.load(Relaxed), calls.end.load(Relaxed));
         let event = bindings::mmu_notifier_event_MMU_NOTIFY_CLEAR;
         let invalidation = InvalidationInProgress::new(pages(addr, 0, 1)?, event, ptr::null_mut());
