@@ -413,18 +413,18 @@ static void hmm_mark_collided(struct hmm *hmm, unsigned long start,
 }
 
 /* Is this mirror not to be told? */
-static bool hmm_mirror_ignores(const struct hmm_mirror *mirror,
-			       const struct mmu_notifier_range *update)
+static __always_inline bool
+hmm_mirror_ignores(const struct hmm_mirror *mirror,
+		   const struct mmu_notifier_range *update)
 {
 	unsigned int flags = mirror->ops->flags;
 
+	if (likely(!mirror->filtered))
+		return false;
 	/* No end is no window */
 	if (update->start > mirror->window_end - 1 ||
 	    update->end <= mirror->window_start)
 		return true;
-	if (likely(!(flags & (HMM_MIRROR_IGNORE_SOFT_DIRTY |
-			      HMM_MIRROR_IGNORE_OWN))))
-		return false;
 	return ((flags & HMM_MIRROR_IGNORE_SOFT_DIRTY) &&
 		update->event == MMU_NOTIFY_SOFT_DIRTY) ||
 	       ((flags & HMM_MIRROR_IGNORE_OWN) &&
@@ -1004,6 +1004,9 @@ int hmm_mirror_register(struct hmm_mirror *mirror, struct mm_struct *mm)
 		return -ESRCH;
 
 	INIT_LIST_HEAD(&mirror->ranges);
+	mirror->filtered = mirror->window_start || mirror->window_end ||
+			   (mirror->ops->flags & (HMM_MIRROR_IGNORE_SOFT_DIRTY |
+						  HMM_MIRROR_IGNORE_OWN));
 	atomic_long_set(&mirror->updates, 0);
 	atomic_long_set(&mirror->vetoes, 0);
 	atomic_long_set(&mirror->faults, 0);
