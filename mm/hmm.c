@@ -482,12 +482,12 @@ hmm_mirror_invalidate(struct hmm_mirror *mirror,
 	return false;
 }
 
-/* Who walks is inside of hmm_dispatch_begin() and _end().  Model: walk */
 #ifdef CONFIG_LOCKDEP
 #define hmm_in_callbacks()	lock_is_held(&hmm_callback_map)
 #else
 #define hmm_in_callbacks()	true
 #endif
+/* Who walks is inside of hmm_dispatch_begin() and _end().  Model: walk */
 #define hmm_for_each_mirror(mirror, hmm) \
 	hlist_for_each_entry_rcu(mirror, &(hmm)->mirrors, list, \
 				 hmm_in_callbacks())
@@ -784,7 +784,7 @@ void hmm_release(struct hmm *hmm)
 	/*
 	 * Other tasks, as in reclaim, may have begun to tell the mirrors of changes of
 	 * the pages that are still there.  There is nothing left that they would have
-	 * to take away.  Model: untrack
+	 * to take away.  Model: untrack-lock, untrack
 	 */
 	spin_lock(&hmm->lock);
 	WRITE_ONCE(hmm->tracking, false);
@@ -1065,7 +1065,7 @@ void hmm_mirror_unregister(struct hmm_mirror *mirror)
 	lock_map_acquire(&hmm_callback_map);
 	lock_map_release(&hmm_callback_map);
 
-	/* Model: unlist-lock, unlist */
+	/* Model: unlist-lock, unlist, untrack-last */
 	spin_lock(&hmm->lock);
 	hlist_del_init_rcu(&mirror->list);
 	hmm->nr_sync -= hmm_mirror_is_2017(mirror);

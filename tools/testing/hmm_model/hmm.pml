@@ -4,20 +4,24 @@
  * an invalidation, a device page fault, or the life of a mirror, and in it one
  * step for each line whose order matters.  A comment "step NAME" ties a step to
  * its line, by way of the table in ./steps.  Who calls these functions, and what
- * is claimed, is in fault.pml, wait.pml and life.pml.
+ * is claimed, is in fault.pml, gup.pml, wait.pml, life.pml and drain.pml.
  *
  * What is left out, and why nothing is lost:
  *  - The sequence of a range is only ever compared with an earlier value of
  *    itself, so one bit is enough: are they equal?  That makes the number of
  *    invalidations and of faults unlimited.  (It would take a wrap around of an
  *    unsigned long within one fault to tell the difference.)
+ *  - So it is with the number of a slot, which is only ever compared with that in a
+ *    snapshot: a bit in the snapshot is set for as long as they are equal.  And with
+ *    the sequence of the list of callbacks without a slot: what a snapshot waits for
+ *    is a set of tasks.
  *  - A page table is a set of pages.  What a fault has read of a page becomes
  *    stale when the CPU's entry of the page changes: no values are needed.
  *  - What is not used any more is cleared.  The code leaves it as it is.
  *  - What is done under hmm->lock is one step.  Only one access in it is to what is
- *    also accessed without the lock (range->valid, the list of mirrors, or the
- *    waitqueue), so no state in between makes a difference.  And the lock is fair, as
- *    the kernel's are.
+ *    also accessed without the lock (range->valid, hmm->tracking, the number of a
+ *    slot, the list of mirrors, or the waitqueue), so no state in between makes a
+ *    difference.  And the lock is fair, as the kernel's are.
  *  - Memory is sequentially consistent here; ./litmus has the rest.
  *
  * Each #ifdef is a mutant, see ./cases.
@@ -25,6 +29,13 @@
 
 #define NIL	255
 #define POISON	254
+
+#ifndef WALKS
+#define live()		skip
+#endif
+#ifndef driver_sequence
+#define driver_sequence()	skip
+#endif
 
 #define MASK(start, end)	((1 << (end)) - (1 << (start)))
 #define OVERLAPS(s, e, s2, e2)	((s) < (e2) && (s2) < (e))
@@ -37,6 +48,7 @@ typedef span {
 typedef mirror_range {
 	bit in_flight;		/* on the list of ranges */
 	bit valid;		/* its sequence is what it was when it was armed */
+	bit read;		/* the last fault has succeeded */
 	byte start;
 	byte end;
 	bit queued;		/* whose fault is on the waitqueue */
@@ -48,13 +60,24 @@ typedef mirror_range {
 
 /* struct hmm */
 bit dead;
-byte nr_active;
+byte used;			/* slots of the active set, a bit each */
 byte nr_covered;
 span set[NR_ACTIVE];
 span covering;
 #ifdef WALKS
-byte head = NIL;		/* mirrors */
+bit tracking = FIRST_TRACKING;
+byte head = FIRST_HEAD;		/* mirrors */
 byte next[NR_MIRRORS] = NIL;
+byte nr_after = FIRST_AFTER;
+byte odd;			/* slots whose number is odd, a bit each */
+byte dispatches;		/* tasks whose struct hmm_dispatch is on the list */
+
+/* Of each driver, and of the exit: what is in progress still of what was */
+typedef snapshot {
+	byte slots;
+	byte listed
+};
+snapshot snap[NR_MIRRORS + 1];
 #endif
 mirror_range range[NR_RANGES];
 
@@ -71,16 +94,16 @@ byte told[NR_TASKS * NR_MIRRORS];
 
 bit driver_lock[NR_MIRRORS];	/* held between the two steps of a commit */
 
-/* The invalidation that a task is in */
+/* The invalidation that a task is in; its slot is what is in the update's flags */
 #ifdef WALKS
 #define TASK_LOCALS				\
-	byte i, m, nr, start, end;		\
-	bit nonblock, fence, found, wake;	\
+	byte i, m, nr, start, end, slot;	\
+	bit nonblock, fence, wake, refused, after; \
 	byte flushes[NR_FLUSHES]
 #else
 #define TASK_LOCALS				\
-	byte i, m, start, end;			\
-	bit fence, found, wake
+	byte i, m, start, end, slot;		\
+	bit fence, wake, refused
 #endif
 
 /* The fault that a task is in */
@@ -92,15 +115,26 @@ bit driver_lock[NR_MIRRORS];	/* held between the two steps of a commit */
 /* What functions return: 0, or */
 #define EBUSY	1
 #define ESRCH	2
+#define EFAULT	3
 
-inline hmm_active_add(s, e)
+/* The number of a slot, plus one */
+#define COVERED		(NR_ACTIVE + 1)
+#define HAS_SLOT(slot)	((slot) <= NR_ACTIVE)
+#define SLOT(slot)	(1 << ((slot) - 1))
+
+inline hmm_active_add(s, e, slot)
 {
 	d_step {
+		slot = 1;
+		do
+		:: HAS_SLOT(slot) && (used & SLOT(slot)) -> slot++
+		:: else -> break
+		od;
 		if
-		:: nr_active < NR_ACTIVE ->		/* step add */
-			set[nr_active].start = s;
-			set[nr_active].end = e;
-			nr_active++
+		:: HAS_SLOT(slot) ->			/* step add */
+			used = used | SLOT(slot);
+			set[slot - 1].start = s;
+			set[slot - 1].end = e
 		:: else ->				/* step cover */
 #ifdef COVER_NOTHING
 			skip;
@@ -121,53 +155,51 @@ inline hmm_active_add(s, e)
 	}
 }
 
-inline hmm_active_del(s, e)
+inline hmm_active_del(slot)
 {
 	d_step {
-		found = 0;
+		if
 #ifdef UNCOVER_FIRST
-		if
-		:: nr_covered ->
-			nr_covered--;
-			found = 1
-		:: else
-		fi;
+		:: nr_covered -> nr_covered--
+		:: !nr_covered && HAS_SLOT(slot) ->
+#else
+		:: HAS_SLOT(slot) ->			/* step del */
 #endif
-		i = 0;
-		do
-		:: i >= nr_active || found -> break
+#ifdef DEL_MOVES
+			i = NR_ACTIVE;
+			do
+			:: used & SLOT(i) -> break
+			:: else -> i--
+			od;
+			used = used & ~SLOT(i);
+			set[slot - 1].start = set[i - 1].start;
+			set[slot - 1].end = set[i - 1].end;
+			set[i - 1].start = 0;
+			set[i - 1].end = 0;
+			i = 0
+#else
+			used = used & ~SLOT(slot);
+			set[slot - 1].start = 0;
+			set[slot - 1].end = 0
+#endif
 		:: else ->
-			if
-			:: set[i].start == s && set[i].end == e ->
-				nr_active--;			/* step del */
-#ifndef DEL_LAST
-				set[i].start = set[nr_active].start;
-				set[i].end = set[nr_active].end;
-#endif
-				set[nr_active].start = 0;
-				set[nr_active].end = 0;
-				found = 1
-			:: else -> i++
-			fi
-		od;
-		i = 0;
-		if
-		:: !found ->
 #ifndef COVER_NOTHING
-			assert(nr_covered);		/* the WARN_ON_ONCE() */
-#ifndef COVER_FOR_EVER
+#ifndef UNCOVER_FIRST
+			assert(nr_covered);
+#endif
+#ifdef COVER_FOR_EVER
+			nr_covered = (nr_covered > 1 -> nr_covered - 1 : 1)
+#else
 			nr_covered--			/* step uncover */
 #endif
 #endif
-		:: else
 		fi;
 		if
 		:: !nr_covered ->
 			covering.start = 0;
 			covering.end = 0
 		:: else
-		fi;
-		found = 0
+		fi
 	}
 }
 
@@ -177,10 +209,11 @@ inline hmm_active_overlaps(r)
 	idle = 1;
 	j = 0;
 	do
-	:: j >= nr_active -> break
+	:: j == NR_ACTIVE -> break
 	:: else ->						/* step look */
-		idle = idle && !OVERLAPS(range[r].start, range[r].end,
-					 set[j].start, set[j].end);
+		idle = idle && !((used & (1 << j)) &&
+				 OVERLAPS(range[r].start, range[r].end,
+					  set[j].start, set[j].end));
 		j++
 	od;
 	j = 0;
@@ -190,6 +223,72 @@ inline hmm_active_overlaps(r)
 				  covering.start, covering.end))
 #endif
 }
+
+#ifdef WALKS
+/* Both to be used in an atomic or d_step */
+inline hmm_dispatch_begin(slot)
+{
+	if
+	:: HAS_SLOT(slot) ->
+		assert(!(odd & SLOT(slot)));
+		odd = odd | SLOT(slot)			/* step dispatch-odd */
+	:: else ->
+		dispatches = dispatches | TASK_BIT	/* step dispatch-list */
+	fi
+}
+
+inline hmm_take_snapshot(w)
+{
+	snap[w].slots = odd & used;			/* step snapshot */
+	snap[w].listed = dispatches			/* step snapshot-list */
+}
+
+/* What begins with the same slot, or on the list, later is not in any snapshot */
+inline hmm_dispatch_end(slot)
+{
+	d_step {
+		live();
+		if
+		:: HAS_SLOT(slot) ->			/* step dispatched */
+			odd = odd & ~SLOT(slot);
+#ifndef COMPARE_ODD
+			for (i : 0 .. NR_MIRRORS) {
+				snap[i].slots = snap[i].slots & ~SLOT(slot)
+			}
+#endif
+		:: else ->				/* step dispatched-lock */
+			dispatches = dispatches & ~TASK_BIT;
+			for (i : 0 .. NR_MIRRORS) {
+				snap[i].listed = snap[i].listed & ~TASK_BIT
+			}
+		fi;
+		i = 0
+	}
+}
+
+#ifdef COMPARE_ODD
+#define IN_SLOTS(w)	(snap[w].slots & odd)
+#else
+#define IN_SLOTS(w)	(snap[w].slots)
+#endif
+#ifdef COMPARE_NO_SEQ
+#define IN_LIST(w)	dispatches
+#else
+#define IN_LIST(w)	snap[w].listed
+#endif
+
+/* Slots are looked at one by one, but none comes back */
+inline hmm_wait_for_callbacks(w, own)
+{
+	!IN_SLOTS(w);					/* step drain */
+	atomic {
+		!(IN_LIST(w) & ~(own));			/* step drain-lock */
+		live();
+		snap[w].slots = 0;
+		snap[w].listed = 0
+	}
+}
+#endif
 
 inline hmm_mark_collided(s, e)
 {
@@ -220,39 +319,46 @@ inline hmm_mark_collided(s, e)
 inline invalidate_finish(n, s, e)
 {
 	d_step {
-		assert(alive[n]);
+		assert(alive[n] && !released[n]);
+		driver_sequence();
 		device[n] = device[n] & ~MASK(s, e);
 		told[TASK * NR_MIRRORS + n] = told[TASK * NR_MIRRORS + n] | MASK(s, e)
 	}
 }
 
-/* All of the driver's callback, or the first pass of two.  Sets fence */
+/*
+ * All of the driver's callback, or the first pass of two.  Sets fence, or refused if
+ * it must not wait for the lock, but would have to.
+ */
 inline invalidate_start(s, e)
 {
 	atomic {
-		!driver_lock[m];			/* step callback-lock */
-		assert(alive[m]);
 		if
+		:: !driver_lock[m]			/* step callback-lock */
+#ifdef WALKS
+		:: driver_lock[m] && nonblock -> refused = 1
+#endif
+		fi;
+		assert(alive[m] && !released[m]);
+		if
+		:: refused
 #ifdef NO_ENTRY_NO_FENCE
-		:: TWO_PASS(m) ->
+		:: !refused && TWO_PASS(m) ->
 			fence = (entries[m] & MASK(s, e)) != 0;
 			entries[m] = entries[m] & ~MASK(s, e)
 #else
-		:: TWO_PASS(m) -> fence = (device[m] & MASK(s, e)) != 0
+		:: !refused && TWO_PASS(m) -> fence = (device[m] & MASK(s, e)) != 0
 #endif
 		:: else
 		fi;
+		if
 #ifdef NO_ENTRY_NO_FENCE
-		if
-		:: !TWO_PASS(m) -> invalidate_finish(m, s, e)
-		:: else
-		fi
+		:: !refused && !TWO_PASS(m) -> invalidate_finish(m, s, e)
 #else
-		if
-		:: !fence -> invalidate_finish(m, s, e)
+		:: !refused && !fence -> invalidate_finish(m, s, e)
+#endif
 		:: else
 		fi
-#endif
 	}
 }
 
@@ -269,16 +375,20 @@ inline hmm_finish(s, e)
 }
 
 /* hmm_mirror_invalidate(), hmm_invalidate() and hmm_invalidate_two_pass() */
-inline hmm_invalidate(s, e)
+inline hmm_invalidate(s, e, slot)
 {
 	m = head;					/* step walk */
 	do
-	:: m == NIL -> break
+	:: m == NIL || refused -> break
 	:: else ->
 		assert(m != POISON && alive[m]);
-		fence = 0;
 		if
-		:: nonblock && !ATOMIC(m)		/* step leave-out */
+		:: nonblock && SLEEPS(m) ->		/* step refuse */
+#ifdef NO_REFUSAL
+			skip
+#else
+			refused = 1
+#endif
 		:: else ->
 			invalidate_start(s, e)		/* step dispatch */
 		fi;
@@ -300,48 +410,141 @@ inline hmm_invalidate(s, e)
 		fi;
 		m = next[m]
 	od;
-	hmm_finish(s, e);				/* step finish-all */
+	m = 0;
+#ifdef DISPATCHED_EARLY
+	hmm_dispatch_end(slot);
+#endif
+	hmm_finish(s, e)				/* step finish-all */
+#ifndef DISPATCHED_EARLY
+	;
+	hmm_dispatch_end(slot)				/* step start-over */
+#endif
+}
+
+/* Another callback, or the 2017 one again */
+inline hmm_after(s, e)
+{
+	m = head;
+	do
+	:: m == NIL -> break
+	:: else ->
+		assert(m != POISON && alive[m]);
+		if
+		:: AFTER(m) && !(nonblock && SLEEPS(m)) ->
+			atomic {
+				!driver_lock[m];
+				assert(alive[m] && !released[m]); /* step after-dispatch */
+				assert(!refused);
+				if
+				:: SLEEPS(m) -> device[m] = device[m] & ~MASK(s, e)
+				:: else
+				fi
+			}
+		:: else
+		fi;
+		m = next[m]
+	od;
 	m = 0
 }
 
 #else
-/* One mirror, that is there all the time */
-#define hmm_invalidate(s, e)	invalidate_start(s, e)
+/* One mirror, that is there all the time.  Why it refuses does not matter */
+inline hmm_invalidate(s, e, slot)
+{
+	if
+	:: REFUSES -> refused = 1
+	:: invalidate_start(s, e)
+	fi
+}
+
+inline hmm_after(s, e)
+{
+	atomic {
+		!driver_lock[0];
+		driver_sequence();
+		device[0] = device[0] & ~MASK(s, e)
+	}
+}
 #endif
 
-inline hmm_invalidate_range_start(s, e)
+/* Sets slot, which stays 0 where nothing is tracked, and refused */
+inline hmm_invalidate_start(s, e, slot)
+{
+#ifdef WALKS
+	atomic {
+		live();
+		if
+		:: tracking -> slot = COVERED		/* step start-tracking */
+		:: else
+		fi
+	};
+	if
+	:: slot -> hmm_invalidate_tracked(s, e, slot)
+	:: else
+	fi
+#else
+	hmm_invalidate_tracked(s, e, slot)
+#endif
+}
+
+inline hmm_invalidate_tracked(s, e, slot)
 {
 #ifdef DISPATCH_FIRST
-	hmm_invalidate(s, e);
+	hmm_invalidate(s, e, slot);
 #endif
 #ifdef MARK_BEFORE_ADD
 	atomic { hmm_mark_collided(s, e) };
 #endif
 	atomic {					/* step start-lock */
+#ifdef WALKS
+		live();
+		if
+#ifndef START_UNLOOKED
+		:: !tracking -> slot = 0		/* step start-look */
+#endif
+		:: else ->
+			hmm_active_add(s, e, slot);	/* as below */
+			hmm_mark_collided(s, e);
+			hmm_dispatch_begin(slot)	/* step start-begin */
+		fi
+#else
 #ifndef ADD_LATE
-		hmm_active_add(s, e);			/* step start-add */
+		hmm_active_add(s, e, slot);		/* step start-add */
 #endif
 #ifndef MARK_LATE
 #ifndef MARK_BEFORE_ADD
-		hmm_mark_collided(s, e);		/* step start-mark */
+		hmm_mark_collided(s, e)			/* step start-mark */
 #endif
 #endif
-		skip
-	}
+#endif
+	};
+#ifdef WALKS
+	if
+	:: slot -> hmm_invalidate(s, e, slot)		/* as below */
+	:: else
+	fi;
+#else
 #ifndef DISPATCH_AT_END
 #ifndef DISPATCH_FIRST
-	;
-	hmm_invalidate(s, e)				/* step start-dispatch */
+	hmm_invalidate(s, e, slot);			/* step start-dispatch */
 #endif
 #endif
 #ifdef MARK_LATE
-	;
-	atomic { hmm_mark_collided(s, e) }
+	atomic { hmm_mark_collided(s, e) };
 #endif
 #ifdef ADD_LATE
-	;
-	atomic { hmm_active_add(s, e) }
+	atomic { hmm_active_add(s, e, slot) };
 #endif
+#endif
+	if
+#ifdef REFUSED_STAYS
+	:: refused && HAS_SLOT(slot) -> slot = 0
+	:: refused && !HAS_SLOT(slot) -> hmm_invalidate_end(s, e, slot)
+#else
+	:: refused -> hmm_invalidate_end(s, e, slot)	/* step start-cancel */
+#endif
+	:: else
+	fi
 }
 
 #ifdef WAITS
@@ -391,10 +594,22 @@ inline untell(s, e)
 	}
 }
 
-inline hmm_invalidate_range_end(s, e)
+#ifdef AFTER_REFUSED
+#define REFUSED		false
+#else
+#define REFUSED		refused
+#endif
+#ifdef AFTER_DEAD
+#define DEAD		false
+#else
+#define DEAD		dead
+#endif
+
+/* hmm_invalidate_cancel(), if it was refused */
+inline hmm_invalidate_end(s, e, slot)
 {
 #ifdef DISPATCH_AT_END
-	hmm_invalidate(s, e);
+	hmm_invalidate(s, e, slot);
 #endif
 #ifdef WAKE_FIRST
 	wake_up_all();
@@ -402,9 +617,50 @@ inline hmm_invalidate_range_end(s, e)
 #ifdef LOOK_FIRST
 	waitqueue_active();
 #endif
+#ifdef WALKS
 	atomic {					/* step end-lock */
+		live();
 		untell(s, e);
-		hmm_active_del(s, e);			/* step end-del */
+		if
+		:: slot ->
+			after = nr_after && !REFUSED && !DEAD;	/* step end-after */
+			if
+#ifndef AFTER_NO_SLOT
+			:: after && HAS_SLOT(slot) ->
+				set[slot - 1].start = 0;	/* step end-empty */
+				set[slot - 1].end = 0
+#endif
+			:: else -> hmm_active_del(slot)
+			fi;
+			if
+#ifndef AFTER_NO_SLOT
+			:: after -> hmm_dispatch_begin(slot)	/* step end-begin */
+#endif
+			:: else
+			fi
+		:: else
+		fi
+	};
+	if
+	:: after ->
+		hmm_after(s, e);			/* step end-dispatch */
+#ifndef AFTER_NO_SLOT
+		hmm_dispatch_end(slot);			/* step end-over */
+		atomic {				/* step after-lock */
+			live();
+			if
+			:: HAS_SLOT(slot) -> hmm_active_del(slot) /* step after-del */
+			:: else
+			fi
+		};
+#endif
+		after = 0
+	:: else
+	fi;
+#else
+	atomic {
+		untell(s, e);
+		hmm_active_del(slot);			/* step end-del */
 #ifndef LOOK_FIRST
 		waitqueue_active()			/* step end-look */
 #endif
@@ -418,6 +674,16 @@ inline hmm_invalidate_range_end(s, e)
 	fi
 #endif
 #endif
+#ifdef AFTERS
+	;
+	if
+	:: !refused -> hmm_after(s, e)
+	:: else
+	fi
+#endif
+	;
+#endif
+	slot = 0
 }
 
 #ifdef WALKS
@@ -427,17 +693,57 @@ inline hmm_release()
 	call_release();
 #endif
 	atomic {					/* step release-lock */
+		live();
 		dead = 1;				/* step dead */
 #ifndef RELEASE_UNMARKED
-		hmm_mark_collided(0, NPAGES)		/* step release-mark */
+		hmm_mark_collided(0, NPAGES);		/* step release-mark */
+#endif
+#ifndef RELEASE_UNLISTED
+		hmm_dispatch_begin(COVERED)		/* step release-begin */
 #endif
 	};
 #ifndef RELEASE_SILENT
-	hmm_invalidate(0, NPAGES);			/* step release-dispatch */
+	hmm_release_invalidate(0, NPAGES);		/* step release-dispatch */
+#endif
+	d_step {					/* step untrack-lock */
+#ifndef RELEASE_TRACKED
+		tracking = 0;				/* step untrack */
+#endif
+		hmm_take_snapshot(OF_EXIT)		/* step release-snapshot */
+	};
+#ifndef RELEASE_UNWAITED
+	hmm_wait_for_callbacks(OF_EXIT, TASK_BIT);	/* step release-wait */
 #endif
 #ifndef RELEASE_FIRST
-	call_release()
+	call_release();
 #endif
+	hmm_dispatch_end(COVERED)			/* step release-over */
+}
+
+/* As hmm_invalidate(), but these callbacks go on until those of release are over */
+inline hmm_release_invalidate(s, e)
+{
+	m = head;
+	do
+	:: m == NIL -> break
+	:: else ->
+		assert(m != POISON && alive[m]);
+		invalidate_start(s, e);
+		if
+		:: fence ->
+			if
+			:: nr == NR_FLUSHES -> hmm_finish(s, e)
+			:: else
+			fi;
+			flushes[nr] = m;
+			nr++;
+			fence = 0
+		:: else
+		fi;
+		m = next[m]
+	od;
+	hmm_finish(s, e);
+	m = 0
 }
 
 inline call_release()
@@ -452,12 +758,82 @@ inline call_release()
 	od;
 	m = 0
 }
+
+/* To be used in a d_step */
+inline hmm_add_mirror(n)
+{
+	live();
+	if
+	:: tracking ->					/* step list-look */
+		next[n] = head;
+		head = n;				/* step list-add */
+		nr_after = nr_after + AFTER(n);
+		alive[n] = 1;
+		registered[n] = 1
+	:: else
+	fi
+}
+
+inline hmm_mirror_unregister(n)
+{
+#ifdef DROP_FIRST
+	mmdrop();
+#endif
+#ifdef SNAPSHOT_FIRST
+	d_step { live(); hmm_take_snapshot(n) };
+#endif
+	d_step {					/* step unlist-lock */
+		live();
+		registered[n] = 0;
+		if
+		:: head == n -> head = next[n]		/* step unlist */
+		:: else ->
+			i = head;
+			do
+			:: next[i] == n -> break
+			:: else -> i = next[i]
+			od;
+			next[i] = next[n];
+			i = 0
+		fi;
+#ifdef POISON_NEXT
+		next[n] = POISON;
+#endif
+		nr_after = nr_after - AFTER(n);
+		if
+		:: head == NIL -> tracking = 0		/* step untrack-last */
+		:: else
+		fi;
+#ifndef SNAPSHOT_FIRST
+		hmm_take_snapshot(n)			/* step unlist-snapshot */
+#endif
+	};
+#ifdef WAIT_FOR_ENDS
+	!used && !nr_covered;
+#endif
+#ifdef NO_DRAIN
+	d_step { snap[n].slots = 0; snap[n].listed = 0 };
+#else
+	hmm_wait_for_callbacks(n, 0);			/* step unlist-wait */
+#endif
+	d_step {
+		alive[n] = 0;
+		next[n] = NIL
+	}
+#ifndef DROP_FIRST
+#ifndef NO_GRAB
+	;
+	mmdrop()					/* step drop */
+#endif
+#endif
+}
 #endif
 
 /* Nothing protects range->hmm and its start but that one task uses a range */
 inline hmm_mirror_range_begin(r)
 {
 	d_step {					/* step begin-lock */
+		live();
 		if
 		:: dead -> ret = ESRCH			/* step begin-dead */
 		:: else ->
@@ -465,6 +841,7 @@ inline hmm_mirror_range_begin(r)
 			range[r].in_flight = 1;		/* step join */
 #endif
 			range[r].valid = 1;		/* step begin-note */
+			range[r].read = 0;		/* step begin-unread */
 			hmm_active_overlaps(r);
 #ifndef BEGIN_UNLOOKED
 			if
@@ -485,6 +862,7 @@ inline hmm_mirror_range_begin(r)
 inline hmm_range_try_arm(r)
 {
 	d_step {					/* step arm-lock */
+		live();
 		hmm_active_overlaps(r);	/* step arm-look */
 #ifdef ARM_ANYWAY
 		idle = 1;
@@ -577,11 +955,21 @@ inline hmm_range_fault(r)
 		}
 		page = 0
 #endif
+#if FAILS
+	:: range[r].valid -> ret = EFAULT
+#endif
 	fi
 }
 
 inline hmm_mirror_range_fault(r)
 {
+#ifdef READS_PAGES
+	d_step {
+		range[r].read = 0;			/* step fault-unread */
+		range[r].got = 0;
+		range[r].stale = 0
+	};
+#endif
 	mmget_not_zero();				/* step mmget */
 	do
 	:: ret -> break
@@ -601,14 +989,32 @@ inline hmm_mirror_range_fault(r)
 		:: ret == EBUSY && RETRY_LEFT(r) -> ret = 0	/* step fault-again */
 		fi
 	od;
+#ifdef READS_PAGES
+#ifdef READ_ANYHOW
+	range[r].read = 1;
+#else
+	range[r].read = (ret == 0);			/* step fault-done */
+#endif
+#endif
 	mmput()						/* step mmput */
 }
+
+/* hmm_mirror_range_valid() */
+#ifdef VALID_UNREAD
+#define VALID(r)	range[r].valid
+#else
+#define VALID(r)	(range[r].read && range[r].valid) /* step valid-read */
+#endif
 
 inline hmm_mirror_range_end(r)
 {
 	d_step {					/* step leave-lock */
+		live();
 		range[r].in_flight = 0;			/* step leave */
+#ifndef READS_PAGES
 		range[r].valid = 0;
+#endif
+		range[r].read = 0;			/* step leave-unread */
 		range[r].start = 0;
 		range[r].end = 0;
 		range[r].got = 0;
@@ -621,13 +1027,13 @@ inline hmm_mirror_range_end(r)
 inline commit(r, d)
 {
 #ifdef CHECK_UNLOCKED
-	ok = range[r].valid;
+	ok = VALID(r);
 	atomic { !driver_lock[d] -> driver_lock[d] = 1 };
 #else
 	atomic {
 		!driver_lock[d];			/* step commit-lock */
 		driver_lock[d] = 1;
-		ok = range[r].valid			/* step valid */
+		ok = VALID(r)				/* step valid */
 	};
 #endif
 #ifdef WRITE_UNLOCKED
@@ -636,6 +1042,7 @@ inline commit(r, d)
 	d_step {
 		if
 		:: ok ->
+			assert(range[r].got == MASK(range[r].start, range[r].end));
 			assert(!range[r].stale);
 			for (j : 0 .. NR_TASKS - 1) {
 				assert(!(told[j * NR_MIRRORS + d] &

@@ -2,8 +2,9 @@
 /*
  * Liveness: no lost wake-up, and no fault that waits for ever.
  *
- * Tasks that invalidate and tasks that fault, for ever, under weak fairness: who
- * can run does so in the end.  The drivers and what they read are left out.
+ * Tasks that invalidate, of which one may be refused, and tasks that fault, for ever,
+ * under weak fairness: who can run does so in the end.  The drivers and what they read
+ * are left out.
  */
 
 #ifndef NPAGES
@@ -22,7 +23,9 @@
 
 #define TASK		_pid
 #define TWO_PASS(m)	false
-#define ATOMIC(m)	false
+#ifndef REFUSES
+#define REFUSES		(_pid == 0)
+#endif
 #define FIRST_ALIVE	1
 #define WAITS
 
@@ -77,9 +80,13 @@ active [NR_TASKS] proctype invalidates()
 		choose(start, end);
 		going++;
 	   };
-	   hmm_invalidate_range_start(start, end);
-	   hmm_invalidate_range_end(start, end);
+	   hmm_invalidate_start(start, end, slot);
+	   if
+	   :: !refused -> hmm_invalidate_end(start, end, slot)
+	   :: else
+	   fi;
 	   atomic {
+		refused = 0;
 		start = 0;
 		end = 0;
 		going--
