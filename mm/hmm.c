@@ -1120,6 +1120,7 @@ struct hmm_waiter {
 	const struct hmm_mirror_range *range;
 };
 
+/* Model: wake-one */
 static int hmm_wake_waiter(struct wait_queue_entry *entry, unsigned int mode,
 			   int flags, void *key)
 {
@@ -1150,7 +1151,10 @@ static int hmm_range_wait(struct hmm *hmm, struct hmm_mirror_range *range,
 	waiter.entry.private = current;
 	INIT_LIST_HEAD(&waiter.entry.entry);
 	for (;;) {
-		/* Looks again once it is on the queue.  Model: queue, wait */
+		/*
+		 * Looks again once it is on the queue.
+		 * Model: queue, wait, sleep, unqueue
+		 */
 		interrupted = prepare_to_wait_event(&hmm->wq, &waiter.entry,
 						    TASK_KILLABLE);
 		ret = hmm_range_try_arm(hmm, range);

@@ -34,7 +34,7 @@
 #define RETRY_LEFT(r)	true
 #define mmget_not_zero()	ret = 0
 #define mmput()			skip
-#define mmdrop()		skip
+#define hmm_detach()	skip
 #define live()			skip
 
 bit registered[NR_MIRRORS];

@@ -5,7 +5,8 @@
  * One mirror.  Tasks that invalidate, one of them an invalidation inside another,
  * and tasks that fault, for ever, each time a range that may be any.  Those that
  * are not nested may be refused.  Claimed are the assertions, here and in commit(), and
- * that there is no deadlock.
+ * that there is no deadlock.  With OF_2017 the mirror has the 2017 callback, which comes
+ * at both ends.
  */
 
 #ifndef NPAGES
@@ -46,6 +47,9 @@
 
 #define mmget_not_zero()	ret = 0
 #define mmput()			skip
+#ifdef OF_2017
+#define AFTERS
+#endif
 
 #include "hmm.pml"
 

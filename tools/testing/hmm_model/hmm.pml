@@ -21,11 +21,20 @@
  *  - What is done under hmm->lock is one step.  Only one access in it is to what is
  *    also accessed without the lock (range->valid, hmm->tracking, the number of a
  *    slot, the list of mirrors, or the waitqueue), so no state in between makes a
- *    difference.  And the lock is fair, as the kernel's are.
+ *    difference.  And the lock is fair, as the kernel's are.  Marking drops it after
+ *    NR_MARKS ranges, which is each one, here.
+ *  - Tracking goes off with the last mirror, or stays on: either may be at any time.
  *  - Memory is sequentially consistent here; ./litmus has the rest.
  *
  * Each #ifdef is a mutant, see ./cases.
  */
+
+#ifndef NR_MARKS
+#define NR_MARKS	1
+#endif
+#ifndef FIRST_USED
+#define FIRST_USED	0
+#endif
 
 #define NIL	255
 #define POISON	254
@@ -46,7 +55,7 @@ typedef span {
 };
 
 typedef mirror_range {
-	bit in_flight;		/* on the list of ranges */
+	bit armed;		/* in the tree of ranges */
 	bit valid;		/* its sequence is what it was when it was armed */
 	bit read;		/* the last fault has succeeded */
 	byte start;
@@ -60,7 +69,7 @@ typedef mirror_range {
 
 /* struct hmm */
 bit dead;
-byte used;			/* slots of the active set, a bit each */
+byte used = FIRST_USED;		/* slots of the active set, a bit each */
 byte nr_covered;
 span set[NR_ACTIVE];
 span covering;
@@ -68,6 +77,7 @@ span covering;
 bit tracking = FIRST_TRACKING;
 byte head = FIRST_HEAD;		/* mirrors */
 byte next[NR_MIRRORS] = NIL;
+byte nr_sync;
 byte nr_after = FIRST_AFTER;
 byte odd;			/* slots whose number is odd, a bit each */
 byte dispatches;		/* tasks whose struct hmm_dispatch is on the list */
@@ -98,12 +108,17 @@ bit driver_lock[NR_MIRRORS];	/* held between the two steps of a commit */
 #ifdef WALKS
 #define TASK_LOCALS				\
 	byte i, m, nr, start, end, slot;	\
-	bit nonblock, fence, wake, refused, after; \
+	bit nonblock, fence, wake, refused, more, sync, after; \
 	byte flushes[NR_FLUSHES]
+#elif defined(WAITS)
+#define TASK_LOCALS				\
+	byte i, m, nr, start, end, slot;	\
+	byte over_start, over_end;		\
+	bit fence, wake, refused, more
 #else
 #define TASK_LOCALS				\
-	byte i, m, start, end, slot;		\
-	bit fence, wake, refused
+	byte i, m, nr, start, end, slot;	\
+	bit fence, wake, refused, more
 #endif
 
 /* The fault that a task is in */
@@ -231,7 +246,7 @@ inline hmm_dispatch_begin(slot)
 	if
 	:: HAS_SLOT(slot) ->
 		assert(!(odd & SLOT(slot)));
-		odd = odd | SLOT(slot)			/* step dispatch-odd */
+		odd = odd | SLOT(slot)			/* step dispatching */
 	:: else ->
 		dispatches = dispatches | TASK_BIT	/* step dispatch-list */
 	fi
@@ -290,28 +305,64 @@ inline hmm_wait_for_callbacks(w, own)
 }
 #endif
 
+/* To be used in a d_step */
+inline hmm_range_arm(r)
+{
+	range[r].valid = 1;					/* step arm-note */
+	range[r].armed = 1					/* step join */
+}
+
+inline hmm_range_disarm(r)
+{
+	range[r].armed = 0;					/* step disarm */
+	range[r].valid = 0					/* step mark */
+}
+
+/*
+ * To be used in an atomic.  Sets more if the lock is to be dropped, and this to be done
+ * again.
+ */
 inline hmm_mark_collided(s, e)
 {
 	d_step {
 		i = 0;
+		more = 0;
+#ifdef MARK_GOES_ON
+		assert(!nr || range[nr - 1].armed);
+		nr = 0;
+#endif
 		do
 #ifdef MARK_NOTHING
 		:: true -> break
 #endif
-		:: i == NR_RANGES -> break
-		:: else ->
+		:: i == NR_RANGES || more -> break
+		:: else ->						/* step mark-first */
 			if
-			:: range[i].in_flight &&
+			:: range[i].armed &&
 			   OVERLAPS(s, e, range[i].start, range[i].end) ->
-				range[i].valid = 0;		/* step mark */
+				hmm_range_disarm(i);			/* step mark-each */
 #ifdef MARK_FIRST_ONLY
-				break
+				break;
 #endif
+				nr++;
+				more = (nr == NR_MARKS)			/* step mark-unlock */
 			:: else
 			fi;
 			i++
 		od;
+		i = 0;
+		nr = 0
+#ifdef MARK_GOES_ON
+		;
+		do
+		:: i == NR_RANGES || !more -> break
+		:: else ->
+			nr = (range[i].armed &&
+			      OVERLAPS(s, e, range[i].start, range[i].end) -> i + 1 : nr);
+			i++
+		od;
 		i = 0
+#endif
 	}
 }
 
@@ -421,8 +472,8 @@ inline hmm_invalidate(s, e, slot)
 #endif
 }
 
-/* Another callback, or the 2017 one again */
-inline hmm_after(s, e)
+/* The 2017 callback again, or else another one */
+inline hmm_after(s, e, of_2017)
 {
 	m = head;
 	do
@@ -430,7 +481,8 @@ inline hmm_after(s, e)
 	:: else ->
 		assert(m != POISON && alive[m]);
 		if
-		:: AFTER(m) && !(nonblock && SLEEPS(m)) ->
+		:: of_2017 == SLEEPS(m) && (of_2017 || AFTER(m)) &&
+		   !(nonblock && SLEEPS(m)) ->
 			atomic {
 				!driver_lock[m];
 				assert(alive[m] && !released[m]); /* step after-dispatch */
@@ -467,6 +519,15 @@ inline hmm_after(s, e)
 }
 #endif
 
+inline hmm_mark_all(s, e)
+{
+	more = 1;
+	do
+	:: more -> atomic { hmm_mark_collided(s, e) }
+	:: else -> break
+	od
+}
+
 /* Sets slot, which stays 0 where nothing is tracked, and refused */
 inline hmm_invalidate_start(s, e, slot)
 {
@@ -493,7 +554,7 @@ inline hmm_invalidate_tracked(s, e, slot)
 	hmm_invalidate(s, e, slot);
 #endif
 #ifdef MARK_BEFORE_ADD
-	atomic { hmm_mark_collided(s, e) };
+	hmm_mark_all(s, e);
 #endif
 	atomic {					/* step start-lock */
 #ifdef WALKS
@@ -504,20 +565,52 @@ inline hmm_invalidate_tracked(s, e, slot)
 #endif
 		:: else ->
 			hmm_active_add(s, e, slot);	/* as below */
-			hmm_mark_collided(s, e);
-			hmm_dispatch_begin(slot)	/* step start-begin */
+#ifndef BEGIN_LATE
+			hmm_dispatch_begin(slot);	/* step start-begin */
+#endif
+			hmm_mark_collided(s, e)
 		fi
 #else
 #ifndef ADD_LATE
+#ifndef ADD_LAST
 		hmm_active_add(s, e, slot);		/* step start-add */
+#endif
 #endif
 #ifndef MARK_LATE
 #ifndef MARK_BEFORE_ADD
-		hmm_mark_collided(s, e)			/* step start-mark */
+		hmm_mark_collided(s, e);		/* step start-mark */
 #endif
+#endif
+#ifdef ADD_LAST
+		if
+		:: !more -> hmm_active_add(s, e, slot)
+		:: else
+		fi
 #endif
 #endif
 	};
+	do
+	:: more ->
+		atomic {
+			live();
+			hmm_mark_collided(s, e);
+#ifdef ADD_LAST
+			if
+			:: !more -> hmm_active_add(s, e, slot)
+			:: else
+			fi
+#endif
+		}
+	:: else -> break
+	od;
+#ifdef BEGIN_LATE
+	atomic {
+		if
+		:: slot -> hmm_dispatch_begin(slot)
+		:: else
+		fi
+	};
+#endif
 #ifdef WALKS
 	if
 	:: slot -> hmm_invalidate(s, e, slot)		/* as below */
@@ -530,7 +623,7 @@ inline hmm_invalidate_tracked(s, e, slot)
 #endif
 #endif
 #ifdef MARK_LATE
-	atomic { hmm_mark_collided(s, e) };
+	hmm_mark_all(s, e);
 #endif
 #ifdef ADD_LATE
 	atomic { hmm_active_add(s, e, slot) };
@@ -548,7 +641,8 @@ inline hmm_invalidate_tracked(s, e, slot)
 }
 
 #ifdef WAITS
-inline wake_up_all()
+/* With hmm_wake_waiter(), which wakes those alone that have waited for this */
+inline wake_up()
 {
 	d_step {
 		i = 0;
@@ -556,21 +650,27 @@ inline wake_up_all()
 		:: i == NR_RANGES -> break
 		:: else ->
 			if
-			:: range[i].queued ->
-				range[i].queued = 0;
-				range[i].asleep = 0
+			:: range[i].queued &&
+			   OVERLAPS(range[i].start, range[i].end,	/* step wake-overlaps */
+				    over_start, over_end) ->
+				range[i].asleep = 0		/* step wake-one */
 			:: else
 			fi;
 			i++
 		od;
 		i = 0;
-		wake = 0
+		wake = 0;
+		over_start = 0;
+		over_end = 0
 	}
 }
 
-inline waitqueue_active()
+#ifdef LOOK_FIRST
+inline look_first(s, e)
 {
 	d_step {
+		over_start = s;
+		over_end = e;
 		wake = 0;
 		for (i : 0 .. NR_RANGES - 1) {
 			wake = wake || range[i].queued
@@ -578,10 +678,48 @@ inline waitqueue_active()
 		i = 0
 	}
 }
+#endif
+
+/* Together with hmm_active_del(), as that clears here what is covered no longer */
+inline del_and_look(s, e, slot)
+{
+	d_step {
+		over_start = s;
+		over_end = e;
+#ifndef WAKE_SPAN
+		if
+		:: !HAS_SLOT(slot) ->
+			over_start = covering.start;		/* step end-covering */
+			over_end = covering.end
+		:: else
+		fi;
+#endif
+		hmm_active_del(slot);				/* step end-del */
+		wake = 0;
+		for (i : 0 .. NR_RANGES - 1) {
+			wake = wake || range[i].queued		/* step end-look */
+		}
+		i = 0;
+		if
+#ifdef WAKE_NOT_LAST
+		:: !HAS_SLOT(slot) -> wake = wake && nr_covered
+#else
+		:: !HAS_SLOT(slot) -> wake = wake && !nr_covered	/* step end-last */
+#endif
+		:: else
+		fi;
+		if
+		:: !wake ->
+			over_start = 0;
+			over_end = 0
+		:: else
+		fi
+	}
+}
 
 #else
-#define wake_up_all()		wake = 0
-#define waitqueue_active()	skip
+#define wake_up()			wake = 0
+#define del_and_look(s, e, slot)	hmm_active_del(slot)
 #endif
 
 inline untell(s, e)
@@ -605,45 +743,61 @@ inline untell(s, e)
 #define DEAD		dead
 #endif
 
+#ifdef WALKS
+/* What is done under the lock before it is dropped for good, or for invalidate_end() */
+inline end_locked(s, e, slot)
+{
+	untell(s, e);
+	after = nr_after && !REFUSED && !DEAD;		/* step end-after */
+	if
+#ifndef AFTER_NO_SLOT
+	:: after && HAS_SLOT(slot) ->
+		set[slot - 1].start = 0;		/* step end-empty */
+		set[slot - 1].end = 0
+#endif
+	:: else -> hmm_active_del(slot)
+	fi;
+	if
+#ifndef AFTER_NO_SLOT
+	:: after -> hmm_dispatch_begin(slot)		/* step end-begin */
+#endif
+	:: else
+	fi
+}
+
 /* hmm_invalidate_cancel(), if it was refused */
 inline hmm_invalidate_end(s, e, slot)
 {
-#ifdef DISPATCH_AT_END
-	hmm_invalidate(s, e, slot);
-#endif
-#ifdef WAKE_FIRST
-	wake_up_all();
-#endif
-#ifdef LOOK_FIRST
-	waitqueue_active();
-#endif
-#ifdef WALKS
 	atomic {					/* step end-lock */
-		live();
-		untell(s, e);
 		if
-		:: slot ->
-			after = nr_after && !REFUSED && !DEAD;	/* step end-after */
-			if
-#ifndef AFTER_NO_SLOT
-			:: after && HAS_SLOT(slot) ->
-				set[slot - 1].start = 0;	/* step end-empty */
-				set[slot - 1].end = 0
+		:: !slot -> untell(s, e)		/* step end-tracked */
+		:: slot && nr_sync && !REFUSED && !DEAD -> /* step end-sync */
+			live();
+			sync = 1;
+#ifndef SYNC_UNLISTED
+			hmm_dispatch_begin(slot)	/* step sync-begin */
 #endif
-			:: else -> hmm_active_del(slot)
-			fi;
-			if
-#ifndef AFTER_NO_SLOT
-			:: after -> hmm_dispatch_begin(slot)	/* step end-begin */
-#endif
-			:: else
-			fi
-		:: else
+		:: else ->
+			live();
+			end_locked(s, e, slot)
 		fi
 	};
 	if
+	:: sync ->
+		hmm_after(s, e, true);			/* step sync-dispatch */
+#ifndef SYNC_UNLISTED
+		hmm_dispatch_end(slot);			/* step sync-over */
+#endif
+		atomic {
+			live();
+			sync = 0;
+			end_locked(s, e, slot)
+		}
+	:: else
+	fi;
+	if
 	:: after ->
-		hmm_after(s, e);			/* step end-dispatch */
+		hmm_after(s, e, false);			/* step end-dispatch */
 #ifndef AFTER_NO_SLOT
 		hmm_dispatch_end(slot);			/* step end-over */
 		atomic {				/* step after-lock */
@@ -657,34 +811,64 @@ inline hmm_invalidate_end(s, e, slot)
 		after = 0
 	:: else
 	fi;
+	slot = 0					/* step end-untracked */
+}
+
 #else
+/* The same with the one mirror, which may have the 2017 callback, and with those who wait */
+inline hmm_invalidate_end(s, e, slot)
+{
+#ifdef DISPATCH_AT_END
+	hmm_invalidate(s, e, slot);
+#endif
+#ifdef WAKE_FIRST
+	d_step {
+		over_start = s;
+		over_end = e
+	};
+	wake_up();
+#endif
+#ifdef AFTERS
+#ifndef SYNC_LATE
+	if
+	:: !refused -> hmm_after(s, e)
+	:: else
+	fi;
+#endif
+#endif
+#ifdef LOOK_FIRST
+	look_first(s, e);
+#endif
 	atomic {
 		untell(s, e);
-		hmm_active_del(slot);			/* step end-del */
-#ifndef LOOK_FIRST
-		waitqueue_active()			/* step end-look */
+#ifdef LOOK_FIRST
+		hmm_active_del(slot)
+#else
+		del_and_look(s, e, slot)
 #endif
 	}
 #ifndef WAKE_NOBODY
 #ifndef WAKE_FIRST
 	;
 	if
-	:: wake -> wake_up_all()			/* step wake */
+	:: wake -> wake_up()				/* step wake */
 	:: else
 	fi
 #endif
 #endif
 #ifdef AFTERS
+#ifdef SYNC_LATE
 	;
 	if
 	:: !refused -> hmm_after(s, e)
 	:: else
 	fi
 #endif
-	;
 #endif
+	;
 	slot = 0
 }
+#endif
 
 #ifdef WALKS
 inline hmm_release()
@@ -695,17 +879,35 @@ inline hmm_release()
 	atomic {					/* step release-lock */
 		live();
 		dead = 1;				/* step dead */
-#ifndef RELEASE_UNMARKED
-		hmm_mark_collided(0, NPAGES);		/* step release-mark */
-#endif
+		if
+		:: !tracking -> assert(head == NIL)	/* step release-look */
+		:: else ->
+			slot = COVERED;
 #ifndef RELEASE_UNLISTED
-		hmm_dispatch_begin(COVERED)		/* step release-begin */
+			hmm_dispatch_begin(COVERED);	/* step release-begin */
 #endif
+#ifndef RELEASE_UNMARKED
+			hmm_mark_collided(0, NPAGES)	/* step release-mark */
+#endif
+		fi
 	};
+	if
+	:: slot -> hmm_release_tracked()
+	:: else
+	fi;
+	slot = 0
+}
+
+inline hmm_release_tracked()
+{
+	do
+	:: more -> atomic { live(); hmm_mark_collided(0, NPAGES) }
+	:: else -> break
+	od;
 #ifndef RELEASE_SILENT
 	hmm_release_invalidate(0, NPAGES);		/* step release-dispatch */
 #endif
-	d_step {					/* step untrack-lock */
+	atomic {					/* step untrack-lock */
 #ifndef RELEASE_TRACKED
 		tracking = 0;				/* step untrack */
 #endif
@@ -767,7 +969,8 @@ inline hmm_add_mirror(n)
 	:: tracking ->					/* step list-look */
 		next[n] = head;
 		head = n;				/* step list-add */
-		nr_after = nr_after + AFTER(n);
+		nr_sync = nr_sync + SLEEPS(n);		/* step list-sync */
+		nr_after = nr_after + AFTER(n);		/* step list-after */
 		alive[n] = 1;
 		registered[n] = 1
 	:: else
@@ -777,12 +980,12 @@ inline hmm_add_mirror(n)
 inline hmm_mirror_unregister(n)
 {
 #ifdef DROP_FIRST
-	mmdrop();
+	hmm_detach();
 #endif
 #ifdef SNAPSHOT_FIRST
 	d_step { live(); hmm_take_snapshot(n) };
 #endif
-	d_step {					/* step unlist-lock */
+	atomic {					/* step unlist-lock */
 		live();
 		registered[n] = 0;
 		if
@@ -799,10 +1002,12 @@ inline hmm_mirror_unregister(n)
 #ifdef POISON_NEXT
 		next[n] = POISON;
 #endif
-		nr_after = nr_after - AFTER(n);
+		nr_sync = nr_sync - SLEEPS(n);		/* step unlist-sync */
+		nr_after = nr_after - AFTER(n);		/* step unlist-after */
+		assert(head != NIL || (!nr_sync && !nr_after));
 		if
 		:: head == NIL -> tracking = 0		/* step untrack-last */
-		:: else
+		:: true			/* others, or it went on often enough */
 		fi;
 #ifndef SNAPSHOT_FIRST
 		hmm_take_snapshot(n)			/* step unlist-snapshot */
@@ -823,7 +1028,7 @@ inline hmm_mirror_unregister(n)
 #ifndef DROP_FIRST
 #ifndef NO_GRAB
 	;
-	mmdrop()					/* step drop */
+	hmm_detach()
 #endif
 #endif
 }
@@ -837,17 +1042,17 @@ inline hmm_mirror_range_begin(r)
 		if
 		:: dead -> ret = ESRCH			/* step begin-dead */
 		:: else ->
-#ifndef JOIN_LATE
-			range[r].in_flight = 1;		/* step join */
-#endif
-			range[r].valid = 1;		/* step begin-note */
 			range[r].read = 0;		/* step begin-unread */
-			hmm_active_overlaps(r);
-#ifndef BEGIN_UNLOOKED
+			hmm_active_overlaps(r);		/* step begin-look */
+#ifdef BEGIN_UNLOOKED
+			idle = 1;
+#endif
 			if
-			:: !idle -> range[r].valid = 0	/* step begin-collide */
-			:: else
+			:: !idle -> hmm_range_disarm(r)	/* step begin-collide */
+			:: else -> hmm_range_arm(r)	/* step begin-arm */
 			fi;
+#ifdef JOIN_LATE
+			range[r].armed = 0;
 #endif
 			idle = 0;
 			ret = 0
@@ -855,7 +1060,7 @@ inline hmm_mirror_range_begin(r)
 	}
 #ifdef JOIN_LATE
 	;
-	range[r].in_flight = (ret == 0)
+	range[r].armed = (ret == 0 && range[r].valid)
 #endif
 }
 
@@ -869,32 +1074,38 @@ inline hmm_range_try_arm(r)
 #endif
 #ifndef ARM_UNLOCKED
 		if
-		:: idle -> range[r].valid = 1		/* step arm-note */
+#ifdef ARM_APART
+		:: idle -> range[r].valid = 1
+#else
+		:: idle -> hmm_range_arm(r)		/* step arm */
+#endif
 		:: else
 		fi
 #endif
 	}
 #ifdef ARM_UNLOCKED
 	;
-	range[r].valid = range[r].valid || idle
+	d_step {
+		if
+		:: idle -> hmm_range_arm(r)
+		:: else
+		fi
+	}
 #endif
 }
 
 #ifdef WAITS
-/*
- * With what wait_event_killable_timeout() does.  A signal that ends the wait is as
- * good as a timeout here.
- */
-inline hmm_range_arm(r)
+/* A signal that ends the wait is as good as a timeout here */
+inline hmm_range_wait(r)
 {
-	hmm_range_try_arm(r);
+	hmm_range_try_arm(r);				/* step wait-first */
 	ret = 0;
 	do
 	:: idle -> break
-	:: !idle && TIME_OVER(r) ->
-		ret = EBUSY;				/* step time-over */
-		break
-	:: !idle && TIME_LEFT(r) ->
+	:: !idle ->
+#ifdef QUEUE_LATE
+		hmm_range_try_arm(r);
+#endif
 		d_step {				/* step queue */
 			range[r].queued = 1;
 			range[r].asleep = 1
@@ -903,25 +1114,27 @@ inline hmm_range_arm(r)
 		hmm_range_try_arm(r);			/* step wait */
 #endif
 		if
-		:: !idle ->
-			/* schedule(), until it is woken or the time is over */
-			if
-			:: !range[r].asleep
-			:: TIME_OVER(r)
-			fi;
-			hmm_range_try_arm(r)
-		:: else
+		:: idle -> break
+		:: !idle && TIME_OVER(r) ->
+			ret = EBUSY;			/* step time-over */
+			break
+		:: !idle && TIME_LEFT(r)
 		fi;
-		d_step {				/* finish_wait() */
-			range[r].queued = 0;
-			range[r].asleep = 0
-		}
+		/* Until it is woken, or the time is over */
+		if					/* step sleep */
+		:: !range[r].asleep
+		:: TIME_OVER(r)
+		fi
 	od;
-	idle = 0
+	atomic {					/* step unqueue */
+		range[r].queued = 0;
+		range[r].asleep = 0;
+		idle = 0
+	}
 }
 #else
 /* Without the waitqueue: tries at any time, and gives up at any time */
-inline hmm_range_arm(r)
+inline hmm_range_wait(r)
 {
 	do
 	:: hmm_range_try_arm(r);
@@ -976,7 +1189,7 @@ inline hmm_mirror_range_fault(r)
 	:: else ->
 		if
 		:: range[r].valid			/* step fault-valid */
-		:: else -> hmm_range_arm(r)		/* step fault-arm */
+		:: else -> hmm_range_wait(r)		/* step fault-wait */
 		fi;
 		if
 		:: ret -> break
@@ -1010,7 +1223,7 @@ inline hmm_mirror_range_end(r)
 {
 	d_step {					/* step leave-lock */
 		live();
-		range[r].in_flight = 0;			/* step leave */
+		range[r].armed = 0;			/* step leave */
 #ifndef READS_PAGES
 		range[r].valid = 0;
 #endif

@@ -5,7 +5,8 @@
  * Drivers register a mirror, fault, unregister, and free the memory it is in, for
  * as long as the process lives; the process dies at any time; tasks invalidate, also
  * without being allowed to sleep, and may be refused.  Mirror 0 has the 2017 callback,
- * may sleep, and is told at the end as well; the others flush in two passes.  Claimed
+ * may sleep, and is called at the end as well; the others flush in two passes, and may
+ * be told of the end.  What mm/hmm_list.c does instead is left out.  Claimed
  * are the assertions: nothing is used after it is freed, release comes once, and no
  * callback with or after it, none comes after unregister, nor after an invalidation
  * that was refused, and a device has no page that is free or somebody else's.
@@ -29,12 +30,12 @@
 #define NR_TASKS	(NR_PLAIN + 1)
 
 #define SLEEPS(m)	((m) < SLEEPERS)
-#define AFTER(m)	((m) < NR_AFTER)
+#define AFTER(m)	(!SLEEPS(m) && (m) < NR_AFTER)
 #ifndef SLEEPERS
 #define SLEEPERS	1		/* mirrors with the 2017 callback */
 #endif
 #ifndef NR_AFTER
-#define NR_AFTER	SLEEPERS	/* mirrors that are told at the end as well */
+#define NR_AFTER	0		/* mirrors, but for these, that are told of the end */
 #endif
 #define TWO_PASS(m)	(!SLEEPS(m))
 #define FIRST_ALIVE	0
@@ -92,13 +93,18 @@ inline mmdrop()
 	}
 }
 
+inline hmm_detach()
+{
+	mmdrop()					/* step drop */
+}
+
 #include "hmm.pml"
 
 /*
- * All locks of the mm, of which every invalidation holds one: the mmap lock, which the
- * caller has, or another.
+ * Under all locks of the mm, of which every invalidation holds one: the mmap lock, which
+ * the caller has, or another.
  */
-inline hmm_attach()
+inline hmm_track()
 {
 	atomic {					/* step track-lock */
 #ifndef TRACK_UNLOCKED
@@ -110,24 +116,30 @@ inline hmm_attach()
 	}
 }
 
+inline hmm_attach(n)
+{
+	d_step { hmm_add_mirror(n) };			/* step list-lock */
+	if
+	:: registered[n]
+	:: else ->
+		hmm_track();
+		d_step {
+			hmm_add_mirror(n);		/* step attach-add */
+			assert(registered[n])
+		}
+	fi
+#ifndef NO_GRAB
+	;
+	mm_count++					/* step grab */
+#endif
+}
+
 inline hmm_mirror_register(n)
 {
 #ifndef REGISTER_UNLOCKED
 	atomic { !mmap_write && !mmap_read -> mmap_write = 1 };	/* step mmap-locked */
 #endif
-	d_step { hmm_add_mirror(n) };			/* step list-lock */
-	if
-	:: registered[n]
-	:: else ->
-		hmm_attach();
-		d_step {
-			hmm_add_mirror(n);
-			assert(registered[n])
-		}
-	fi;
-#ifndef NO_GRAB
-	mm_count++;					/* step grab */
-#endif
+	hmm_attach(n);
 #ifndef REGISTER_UNLOCKED
 	mmap_write = 0
 #endif
