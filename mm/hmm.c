@@ -482,12 +482,12 @@ hmm_mirror_invalidate(struct hmm_mirror *mirror,
 	return false;
 }
 
-/* Who walks is inside of hmm_dispatch_begin() and _end().  Model: walk */
 #ifdef CONFIG_LOCKDEP
 #define hmm_in_callbacks()	lock_is_held(&hmm_callback_map)
 #else
 #define hmm_in_callbacks()	true
 #endif
+/* Who walks is inside of hmm_dispatch_begin() and _end().  Model: walk */
 #define hmm_for_each_mirror(mirror, hmm) \
 	hlist_for_each_entry_rcu(mirror, &(hmm)->mirrors, list, \
 				 hmm_in_callbacks())
@@ -784,7 +784,7 @@ void hmm_release(struct hmm *hmm)
 	/*
 	 * Other tasks, as in reclaim, may have begun to tell the mirrors of changes of
 	 * the pages that are still there.  There is nothing left that they would have
-	 * to take away.  Model: untrack
+	 * to take away.  Model: untrack-lock, untrack
 	 */
 	spin_lock(&hmm->lock);
 	WRITE_ONCE(hmm->tracking, false);
@@ -1068,7 +1068,7 @@ void hmm_mirror_unregister(struct hmm_mirror *mirror)
 	lock_map_acquire(&hmm_callback_map);
 	lock_map_release(&hmm_callback_map);
 
-	/* Model: unlist-lock, unlist */
+	/* Model: unlist-lock, unlist, untrack-last */
 	spin_lock(&hmm->lock);
 	hlist_del_init_rcu(&mirror->list);
 	hmm->nr_sync -= hmm_mirror_is_2017(mirror);
@@ -1123,6 +1123,7 @@ struct hmm_waiter {
 	const struct hmm_mirror_range *range;
 };
 
+/* Model: wake-one */
 static int hmm_wake_waiter(struct wait_queue_entry *entry, unsigned int mode,
 			   int flags, void *key)
 {
@@ -1153,7 +1154,10 @@ static int hmm_range_wait(struct hmm *hmm, struct hmm_mirror_range *range,
 	waiter.entry.private = current;
 	INIT_LIST_HEAD(&waiter.entry.entry);
 	for (;;) {
-		/* Looks again once it is on the queue.  Model: queue, wait */
+		/*
+		 * Looks again once it is on the queue.
+		 * Model: queue, wait, sleep, unqueue
+		 */
 		interrupted = prepare_to_wait_event(&hmm->wq, &waiter.entry,
 						    TASK_KILLABLE);
 		ret = hmm_range_try_arm(hmm, range);

@@ -369,7 +369,7 @@ void hmm_mirror_range_end(struct hmm_mirror_range *range);
 /* Has no invalidation hit the range since it was armed?  For the registry */
 static inline bool __hmm_mirror_range_armed(const struct hmm_mirror_range *range)
 {
-	/* Pairs with the WRITE_ONCE() in hmm_range_collide().  Model: valid */
+	/* Pairs with the WRITE_ONCE() in hmm_range_disarm().  Model: valid */
 	return READ_ONCE(range->notifier.invalidate_seq) == range->seq;
 }
 

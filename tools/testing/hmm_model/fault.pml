@@ -3,8 +3,10 @@
  * Safety: no device has what the CPU's page table no longer has.
  *
  * One mirror.  Tasks that invalidate, one of them an invalidation inside another,
- * and tasks that fault, for ever, each time a range that may be any.  Claimed are
- * the assertions, here and in commit(), and that there is no deadlock.
+ * and tasks that fault, for ever, each time a range that may be any.  Those that
+ * are not nested may be refused.  Claimed are the assertions, here and in commit(), and
+ * that there is no deadlock.  With OF_2017 the mirror has the 2017 callback, which comes
+ * at both ends.
  */
 
 #ifndef NPAGES
@@ -28,8 +30,16 @@
 
 #define TASK		task
 #define TWO_PASS(m)	false
-#define ATOMIC(m)	false
 #define freed		false
+#ifndef FAILS
+#define FAILS		1		/* reading may fail otherwise than by a collision */
+#endif
+#ifdef DISPATCH_AT_END
+#define REFUSES		false
+#endif
+#ifndef REFUSES
+#define REFUSES		(_pid < NR_PLAIN)
+#endif
 #define READS_PAGES
 /* Time may be over whenever it is looked at */
 #define RETRY_OVER(r)	true
@@ -37,6 +47,9 @@
 
 #define mmget_not_zero()	ret = 0
 #define mmput()			skip
+#ifdef OF_2017
+#define AFTERS
+#endif
 
 #include "hmm.pml"
 
@@ -70,9 +83,13 @@ active [NR_PLAIN] proctype invalidates()
 
 	do
 	:: atomic { choose(start, end) };
-	   hmm_invalidate_range_start(start, end);
-	   change(start, end);
-	   hmm_invalidate_range_end(start, end);
+	   hmm_invalidate_start(start, end, slot);
+	   if
+	   :: !refused ->
+		change(start, end);
+		hmm_invalidate_end(start, end, slot)
+	   :: else -> refused = 0
+	   fi;
 	   start = 0;
 	   end = 0
 	od
@@ -81,25 +98,25 @@ active [NR_PLAIN] proctype invalidates()
 active [NR_NESTED] proctype nests()
 {
 	TASK_LOCALS;
-	byte start2, end2;
+	byte start2, end2, slot2;
 	byte task = 2 * _pid - NR_PLAIN;
 
 	do
 	:: atomic { choose(start, end) };
-	   hmm_invalidate_range_start(start, end);
+	   hmm_invalidate_start(start, end, slot);
 	   change(start, end);
 
 	   choose(start2, end2);
 	   task++;
-	   hmm_invalidate_range_start(start2, end2);
+	   hmm_invalidate_start(start2, end2, slot2);
 	   change(start2, end2);
-	   hmm_invalidate_range_end(start2, end2);
+	   hmm_invalidate_end(start2, end2, slot2);
 	   task--;
 	   start2 = 0;
 	   end2 = 0;
 
 	   change(start, end);
-	   hmm_invalidate_range_end(start, end);
+	   hmm_invalidate_end(start, end, slot);
 	   start = 0;
 	   end = 0
 	od
@@ -120,10 +137,11 @@ active [NR_RANGES] proctype faults()
 		end = 0
 	   };
 	   hmm_mirror_range_begin(r);
+	   assert(!VALID(r));
 	   do
 	   :: hmm_mirror_range_fault(r);
 	      if
-	      :: ret -> break
+	      :: ret -> assert(!VALID(r)); break
 	      :: else
 	      fi;
 	      first = 1;
@@ -146,6 +164,7 @@ active [NR_RANGES] proctype faults()
 	      }
 	   od;
 	   ret = 0;
-	   hmm_mirror_range_end(r)
+	   hmm_mirror_range_end(r);
+	   assert(!VALID(r))
 	od
 }

@@ -4,27 +4,47 @@
  * an invalidation, a device page fault, or the life of a mirror, and in it one
  * step for each line whose order matters.  A comment "step NAME" ties a step to
  * its line, by way of the table in ./steps.  Who calls these functions, and what
- * is claimed, is in fault.pml, wait.pml and life.pml.
+ * is claimed, is in fault.pml, gup.pml, wait.pml, life.pml and drain.pml.
  *
  * What is left out, and why nothing is lost:
  *  - The sequence of a range is only ever compared with an earlier value of
  *    itself, so one bit is enough: are they equal?  That makes the number of
  *    invalidations and of faults unlimited.  (It would take a wrap around of an
  *    unsigned long within one fault to tell the difference.)
+ *  - So it is with the number of a slot, which is only ever compared with that in a
+ *    snapshot: a bit in the snapshot is set for as long as they are equal.  And with
+ *    the sequence of the list of callbacks without a slot: what a snapshot waits for
+ *    is a set of tasks.
  *  - A page table is a set of pages.  What a fault has read of a page becomes
  *    stale when the CPU's entry of the page changes: no values are needed.
  *  - What is not used any more is cleared.  The code leaves it as it is.
  *  - What is done under hmm->lock is one step.  Only one access in it is to what is
- *    also accessed without the lock (range->valid, the list of mirrors, or the
- *    waitqueue), so no state in between makes a difference.  And the lock is fair, as
- *    the kernel's are.
+ *    also accessed without the lock (range->valid, hmm->tracking, the number of a
+ *    slot, the list of mirrors, or the waitqueue), so no state in between makes a
+ *    difference.  And the lock is fair, as the kernel's are.  Marking drops it after
+ *    NR_MARKS ranges, which is each one, here.
+ *  - Tracking goes off with the last mirror, or stays on: either may be at any time.
  *  - Memory is sequentially consistent here; ./litmus has the rest.
  *
  * Each #ifdef is a mutant, see ./cases.
  */
 
+#ifndef NR_MARKS
+#define NR_MARKS	1
+#endif
+#ifndef FIRST_USED
+#define FIRST_USED	0
+#endif
+
 #define NIL	255
 #define POISON	254
+
+#ifndef WALKS
+#define live()		skip
+#endif
+#ifndef driver_sequence
+#define driver_sequence()	skip
+#endif
 
 #define MASK(start, end)	((1 << (end)) - (1 << (start)))
 #define OVERLAPS(s, e, s2, e2)	((s) < (e2) && (s2) < (e))
@@ -35,8 +55,9 @@ typedef span {
 };
 
 typedef mirror_range {
-	bit in_flight;		/* on the list of ranges */
+	bit armed;		/* in the tree of ranges */
 	bit valid;		/* its sequence is what it was when it was armed */
+	bit read;		/* the last fault has succeeded */
 	byte start;
 	byte end;
 	bit queued;		/* whose fault is on the waitqueue */
@@ -48,13 +69,25 @@ typedef mirror_range {
 
 /* struct hmm */
 bit dead;
-byte nr_active;
+byte used = FIRST_USED;		/* slots of the active set, a bit each */
 byte nr_covered;
 span set[NR_ACTIVE];
 span covering;
 #ifdef WALKS
-byte head = NIL;		/* mirrors */
+bit tracking = FIRST_TRACKING;
+byte head = FIRST_HEAD;		/* mirrors */
 byte next[NR_MIRRORS] = NIL;
+byte nr_sync;
+byte nr_after = FIRST_AFTER;
+byte odd;			/* slots whose number is odd, a bit each */
+byte dispatches;		/* tasks whose struct hmm_dispatch is on the list */
+
+/* Of each driver, and of the exit: what is in progress still of what was */
+typedef snapshot {
+	byte slots;
+	byte listed
+};
+snapshot snap[NR_MIRRORS + 1];
 #endif
 mirror_range range[NR_RANGES];
 
@@ -71,16 +104,21 @@ byte told[NR_TASKS * NR_MIRRORS];
 
 bit driver_lock[NR_MIRRORS];	/* held between the two steps of a commit */
 
-/* The invalidation that a task is in */
+/* The invalidation that a task is in; its slot is what is in the update's flags */
 #ifdef WALKS
 #define TASK_LOCALS				\
-	byte i, m, nr, start, end;		\
-	bit nonblock, fence, found, wake;	\
+	byte i, m, nr, start, end, slot;	\
+	bit nonblock, fence, wake, refused, more, sync, after; \
 	byte flushes[NR_FLUSHES]
+#elif defined(WAITS)
+#define TASK_LOCALS				\
+	byte i, m, nr, start, end, slot;	\
+	byte over_start, over_end;		\
+	bit fence, wake, refused, more
 #else
 #define TASK_LOCALS				\
-	byte i, m, start, end;			\
-	bit fence, found, wake
+	byte i, m, nr, start, end, slot;	\
+	bit fence, wake, refused, more
 #endif
 
 /* The fault that a task is in */
@@ -92,15 +130,26 @@ bit driver_lock[NR_MIRRORS];	/* held between the two steps of a commit */
 /* What functions return: 0, or */
 #define EBUSY	1
 #define ESRCH	2
+#define EFAULT	3
 
-inline hmm_active_add(s, e)
+/* The number of a slot, plus one */
+#define COVERED		(NR_ACTIVE + 1)
+#define HAS_SLOT(slot)	((slot) <= NR_ACTIVE)
+#define SLOT(slot)	(1 << ((slot) - 1))
+
+inline hmm_active_add(s, e, slot)
 {
 	d_step {
+		slot = 1;
+		do
+		:: HAS_SLOT(slot) && (used & SLOT(slot)) -> slot++
+		:: else -> break
+		od;
 		if
-		:: nr_active < NR_ACTIVE ->		/* step add */
-			set[nr_active].start = s;
-			set[nr_active].end = e;
-			nr_active++
+		:: HAS_SLOT(slot) ->			/* step add */
+			used = used | SLOT(slot);
+			set[slot - 1].start = s;
+			set[slot - 1].end = e
 		:: else ->				/* step cover */
 #ifdef COVER_NOTHING
 			skip;
@@ -121,53 +170,51 @@ inline hmm_active_add(s, e)
 	}
 }
 
-inline hmm_active_del(s, e)
+inline hmm_active_del(slot)
 {
 	d_step {
-		found = 0;
+		if
 #ifdef UNCOVER_FIRST
-		if
-		:: nr_covered ->
-			nr_covered--;
-			found = 1
-		:: else
-		fi;
+		:: nr_covered -> nr_covered--
+		:: !nr_covered && HAS_SLOT(slot) ->
+#else
+		:: HAS_SLOT(slot) ->			/* step del */
 #endif
-		i = 0;
-		do
-		:: i >= nr_active || found -> break
+#ifdef DEL_MOVES
+			i = NR_ACTIVE;
+			do
+			:: used & SLOT(i) -> break
+			:: else -> i--
+			od;
+			used = used & ~SLOT(i);
+			set[slot - 1].start = set[i - 1].start;
+			set[slot - 1].end = set[i - 1].end;
+			set[i - 1].start = 0;
+			set[i - 1].end = 0;
+			i = 0
+#else
+			used = used & ~SLOT(slot);
+			set[slot - 1].start = 0;
+			set[slot - 1].end = 0
+#endif
 		:: else ->
-			if
-			:: set[i].start == s && set[i].end == e ->
-				nr_active--;			/* step del */
-#ifndef DEL_LAST
-				set[i].start = set[nr_active].start;
-				set[i].end = set[nr_active].end;
-#endif
-				set[nr_active].start = 0;
-				set[nr_active].end = 0;
-				found = 1
-			:: else -> i++
-			fi
-		od;
-		i = 0;
-		if
-		:: !found ->
 #ifndef COVER_NOTHING
-			assert(nr_covered);		/* the WARN_ON_ONCE() */
-#ifndef COVER_FOR_EVER
+#ifndef UNCOVER_FIRST
+			assert(nr_covered);
+#endif
+#ifdef COVER_FOR_EVER
+			nr_covered = (nr_covered > 1 -> nr_covered - 1 : 1)
+#else
 			nr_covered--			/* step uncover */
 #endif
 #endif
-		:: else
 		fi;
 		if
 		:: !nr_covered ->
 			covering.start = 0;
 			covering.end = 0
 		:: else
-		fi;
-		found = 0
+		fi
 	}
 }
 
@@ -177,10 +224,11 @@ inline hmm_active_overlaps(r)
 	idle = 1;
 	j = 0;
 	do
-	:: j >= nr_active -> break
+	:: j == NR_ACTIVE -> break
 	:: else ->						/* step look */
-		idle = idle && !OVERLAPS(range[r].start, range[r].end,
-					 set[j].start, set[j].end);
+		idle = idle && !((used & (1 << j)) &&
+				 OVERLAPS(range[r].start, range[r].end,
+					  set[j].start, set[j].end));
 		j++
 	od;
 	j = 0;
@@ -191,28 +239,130 @@ inline hmm_active_overlaps(r)
 #endif
 }
 
+#ifdef WALKS
+/* Both to be used in an atomic or d_step */
+inline hmm_dispatch_begin(slot)
+{
+	if
+	:: HAS_SLOT(slot) ->
+		assert(!(odd & SLOT(slot)));
+		odd = odd | SLOT(slot)			/* step dispatching */
+	:: else ->
+		dispatches = dispatches | TASK_BIT	/* step dispatch-list */
+	fi
+}
+
+inline hmm_take_snapshot(w)
+{
+	snap[w].slots = odd & used;			/* step snapshot */
+	snap[w].listed = dispatches			/* step snapshot-list */
+}
+
+/* What begins with the same slot, or on the list, later is not in any snapshot */
+inline hmm_dispatch_end(slot)
+{
+	d_step {
+		live();
+		if
+		:: HAS_SLOT(slot) ->			/* step dispatched */
+			odd = odd & ~SLOT(slot);
+#ifndef COMPARE_ODD
+			for (i : 0 .. NR_MIRRORS) {
+				snap[i].slots = snap[i].slots & ~SLOT(slot)
+			}
+#endif
+		:: else ->				/* step dispatched-lock */
+			dispatches = dispatches & ~TASK_BIT;
+			for (i : 0 .. NR_MIRRORS) {
+				snap[i].listed = snap[i].listed & ~TASK_BIT
+			}
+		fi;
+		i = 0
+	}
+}
+
+#ifdef COMPARE_ODD
+#define IN_SLOTS(w)	(snap[w].slots & odd)
+#else
+#define IN_SLOTS(w)	(snap[w].slots)
+#endif
+#ifdef COMPARE_NO_SEQ
+#define IN_LIST(w)	dispatches
+#else
+#define IN_LIST(w)	snap[w].listed
+#endif
+
+/* Slots are looked at one by one, but none comes back */
+inline hmm_wait_for_callbacks(w, own)
+{
+	!IN_SLOTS(w);					/* step drain */
+	atomic {
+		!(IN_LIST(w) & ~(own));			/* step drain-lock */
+		live();
+		snap[w].slots = 0;
+		snap[w].listed = 0
+	}
+}
+#endif
+
+/* To be used in a d_step */
+inline hmm_range_arm(r)
+{
+	range[r].valid = 1;					/* step arm-note */
+	range[r].armed = 1					/* step join */
+}
+
+inline hmm_range_disarm(r)
+{
+	range[r].armed = 0;					/* step disarm */
+	range[r].valid = 0					/* step mark */
+}
+
+/*
+ * To be used in an atomic.  Sets more if the lock is to be dropped, and this to be done
+ * again.
+ */
 inline hmm_mark_collided(s, e)
 {
 	d_step {
 		i = 0;
+		more = 0;
+#ifdef MARK_GOES_ON
+		assert(!nr || range[nr - 1].armed);
+		nr = 0;
+#endif
 		do
 #ifdef MARK_NOTHING
 		:: true -> break
 #endif
-		:: i == NR_RANGES -> break
-		:: else ->
+		:: i == NR_RANGES || more -> break
+		:: else ->						/* step mark-first */
 			if
-			:: range[i].in_flight &&
+			:: range[i].armed &&
 			   OVERLAPS(s, e, range[i].start, range[i].end) ->
-				range[i].valid = 0;		/* step mark */
+				hmm_range_disarm(i);			/* step mark-each */
 #ifdef MARK_FIRST_ONLY
-				break
+				break;
 #endif
+				nr++;
+				more = (nr == NR_MARKS)			/* step mark-unlock */
 			:: else
 			fi;
 			i++
 		od;
+		i = 0;
+		nr = 0
+#ifdef MARK_GOES_ON
+		;
+		do
+		:: i == NR_RANGES || !more -> break
+		:: else ->
+			nr = (range[i].armed &&
+			      OVERLAPS(s, e, range[i].start, range[i].end) -> i + 1 : nr);
+			i++
+		od;
 		i = 0
+#endif
 	}
 }
 
@@ -220,39 +370,46 @@ inline hmm_mark_collided(s, e)
 inline invalidate_finish(n, s, e)
 {
 	d_step {
-		assert(alive[n]);
+		assert(alive[n] && !released[n]);
+		driver_sequence();
 		device[n] = device[n] & ~MASK(s, e);
 		told[TASK * NR_MIRRORS + n] = told[TASK * NR_MIRRORS + n] | MASK(s, e)
 	}
 }
 
-/* All of the driver's callback, or the first pass of two.  Sets fence */
+/*
+ * All of the driver's callback, or the first pass of two.  Sets fence, or refused if
+ * it must not wait for the lock, but would have to.
+ */
 inline invalidate_start(s, e)
 {
 	atomic {
-		!driver_lock[m];			/* step callback-lock */
-		assert(alive[m]);
 		if
+		:: !driver_lock[m]			/* step callback-lock */
+#ifdef WALKS
+		:: driver_lock[m] && nonblock -> refused = 1
+#endif
+		fi;
+		assert(alive[m] && !released[m]);
+		if
+		:: refused
 #ifdef NO_ENTRY_NO_FENCE
-		:: TWO_PASS(m) ->
+		:: !refused && TWO_PASS(m) ->
 			fence = (entries[m] & MASK(s, e)) != 0;
 			entries[m] = entries[m] & ~MASK(s, e)
 #else
-		:: TWO_PASS(m) -> fence = (device[m] & MASK(s, e)) != 0
+		:: !refused && TWO_PASS(m) -> fence = (device[m] & MASK(s, e)) != 0
 #endif
 		:: else
 		fi;
+		if
 #ifdef NO_ENTRY_NO_FENCE
-		if
-		:: !TWO_PASS(m) -> invalidate_finish(m, s, e)
-		:: else
-		fi
+		:: !refused && !TWO_PASS(m) -> invalidate_finish(m, s, e)
 #else
-		if
-		:: !fence -> invalidate_finish(m, s, e)
+		:: !refused && !fence -> invalidate_finish(m, s, e)
+#endif
 		:: else
 		fi
-#endif
 	}
 }
 
@@ -269,16 +426,20 @@ inline hmm_finish(s, e)
 }
 
 /* hmm_mirror_invalidate(), hmm_invalidate() and hmm_invalidate_two_pass() */
-inline hmm_invalidate(s, e)
+inline hmm_invalidate(s, e, slot)
 {
 	m = head;					/* step walk */
 	do
-	:: m == NIL -> break
+	:: m == NIL || refused -> break
 	:: else ->
 		assert(m != POISON && alive[m]);
-		fence = 0;
 		if
-		:: nonblock && !ATOMIC(m)		/* step leave-out */
+		:: nonblock && SLEEPS(m) ->		/* step refuse */
+#ifdef NO_REFUSAL
+			skip
+#else
+			refused = 1
+#endif
 		:: else ->
 			invalidate_start(s, e)		/* step dispatch */
 		fi;
@@ -300,52 +461,188 @@ inline hmm_invalidate(s, e)
 		fi;
 		m = next[m]
 	od;
-	hmm_finish(s, e);				/* step finish-all */
+	m = 0;
+#ifdef DISPATCHED_EARLY
+	hmm_dispatch_end(slot);
+#endif
+	hmm_finish(s, e)				/* step finish-all */
+#ifndef DISPATCHED_EARLY
+	;
+	hmm_dispatch_end(slot)				/* step start-over */
+#endif
+}
+
+/* The 2017 callback again, or else another one */
+inline hmm_after(s, e, of_2017)
+{
+	m = head;
+	do
+	:: m == NIL -> break
+	:: else ->
+		assert(m != POISON && alive[m]);
+		if
+		:: of_2017 == SLEEPS(m) && (of_2017 || AFTER(m)) &&
+		   !(nonblock && SLEEPS(m)) ->
+			atomic {
+				!driver_lock[m];
+				assert(alive[m] && !released[m]); /* step after-dispatch */
+				assert(!refused);
+				if
+				:: SLEEPS(m) -> device[m] = device[m] & ~MASK(s, e)
+				:: else
+				fi
+			}
+		:: else
+		fi;
+		m = next[m]
+	od;
 	m = 0
 }
 
 #else
-/* One mirror, that is there all the time */
-#define hmm_invalidate(s, e)	invalidate_start(s, e)
+/* One mirror, that is there all the time.  Why it refuses does not matter */
+inline hmm_invalidate(s, e, slot)
+{
+	if
+	:: REFUSES -> refused = 1
+	:: invalidate_start(s, e)
+	fi
+}
+
+inline hmm_after(s, e)
+{
+	atomic {
+		!driver_lock[0];
+		driver_sequence();
+		device[0] = device[0] & ~MASK(s, e)
+	}
+}
 #endif
 
-inline hmm_invalidate_range_start(s, e)
+inline hmm_mark_all(s, e)
+{
+	more = 1;
+	do
+	:: more -> atomic { hmm_mark_collided(s, e) }
+	:: else -> break
+	od
+}
+
+/* Sets slot, which stays 0 where nothing is tracked, and refused */
+inline hmm_invalidate_start(s, e, slot)
+{
+#ifdef WALKS
+	atomic {
+		live();
+		if
+		:: tracking -> slot = COVERED		/* step start-tracking */
+		:: else
+		fi
+	};
+	if
+	:: slot -> hmm_invalidate_tracked(s, e, slot)
+	:: else
+	fi
+#else
+	hmm_invalidate_tracked(s, e, slot)
+#endif
+}
+
+inline hmm_invalidate_tracked(s, e, slot)
 {
 #ifdef DISPATCH_FIRST
-	hmm_invalidate(s, e);
+	hmm_invalidate(s, e, slot);
 #endif
 #ifdef MARK_BEFORE_ADD
-	atomic { hmm_mark_collided(s, e) };
+	hmm_mark_all(s, e);
 #endif
 	atomic {					/* step start-lock */
+#ifdef WALKS
+		live();
+		if
+#ifndef START_UNLOOKED
+		:: !tracking -> slot = 0		/* step start-look */
+#endif
+		:: else ->
+			hmm_active_add(s, e, slot);	/* as below */
+#ifndef BEGIN_LATE
+			hmm_dispatch_begin(slot);	/* step start-begin */
+#endif
+			hmm_mark_collided(s, e)
+		fi
+#else
 #ifndef ADD_LATE
-		hmm_active_add(s, e);			/* step start-add */
+#ifndef ADD_LAST
+		hmm_active_add(s, e, slot);		/* step start-add */
+#endif
 #endif
 #ifndef MARK_LATE
 #ifndef MARK_BEFORE_ADD
 		hmm_mark_collided(s, e);		/* step start-mark */
 #endif
 #endif
-		skip
-	}
+#ifdef ADD_LAST
+		if
+		:: !more -> hmm_active_add(s, e, slot)
+		:: else
+		fi
+#endif
+#endif
+	};
+	do
+	:: more ->
+		atomic {
+			live();
+			hmm_mark_collided(s, e);
+#ifdef ADD_LAST
+			if
+			:: !more -> hmm_active_add(s, e, slot)
+			:: else
+			fi
+#endif
+		}
+	:: else -> break
+	od;
+#ifdef BEGIN_LATE
+	atomic {
+		if
+		:: slot -> hmm_dispatch_begin(slot)
+		:: else
+		fi
+	};
+#endif
+#ifdef WALKS
+	if
+	:: slot -> hmm_invalidate(s, e, slot)		/* as below */
+	:: else
+	fi;
+#else
 #ifndef DISPATCH_AT_END
 #ifndef DISPATCH_FIRST
-	;
-	hmm_invalidate(s, e)				/* step start-dispatch */
+	hmm_invalidate(s, e, slot);			/* step start-dispatch */
 #endif
 #endif
 #ifdef MARK_LATE
-	;
-	atomic { hmm_mark_collided(s, e) }
+	hmm_mark_all(s, e);
 #endif
 #ifdef ADD_LATE
-	;
-	atomic { hmm_active_add(s, e) }
+	atomic { hmm_active_add(s, e, slot) };
 #endif
+#endif
+	if
+#ifdef REFUSED_STAYS
+	:: refused && HAS_SLOT(slot) -> slot = 0
+	:: refused && !HAS_SLOT(slot) -> hmm_invalidate_end(s, e, slot)
+#else
+	:: refused -> hmm_invalidate_end(s, e, slot)	/* step start-cancel */
+#endif
+	:: else
+	fi
 }
 
 #ifdef WAITS
-inline wake_up_all()
+/* With hmm_wake_waiter(), which wakes those alone that have waited for this */
+inline wake_up()
 {
 	d_step {
 		i = 0;
@@ -353,21 +650,27 @@ inline wake_up_all()
 		:: i == NR_RANGES -> break
 		:: else ->
 			if
-			:: range[i].queued ->
-				range[i].queued = 0;
-				range[i].asleep = 0
+			:: range[i].queued &&
+			   OVERLAPS(range[i].start, range[i].end,	/* step wake-overlaps */
+				    over_start, over_end) ->
+				range[i].asleep = 0		/* step wake-one */
 			:: else
 			fi;
 			i++
 		od;
 		i = 0;
-		wake = 0
+		wake = 0;
+		over_start = 0;
+		over_end = 0
 	}
 }
 
-inline waitqueue_active()
+#ifdef LOOK_FIRST
+inline look_first(s, e)
 {
 	d_step {
+		over_start = s;
+		over_end = e;
 		wake = 0;
 		for (i : 0 .. NR_RANGES - 1) {
 			wake = wake || range[i].queued
@@ -375,10 +678,48 @@ inline waitqueue_active()
 		i = 0
 	}
 }
+#endif
+
+/* Together with hmm_active_del(), as that clears here what is covered no longer */
+inline del_and_look(s, e, slot)
+{
+	d_step {
+		over_start = s;
+		over_end = e;
+#ifndef WAKE_SPAN
+		if
+		:: !HAS_SLOT(slot) ->
+			over_start = covering.start;		/* step end-covering */
+			over_end = covering.end
+		:: else
+		fi;
+#endif
+		hmm_active_del(slot);				/* step end-del */
+		wake = 0;
+		for (i : 0 .. NR_RANGES - 1) {
+			wake = wake || range[i].queued		/* step end-look */
+		}
+		i = 0;
+		if
+#ifdef WAKE_NOT_LAST
+		:: !HAS_SLOT(slot) -> wake = wake && nr_covered
+#else
+		:: !HAS_SLOT(slot) -> wake = wake && !nr_covered	/* step end-last */
+#endif
+		:: else
+		fi;
+		if
+		:: !wake ->
+			over_start = 0;
+			over_end = 0
+		:: else
+		fi
+	}
+}
 
 #else
-#define wake_up_all()		wake = 0
-#define waitqueue_active()	skip
+#define wake_up()			wake = 0
+#define del_and_look(s, e, slot)	hmm_active_del(slot)
 #endif
 
 inline untell(s, e)
@@ -391,34 +732,143 @@ inline untell(s, e)
 	}
 }
 
-inline hmm_invalidate_range_end(s, e)
+#ifdef AFTER_REFUSED
+#define REFUSED		false
+#else
+#define REFUSED		refused
+#endif
+#ifdef AFTER_DEAD
+#define DEAD		false
+#else
+#define DEAD		dead
+#endif
+
+#ifdef WALKS
+/* What is done under the lock before it is dropped for good, or for invalidate_end() */
+inline end_locked(s, e, slot)
+{
+	untell(s, e);
+	after = nr_after && !REFUSED && !DEAD;		/* step end-after */
+	if
+#ifndef AFTER_NO_SLOT
+	:: after && HAS_SLOT(slot) ->
+		set[slot - 1].start = 0;		/* step end-empty */
+		set[slot - 1].end = 0
+#endif
+	:: else -> hmm_active_del(slot)
+	fi;
+	if
+#ifndef AFTER_NO_SLOT
+	:: after -> hmm_dispatch_begin(slot)		/* step end-begin */
+#endif
+	:: else
+	fi
+}
+
+/* hmm_invalidate_cancel(), if it was refused */
+inline hmm_invalidate_end(s, e, slot)
+{
+	atomic {					/* step end-lock */
+		if
+		:: !slot -> untell(s, e)		/* step end-tracked */
+		:: slot && nr_sync && !REFUSED && !DEAD -> /* step end-sync */
+			live();
+			sync = 1;
+#ifndef SYNC_UNLISTED
+			hmm_dispatch_begin(slot)	/* step sync-begin */
+#endif
+		:: else ->
+			live();
+			end_locked(s, e, slot)
+		fi
+	};
+	if
+	:: sync ->
+		hmm_after(s, e, true);			/* step sync-dispatch */
+#ifndef SYNC_UNLISTED
+		hmm_dispatch_end(slot);			/* step sync-over */
+#endif
+		atomic {
+			live();
+			sync = 0;
+			end_locked(s, e, slot)
+		}
+	:: else
+	fi;
+	if
+	:: after ->
+		hmm_after(s, e, false);			/* step end-dispatch */
+#ifndef AFTER_NO_SLOT
+		hmm_dispatch_end(slot);			/* step end-over */
+		atomic {				/* step after-lock */
+			live();
+			if
+			:: HAS_SLOT(slot) -> hmm_active_del(slot) /* step after-del */
+			:: else
+			fi
+		};
+#endif
+		after = 0
+	:: else
+	fi;
+	slot = 0					/* step end-untracked */
+}
+
+#else
+/* The same with the one mirror, which may have the 2017 callback, and with those who wait */
+inline hmm_invalidate_end(s, e, slot)
 {
 #ifdef DISPATCH_AT_END
-	hmm_invalidate(s, e);
+	hmm_invalidate(s, e, slot);
 #endif
 #ifdef WAKE_FIRST
-	wake_up_all();
+	d_step {
+		over_start = s;
+		over_end = e
+	};
+	wake_up();
+#endif
+#ifdef AFTERS
+#ifndef SYNC_LATE
+	if
+	:: !refused -> hmm_after(s, e)
+	:: else
+	fi;
+#endif
 #endif
 #ifdef LOOK_FIRST
-	waitqueue_active();
+	look_first(s, e);
 #endif
-	atomic {					/* step end-lock */
+	atomic {
 		untell(s, e);
-		hmm_active_del(s, e);			/* step end-del */
-#ifndef LOOK_FIRST
-		waitqueue_active()			/* step end-look */
+#ifdef LOOK_FIRST
+		hmm_active_del(slot)
+#else
+		del_and_look(s, e, slot)
 #endif
 	}
 #ifndef WAKE_NOBODY
 #ifndef WAKE_FIRST
 	;
 	if
-	:: wake -> wake_up_all()			/* step wake */
+	:: wake -> wake_up()				/* step wake */
 	:: else
 	fi
 #endif
 #endif
+#ifdef AFTERS
+#ifdef SYNC_LATE
+	;
+	if
+	:: !refused -> hmm_after(s, e)
+	:: else
+	fi
+#endif
+#endif
+	;
+	slot = 0
 }
+#endif
 
 #ifdef WALKS
 inline hmm_release()
@@ -427,17 +877,75 @@ inline hmm_release()
 	call_release();
 #endif
 	atomic {					/* step release-lock */
+		live();
 		dead = 1;				/* step dead */
-#ifndef RELEASE_UNMARKED
-		hmm_mark_collided(0, NPAGES)		/* step release-mark */
+		if
+		:: !tracking -> assert(head == NIL)	/* step release-look */
+		:: else ->
+			slot = COVERED;
+#ifndef RELEASE_UNLISTED
+			hmm_dispatch_begin(COVERED);	/* step release-begin */
 #endif
+#ifndef RELEASE_UNMARKED
+			hmm_mark_collided(0, NPAGES)	/* step release-mark */
+#endif
+		fi
 	};
+	if
+	:: slot -> hmm_release_tracked()
+	:: else
+	fi;
+	slot = 0
+}
+
+inline hmm_release_tracked()
+{
+	do
+	:: more -> atomic { live(); hmm_mark_collided(0, NPAGES) }
+	:: else -> break
+	od;
 #ifndef RELEASE_SILENT
-	hmm_invalidate(0, NPAGES);			/* step release-dispatch */
+	hmm_release_invalidate(0, NPAGES);		/* step release-dispatch */
+#endif
+	atomic {					/* step untrack-lock */
+#ifndef RELEASE_TRACKED
+		tracking = 0;				/* step untrack */
+#endif
+		hmm_take_snapshot(OF_EXIT)		/* step release-snapshot */
+	};
+#ifndef RELEASE_UNWAITED
+	hmm_wait_for_callbacks(OF_EXIT, TASK_BIT);	/* step release-wait */
 #endif
 #ifndef RELEASE_FIRST
-	call_release()
+	call_release();
 #endif
+	hmm_dispatch_end(COVERED)			/* step release-over */
+}
+
+/* As hmm_invalidate(), but these callbacks go on until those of release are over */
+inline hmm_release_invalidate(s, e)
+{
+	m = head;
+	do
+	:: m == NIL -> break
+	:: else ->
+		assert(m != POISON && alive[m]);
+		invalidate_start(s, e);
+		if
+		:: fence ->
+			if
+			:: nr == NR_FLUSHES -> hmm_finish(s, e)
+			:: else
+			fi;
+			flushes[nr] = m;
+			nr++;
+			fence = 0
+		:: else
+		fi;
+		m = next[m]
+	od;
+	hmm_finish(s, e);
+	m = 0
 }
 
 inline call_release()
@@ -452,25 +960,99 @@ inline call_release()
 	od;
 	m = 0
 }
+
+/* To be used in a d_step */
+inline hmm_add_mirror(n)
+{
+	live();
+	if
+	:: tracking ->					/* step list-look */
+		next[n] = head;
+		head = n;				/* step list-add */
+		nr_sync = nr_sync + SLEEPS(n);		/* step list-sync */
+		nr_after = nr_after + AFTER(n);		/* step list-after */
+		alive[n] = 1;
+		registered[n] = 1
+	:: else
+	fi
+}
+
+inline hmm_mirror_unregister(n)
+{
+#ifdef DROP_FIRST
+	hmm_detach();
+#endif
+#ifdef SNAPSHOT_FIRST
+	d_step { live(); hmm_take_snapshot(n) };
+#endif
+	atomic {					/* step unlist-lock */
+		live();
+		registered[n] = 0;
+		if
+		:: head == n -> head = next[n]		/* step unlist */
+		:: else ->
+			i = head;
+			do
+			:: next[i] == n -> break
+			:: else -> i = next[i]
+			od;
+			next[i] = next[n];
+			i = 0
+		fi;
+#ifdef POISON_NEXT
+		next[n] = POISON;
+#endif
+		nr_sync = nr_sync - SLEEPS(n);		/* step unlist-sync */
+		nr_after = nr_after - AFTER(n);		/* step unlist-after */
+		assert(head != NIL || (!nr_sync && !nr_after));
+		if
+		:: head == NIL -> tracking = 0		/* step untrack-last */
+		:: true			/* others, or it went on often enough */
+		fi;
+#ifndef SNAPSHOT_FIRST
+		hmm_take_snapshot(n)			/* step unlist-snapshot */
+#endif
+	};
+#ifdef WAIT_FOR_ENDS
+	!used && !nr_covered;
+#endif
+#ifdef NO_DRAIN
+	d_step { snap[n].slots = 0; snap[n].listed = 0 };
+#else
+	hmm_wait_for_callbacks(n, 0);			/* step unlist-wait */
+#endif
+	d_step {
+		alive[n] = 0;
+		next[n] = NIL
+	}
+#ifndef DROP_FIRST
+#ifndef NO_GRAB
+	;
+	hmm_detach()
+#endif
+#endif
+}
 #endif
 
 /* Nothing protects range->hmm and its start but that one task uses a range */
 inline hmm_mirror_range_begin(r)
 {
 	d_step {					/* step begin-lock */
+		live();
 		if
 		:: dead -> ret = ESRCH			/* step begin-dead */
 		:: else ->
-#ifndef JOIN_LATE
-			range[r].in_flight = 1;		/* step join */
+			range[r].read = 0;		/* step begin-unread */
+			hmm_active_overlaps(r);		/* step begin-look */
+#ifdef BEGIN_UNLOOKED
+			idle = 1;
 #endif
-			range[r].valid = 1;		/* step begin-note */
-			hmm_active_overlaps(r);
-#ifndef BEGIN_UNLOOKED
 			if
-			:: !idle -> range[r].valid = 0	/* step begin-collide */
-			:: else
+			:: !idle -> hmm_range_disarm(r)	/* step begin-collide */
+			:: else -> hmm_range_arm(r)	/* step begin-arm */
 			fi;
+#ifdef JOIN_LATE
+			range[r].armed = 0;
 #endif
 			idle = 0;
 			ret = 0
@@ -478,45 +1060,52 @@ inline hmm_mirror_range_begin(r)
 	}
 #ifdef JOIN_LATE
 	;
-	range[r].in_flight = (ret == 0)
+	range[r].armed = (ret == 0 && range[r].valid)
 #endif
 }
 
 inline hmm_range_try_arm(r)
 {
 	d_step {					/* step arm-lock */
+		live();
 		hmm_active_overlaps(r);	/* step arm-look */
 #ifdef ARM_ANYWAY
 		idle = 1;
 #endif
 #ifndef ARM_UNLOCKED
 		if
-		:: idle -> range[r].valid = 1		/* step arm-note */
+#ifdef ARM_APART
+		:: idle -> range[r].valid = 1
+#else
+		:: idle -> hmm_range_arm(r)		/* step arm */
+#endif
 		:: else
 		fi
 #endif
 	}
 #ifdef ARM_UNLOCKED
 	;
-	range[r].valid = range[r].valid || idle
+	d_step {
+		if
+		:: idle -> hmm_range_arm(r)
+		:: else
+		fi
+	}
 #endif
 }
 
 #ifdef WAITS
-/*
- * With what wait_event_killable_timeout() does.  A signal that ends the wait is as
- * good as a timeout here.
- */
-inline hmm_range_arm(r)
+/* A signal that ends the wait is as good as a timeout here */
+inline hmm_range_wait(r)
 {
-	hmm_range_try_arm(r);
+	hmm_range_try_arm(r);				/* step wait-first */
 	ret = 0;
 	do
 	:: idle -> break
-	:: !idle && TIME_OVER(r) ->
-		ret = EBUSY;				/* step time-over */
-		break
-	:: !idle && TIME_LEFT(r) ->
+	:: !idle ->
+#ifdef QUEUE_LATE
+		hmm_range_try_arm(r);
+#endif
 		d_step {				/* step queue */
 			range[r].queued = 1;
 			range[r].asleep = 1
@@ -525,25 +1114,27 @@ inline hmm_range_arm(r)
 		hmm_range_try_arm(r);			/* step wait */
 #endif
 		if
-		:: !idle ->
-			/* schedule(), until it is woken or the time is over */
-			if
-			:: !range[r].asleep
-			:: TIME_OVER(r)
-			fi;
-			hmm_range_try_arm(r)
-		:: else
+		:: idle -> break
+		:: !idle && TIME_OVER(r) ->
+			ret = EBUSY;			/* step time-over */
+			break
+		:: !idle && TIME_LEFT(r)
 		fi;
-		d_step {				/* finish_wait() */
-			range[r].queued = 0;
-			range[r].asleep = 0
-		}
+		/* Until it is woken, or the time is over */
+		if					/* step sleep */
+		:: !range[r].asleep
+		:: TIME_OVER(r)
+		fi
 	od;
-	idle = 0
+	atomic {					/* step unqueue */
+		range[r].queued = 0;
+		range[r].asleep = 0;
+		idle = 0
+	}
 }
 #else
 /* Without the waitqueue: tries at any time, and gives up at any time */
-inline hmm_range_arm(r)
+inline hmm_range_wait(r)
 {
 	do
 	:: hmm_range_try_arm(r);
@@ -577,18 +1168,28 @@ inline hmm_range_fault(r)
 		}
 		page = 0
 #endif
+#if FAILS
+	:: range[r].valid -> ret = EFAULT
+#endif
 	fi
 }
 
 inline hmm_mirror_range_fault(r)
 {
+#ifdef READS_PAGES
+	d_step {
+		range[r].read = 0;			/* step fault-unread */
+		range[r].got = 0;
+		range[r].stale = 0
+	};
+#endif
 	mmget_not_zero();				/* step mmget */
 	do
 	:: ret -> break
 	:: else ->
 		if
 		:: range[r].valid			/* step fault-valid */
-		:: else -> hmm_range_arm(r)		/* step fault-arm */
+		:: else -> hmm_range_wait(r)		/* step fault-wait */
 		fi;
 		if
 		:: ret -> break
@@ -601,14 +1202,32 @@ inline hmm_mirror_range_fault(r)
 		:: ret == EBUSY && RETRY_LEFT(r) -> ret = 0	/* step fault-again */
 		fi
 	od;
+#ifdef READS_PAGES
+#ifdef READ_ANYHOW
+	range[r].read = 1;
+#else
+	range[r].read = (ret == 0);			/* step fault-done */
+#endif
+#endif
 	mmput()						/* step mmput */
 }
+
+/* hmm_mirror_range_valid() */
+#ifdef VALID_UNREAD
+#define VALID(r)	range[r].valid
+#else
+#define VALID(r)	(range[r].read && range[r].valid) /* step valid-read */
+#endif
 
 inline hmm_mirror_range_end(r)
 {
 	d_step {					/* step leave-lock */
-		range[r].in_flight = 0;			/* step leave */
+		live();
+		range[r].armed = 0;			/* step leave */
+#ifndef READS_PAGES
 		range[r].valid = 0;
+#endif
+		range[r].read = 0;			/* step leave-unread */
 		range[r].start = 0;
 		range[r].end = 0;
 		range[r].got = 0;
@@ -621,13 +1240,13 @@ inline hmm_mirror_range_end(r)
 inline commit(r, d)
 {
 #ifdef CHECK_UNLOCKED
-	ok = range[r].valid;
+	ok = VALID(r);
 	atomic { !driver_lock[d] -> driver_lock[d] = 1 };
 #else
 	atomic {
 		!driver_lock[d];			/* step commit-lock */
 		driver_lock[d] = 1;
-		ok = range[r].valid			/* step valid */
+		ok = VALID(r)				/* step valid */
 	};
 #endif
 #ifdef WRITE_UNLOCKED
@@ -636,6 +1255,7 @@ inline commit(r, d)
 	d_step {
 		if
 		:: ok ->
+			assert(range[r].got == MASK(range[r].start, range[r].end));
 			assert(!range[r].stale);
 			for (j : 0 .. NR_TASKS - 1) {
 				assert(!(told[j * NR_MIRRORS + d] &

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Liveness: no lost wake-up, and no fault that waits for ever.
+ * Liveness: no lost wake-up, no fault that waits for ever, and no invalidation that is
+ * kept from its callbacks by ever new ranges.
  *
- * Tasks that invalidate and tasks that fault, for ever, under weak fairness: who
- * can run does so in the end.  The drivers and what they read are left out.
+ * Tasks that invalidate, of which one may be refused, and tasks that fault, for ever,
+ * under weak fairness: who can run does so in the end.  The drivers and what they read
+ * are left out.
  */
 
 #ifndef NPAGES
@@ -19,10 +21,15 @@
 #define NR_TASKS	2
 #endif
 #define NR_MIRRORS	1
+#ifdef ALL_COVERED
+#define FIRST_USED	MASK(0, NR_ACTIVE)	/* by who waits for its invalidate_end() */
+#endif
 
 #define TASK		_pid
 #define TWO_PASS(m)	false
-#define ATOMIC(m)	false
+#ifndef REFUSES
+#define REFUSES		(_pid == 0)
+#endif
 #define FIRST_ALIVE	1
 #define WAITS
 
@@ -48,6 +55,12 @@ bit busy[NR_RANGES];
 #endif
 #define CEASES		false
 ltl bounded { [] (busy[0] -> <> !busy[0]) }
+#elif defined(ARMS)
+/* An invalidation gets through, however often ranges are armed */
+#define TIME_OVER(r)	false
+#define RETRY_OVER(r)	false
+#define CEASES		true
+ltl passes { [] (going -> <> !going) }
 #else
 /* There is no limit: a fault has to be woken when the invalidations cease */
 #define TIME_OVER(r)	false
@@ -77,9 +90,13 @@ active [NR_TASKS] proctype invalidates()
 		choose(start, end);
 		going++;
 	   };
-	   hmm_invalidate_range_start(start, end);
-	   hmm_invalidate_range_end(start, end);
+	   hmm_invalidate_start(start, end, slot);
+	   if
+	   :: !refused -> hmm_invalidate_end(start, end, slot)
+	   :: else
+	   fi;
 	   atomic {
+		refused = 0;
 		start = 0;
 		end = 0;
 		going--

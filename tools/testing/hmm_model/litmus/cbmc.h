@@ -9,11 +9,6 @@
 #define WRITE_ONCE(x, v)	((x) = (v))
 #define spinlock_t		int
 
-/* For one reader, which comes once */
-struct srcu_struct {
-	int readers;
-};
-
 static inline void order_all(void)
 {
 	__CPROVER_fence("WWfence", "WRfence", "RRfence", "RWfence");
@@ -45,24 +40,4 @@ static inline void spin_unlock(spinlock_t *lock)
 {
 	/* What was done under the lock is seen by who takes it next */
 	smp_store_release(lock, 0);
-}
-
-static inline int srcu_read_lock(struct srcu_struct *srcu)
-{
-	srcu->readers = 1;
-	order_all();
-	return 0;
-}
-
-static inline void srcu_read_unlock(struct srcu_struct *srcu, int index)
-{
-	order_all();
-	srcu->readers = 0;
-}
-
-static inline void synchronize_srcu(struct srcu_struct *srcu)
-{
-	order_all();
-	__CPROVER_assume(!srcu->readers);
-	order_all();
 }
