@@ -158,6 +158,26 @@ struct hmm_dispatch {
 static DEFINE_SPINLOCK(hmm_all_lock);
 static LIST_HEAD(hmm_all);
 
+/* From here on it must be freed with the mm_struct, which is what debugfs holds */
+static void hmm_all_add(struct hmm *hmm)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&hmm_all_lock, flags);
+	if (list_empty(&hmm->list))
+		list_add_tail(&hmm->list, &hmm_all);
+	spin_unlock_irqrestore(&hmm_all_lock, flags);
+}
+
+static void hmm_all_del(struct hmm *hmm)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&hmm_all_lock, flags);
+	list_del(&hmm->list);
+	spin_unlock_irqrestore(&hmm_all_lock, flags);
+}
+
 /* Counting costs an atomic operation here and there, so it is off until asked for */
 static DEFINE_STATIC_KEY_FALSE(hmm_counting);
 
@@ -805,19 +825,12 @@ void hmm_release(struct hmm *hmm)
 /* Called inside mm_take_all_locks(), so that no invalidation is half way */
 void hmm_track(struct hmm *hmm)
 {
-	unsigned long flags;
-
 	/* Model: track-lock, track */
 	spin_lock(&hmm->lock);
 	hmm->nr_tracked++;
 	WRITE_ONCE(hmm->tracking, true);
 	spin_unlock(&hmm->lock);
-
-	/* From here on it is freed with the mm_struct, which is what debugfs holds */
-	spin_lock_irqsave(&hmm_all_lock, flags);
-	if (list_empty(&hmm->list))
-		list_add_tail(&hmm->list, &hmm_all);
-	spin_unlock_irqrestore(&hmm_all_lock, flags);
+	hmm_all_add(hmm);
 }
 
 /* The tests make this fail; for them alone it is not static */
@@ -848,13 +861,9 @@ struct hmm *hmm_alloc(struct mm_struct *mm, struct mmu_notifier *notifier)
 /* Called in the last mmdrop() of the mm */
 void hmm_free(struct hmm *hmm)
 {
-	unsigned long flags;
-
 	if (!hmm)
 		return;
-	spin_lock_irqsave(&hmm_all_lock, flags);
-	list_del(&hmm->list);
-	spin_unlock_irqrestore(&hmm_all_lock, flags);
+	hmm_all_del(hmm);
 	kfree(hmm);
 }
 
