@@ -637,8 +637,8 @@ static void hmm_after(struct hmm *hmm, const struct mmu_notifier_range *update,
  *     spin_unlock(lock)                    spin_unlock(lock)
  *     wake those who wait
  *
- * The left side's first critical section and the right side's come one after the
- * other:
+ * The left side's first critical section (it may be several, of which the first one adds
+ * to the active set) and the right side's come one after the other:
  *  - left first: the right side finds the invalidation in the active set and does
  *    not read the CPU page table before it is over;
  *  - right first: the left side marks the range before it calls the mirror.  Now
@@ -667,7 +667,11 @@ int hmm_invalidate_start(struct hmm *hmm, struct mmu_notifier_range *update)
 	hmm_count(&hmm->updates);
 	trace_hmm_invalidate_start(update);
 
-	/* One critical section, or a range joins in between.  Model: start-lock */
+	/*
+	 * It is in the active set before a range is marked, so what is armed when
+	 * hmm_mark_collided() lets go of the lock has seen it; and it dispatches, so a
+	 * release that comes then waits for it.  Model: start-lock
+	 */
 	spin_lock(&hmm->lock);
 	if (unlikely(!hmm->tracking)) {
 		/* It went off since, and whoever saw to that waits for nobody new */
@@ -1170,12 +1174,12 @@ static int hmm_range_wait(struct hmm *hmm, struct hmm_mirror_range *range,
 		interrupted = prepare_to_wait_event(&hmm->wq, &waiter.entry,
 						    TASK_KILLABLE);
 		ret = hmm_range_try_arm(hmm, range);
-		if (ret != -EBUSY || !left)
+		if (ret != -EBUSY)
 			break;
-		if (interrupted) {
+		if (interrupted)
 			ret = -EINTR;
+		if (interrupted || !left)
 			break;
-		}
 		left = schedule_timeout(left);
 	}
 	finish_wait(&hmm->wq, &waiter.entry);
