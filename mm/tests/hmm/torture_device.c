@@ -46,7 +46,9 @@ void hmt_pause(struct hmt_dev *dev, unsigned int nr)
 
 /* The callbacks */
 
-static struct hmt_dev *hmt_enter(struct hmm_mirror *mirror)
+/* @update is NULL for the release */
+static struct hmt_dev *hmt_enter(struct hmm_mirror *mirror,
+				 const struct mmu_notifier_range *update)
 {
 	struct hmt_dev *dev = container_of(mirror, struct hmt_dev, mirror);
 
@@ -54,7 +56,8 @@ static struct hmt_dev *hmt_enter(struct hmm_mirror *mirror)
 	if (!READ_ONCE(dev->registered))
 		hmt_wrong(HMT_BROKEN, "callback without a mirror");
 	hmt_count(HMT_CALLBACKS, 1);
-	hmt_pause(dev, atomic_inc_return(&dev->in_callback));
+	if (!update || mmu_notifier_range_blockable(update))
+		hmt_pause(dev, atomic_inc_return(&dev->in_callback));
 	return dev;
 }
 
@@ -78,7 +81,7 @@ static void hmt_clear(struct hmt_dev *dev, unsigned long *table,
 static bool hmt_invalidate(struct hmm_mirror *mirror,
 			   const struct mmu_notifier_range *update)
 {
-	struct hmt_dev *dev = hmt_enter(mirror);
+	struct hmt_dev *dev = hmt_enter(mirror, update);
 
 	if (mmu_notifier_range_blockable(update)) {
 		hmt_dev_lock(dev);
@@ -98,7 +101,7 @@ static bool hmt_invalidate(struct hmm_mirror *mirror,
 static void hmt_after(struct hmm_mirror *mirror,
 		      const struct mmu_notifier_range *update)
 {
-	struct hmt_dev *dev = hmt_enter(mirror);
+	struct hmt_dev *dev = hmt_enter(mirror, update);
 
 	if (update->event == MMU_NOTIFY_RELEASE)
 		hmt_wrong(HMT_BROKEN, "told of the end of the release");
@@ -108,7 +111,7 @@ static void hmt_after(struct hmm_mirror *mirror,
 static bool hmt_start(struct hmm_mirror *mirror,
 		      const struct mmu_notifier_range *update, u64 *fence)
 {
-	struct hmt_dev *dev = hmt_enter(mirror);
+	struct hmt_dev *dev = hmt_enter(mirror, update);
 
 	hmt_dev_lock(dev);
 	hmt_clear(dev, dev->table, update->start, update->end);
@@ -134,7 +137,7 @@ static void hmt_finish(struct hmm_mirror *mirror,
 
 static void hmt_release(struct hmm_mirror *mirror)
 {
-	struct hmt_dev *dev = hmt_enter(mirror);
+	struct hmt_dev *dev = hmt_enter(mirror, NULL);
 	unsigned long i, left = 0;
 
 	hmt_dev_lock(dev);
