@@ -45,7 +45,7 @@ static void hmm_end_is_told(struct kunit *test)
 	struct hmm_test_dev *dev = hmm_test_mirror(test, mm, &hmm_test_end_ops);
 	struct hmm_test_dev *late, *sync;
 	struct hmm_test_opened *opened;
-	struct mmu_notifier_range inv;
+	struct mmu_notifier_range inv, inv2;
 
 	dev->addr = HMM_TEST_BASE;
 	dev->probe = true;
@@ -79,6 +79,13 @@ static void hmm_end_is_told(struct kunit *test)
 	hmm_test_close(opened);
 	KUNIT_EXPECT_EQ(test, dev->afters, 2 + HMM_TEST_OPEN);
 	hmm_test_expect_idle(test, dev);
+
+	/* And each has given its slot back: what is between two is not busy */
+	hmm_test_start(&inv, mm, HMM_TEST_BASE, 1);
+	hmm_test_start(&inv2, mm, HMM_TEST_BASE + 2 * PAGE_SIZE, 1);
+	KUNIT_EXPECT_FALSE(test, hmm_test_busy(dev, HMM_TEST_BASE + PAGE_SIZE, 1));
+	hmm_test_end(&inv2);
+	hmm_test_end(&inv);
 
 	/* Nor is anyone once all of them have gone, who would have been */
 	hmm_test_unregister(test, late);
