@@ -52,7 +52,7 @@
  */
 #define HMM_NR_ACTIVE	16
 
-/* Flushes of one invalidation that run side by side, see hmm_invalidate_two_pass() */
+/* Flushes of one invalidation that run side by side, see hmm_invalidate_from() */
 #define HMM_NR_FLUSHES	16
 
 /* Ranges that are marked while the lock is held, see hmm_mark_collided() */
@@ -122,10 +122,6 @@ struct hmm_span {
  * when it has no slot, with a struct hmm_dispatch in @dispatches.
  */
 struct hmm {
-	struct mm_struct	*mm;
-	struct mmu_notifier	*notifier;	/* NULL, but see hmm_list.c */
-	struct hlist_head	mirrors;
-
 	spinlock_t		lock;		/* see above; never held for long */
 	bool			tracking;
 	bool			dead;		/* exit_mmap() has begun */
@@ -136,16 +132,21 @@ struct hmm {
 	unsigned long		nr_in_flight;
 	unsigned long		used;
 	struct rb_root_cached	armed;		/* interval tree of ranges */
+	struct hlist_head	mirrors;
 	wait_queue_head_t	wq;
 	struct hmm_span		covering;
-	struct hmm_span		active[HMM_NR_ACTIVE];
 	unsigned int		dispatch[HMM_NR_ACTIVE];
 	struct list_head	dispatches;
 	unsigned long		seq;		/* of the last one of these */
 
+	struct mm_struct	*mm;
+	struct mmu_notifier	*notifier;	/* NULL, but see hmm_list.c */
 	struct list_head	list;		/* in hmm_all */
 	atomic_long_t		updates;	/* counted, see hmm_count() */
 	atomic_long_t		covered;
+
+	/* The last, see hmm_alloc() */
+	struct hmm_span		active[HMM_NR_ACTIVE];
 };
 
 /* Callbacks in progress, on the stack of who makes them */
@@ -193,19 +194,29 @@ static bool hmm_overlaps(unsigned long start, unsigned long end,
 	return start < end2 && start2 < end;
 }
 
-/* Returns its slot, see HMM_SLOT_SHIFT */
+static bool hmm_active_is_full(const struct hmm *hmm)
+{
+	return hmm->used == GENMASK(HMM_NR_ACTIVE - 1, 0);
+}
+
+/* Returns its slot, see HMM_SLOT_SHIFT.  There is one */
 static unsigned int hmm_active_add(struct hmm *hmm, unsigned long start,
 				   unsigned long end)
 {
+	unsigned int i = ffz(hmm->used);
+
 	lockdep_assert_held(&hmm->lock);
 
-	if (likely(hmm->used != GENMASK(HMM_NR_ACTIVE - 1, 0))) {
-		unsigned int i = ffz(hmm->used);
+	hmm->used |= BIT(i);
+	hmm->active[i] = (struct hmm_span){ start, end };
+	return i + 1;
+}
 
-		hmm->used |= BIT(i);
-		hmm->active[i] = (struct hmm_span){ start, end };
-		return i + 1;
-	}
+static unsigned int hmm_active_cover(struct hmm *hmm, unsigned long start,
+				     unsigned long end)
+{
+	lockdep_assert_held(&hmm->lock);
+
 	hmm_count(&hmm->covered);
 	if (!hmm->nr_covered++) {
 		hmm->covering = (struct hmm_span){ start, end };
@@ -246,14 +257,15 @@ static bool hmm_active_overlaps(struct hmm *hmm, unsigned long start,
 
 /*
  * From hmm_dispatch_begin(), under the lock, to hmm_dispatch_end(), without it, the
- * mirrors that were on the list stay.  @dispatch is used if there is no slot.
+ * mirrors that were on the list stay.  Without @dispatch, @slot counts it.
  */
-static void hmm_dispatch_begin(struct hmm *hmm, unsigned int slot,
-			       struct hmm_dispatch *dispatch)
+static __always_inline void
+hmm_dispatch_begin(struct hmm *hmm, unsigned int slot,
+		   struct hmm_dispatch *dispatch)
 {
 	lockdep_assert_held(&hmm->lock);
 
-	if (likely(slot <= HMM_NR_ACTIVE)) {
+	if (!dispatch) {
 		unsigned int *nr = &hmm->dispatch[slot - 1];
 
 		/* hmm_is_dispatching() looks without the lock.  Model: dispatching */
@@ -264,10 +276,11 @@ static void hmm_dispatch_begin(struct hmm *hmm, unsigned int slot,
 	}
 }
 
-static void hmm_dispatch_end(struct hmm *hmm, unsigned int slot,
-			     struct hmm_dispatch *dispatch)
+static __always_inline void
+hmm_dispatch_end(struct hmm *hmm, unsigned int slot,
+		 struct hmm_dispatch *dispatch)
 {
-	if (likely(slot <= HMM_NR_ACTIVE)) {
+	if (!dispatch) {
 		unsigned int *nr = &hmm->dispatch[slot - 1];
 
 		/*
@@ -433,14 +446,11 @@ static void hmm_mark_collided(struct hmm *hmm, unsigned long start,
 }
 
 /* Is this mirror not to be told? */
-static __always_inline bool
-hmm_mirror_ignores(const struct hmm_mirror *mirror,
-		   const struct mmu_notifier_range *update)
+static bool hmm_mirror_ignores(const struct hmm_mirror *mirror,
+			       const struct mmu_notifier_range *update)
 {
 	unsigned int flags = mirror->ops->flags;
 
-	if (likely(!mirror->filtered))
-		return false;
 	/* No end is no window */
 	if (update->start > mirror->window_end - 1 ||
 	    update->end <= mirror->window_start)
@@ -465,15 +475,26 @@ static bool hmm_mirror_sync(struct hmm_mirror *mirror,
 	return true;
 }
 
+/* The callback of @mirror has returned false: whether that is a refusal */
+static noinline bool hmm_mirror_refuses(struct hmm_mirror *mirror,
+					const struct mmu_notifier_range *update)
+{
+	/* Nobody would look at it: the others have to be told all the same */
+	if (WARN_ONCE(mmu_notifier_range_blockable(update),
+		      "%ps refused what may block\n", mirror->ops))
+		return false;
+	hmm_count(&mirror->vetoes);
+	trace_hmm_veto(mirror, update);
+	return true;
+}
+
 /*
  * Tell one mirror.  False: it refuses.  What is in @fence is not 0 where the mirror's
  * flush has only been started, and is to be handed to its invalidate_finish().
- *
- * GCC finds it too big to be inlined, for the sake of counters that are off.
  */
-static __always_inline bool
-hmm_mirror_invalidate(struct hmm_mirror *mirror,
-		      const struct mmu_notifier_range *update, u64 *fence)
+static bool hmm_mirror_invalidate(struct hmm_mirror *mirror,
+				  const struct mmu_notifier_range *update,
+				  u64 *fence)
 {
 	const struct hmm_mirror_ops *ops = mirror->ops;
 	bool done;
@@ -493,13 +514,21 @@ hmm_mirror_invalidate(struct hmm_mirror *mirror,
 		return true;
 
 	*fence = 0;
-	/* Nobody would look at it: the others have to be told all the same */
-	if (WARN_ONCE(mmu_notifier_range_blockable(update),
-		      "%ps refused what may block\n", ops))
-		return true;
-	hmm_count(&mirror->vetoes);
-	trace_hmm_veto(mirror, update);
-	return false;
+	return !hmm_mirror_refuses(mirror, update);
+}
+
+static void hmm_callbacks_begin(const struct mmu_notifier_range *update)
+{
+	if (!mmu_notifier_range_blockable(update))
+		non_block_start();
+	lock_map_acquire(&hmm_callback_map);
+}
+
+static void hmm_callbacks_end(const struct mmu_notifier_range *update)
+{
+	lock_map_release(&hmm_callback_map);
+	if (!mmu_notifier_range_blockable(update))
+		non_block_end();
 }
 
 #ifdef CONFIG_LOCKDEP
@@ -526,26 +555,25 @@ static void hmm_finish(const struct hmm_flush *flush, unsigned int nr,
 }
 
 /*
- * @mirror has started a flush, and has yet to finish it.  Start the others' flushes
- * as well before any is waited for, so that the devices flush side by side.
+ * Tell @mirror and those after it.  False: one refuses, and the rest was not told.
  *
- * Who has started is remembered here, as the list may change meanwhile; the mirrors
- * stay, since hmm_mirror_unregister() waits for callbacks in progress.  Nothing can be
- * allocated in an invalidation, so there is room for only so many at a time.
+ * All flushes are started before any is waited for, so that the devices flush side by
+ * side.  Who has started is remembered here, as the list may change meanwhile; the
+ * mirrors stay, since hmm_mirror_unregister() waits for callbacks in progress.  Nothing
+ * can be allocated in an invalidation, so there is room for only so many at a time.
  * Model: walk.
  *
  * A function of its own, so that who has one pass does not pay for the array.
  */
-static noinline bool
-hmm_invalidate_two_pass(struct hmm_mirror *mirror, u64 fence,
-			const struct mmu_notifier_range *update)
+static noinline bool hmm_invalidate_from(struct hmm_mirror *mirror,
+					 const struct mmu_notifier_range *update)
 {
 	struct hmm_flush flushes[HMM_NR_FLUSHES];
 	unsigned int nr = 0;
 	bool done = true;
+	u64 fence;
 
-	flushes[nr++] = (struct hmm_flush){ mirror, fence };
-	hlist_for_each_entry_continue_rcu(mirror, list) {
+	hlist_for_each_entry_from_rcu(mirror, list) {
 		done = hmm_mirror_invalidate(mirror, update, &fence);
 		if (!done)
 			break;
@@ -567,19 +595,25 @@ hmm_invalidate(struct hmm *hmm, const struct mmu_notifier_range *update)
 {
 	struct hmm_mirror *mirror;
 	bool done = true;
-	u64 fence;
 
-	lock_map_acquire(&hmm_callback_map);
+	hmm_callbacks_begin(update);
 	hmm_for_each_mirror(mirror, hmm) {
-		done = hmm_mirror_invalidate(mirror, update, &fence);
-		if (unlikely(!done))
-			break;
-		if (unlikely(fence)) {
-			done = hmm_invalidate_two_pass(mirror, fence, update);
+		if (unlikely(!mirror->simple)) {
+			if (hmm_mirror_ignores(mirror, update))
+				continue;
+			if (!mirror->ops->invalidate) {
+				done = hmm_invalidate_from(mirror, update);
+				break;
+			}
+		}
+		hmm_count(&mirror->updates);
+		if (unlikely(!mirror->ops->invalidate(mirror, update)) &&
+		    hmm_mirror_refuses(mirror, update)) {
+			done = false;
 			break;
 		}
 	}
-	lock_map_release(&hmm_callback_map);
+	hmm_callbacks_end(update);
 	return done;
 }
 
@@ -595,12 +629,9 @@ static bool hmm_mirror_is_2017(const struct hmm_mirror *mirror)
 static void hmm_after(struct hmm *hmm, const struct mmu_notifier_range *update,
 		      bool of_2017)
 {
-	bool non_block = !mmu_notifier_range_blockable(update);
 	struct hmm_mirror *mirror;
 
-	if (unlikely(non_block))
-		non_block_start();
-	lock_map_acquire(&hmm_callback_map);
+	hmm_callbacks_begin(update);
 	hmm_for_each_mirror(mirror, hmm) {
 		if (of_2017 != hmm_mirror_is_2017(mirror) ||
 		    hmm_mirror_ignores(mirror, update))
@@ -610,9 +641,55 @@ static void hmm_after(struct hmm *hmm, const struct mmu_notifier_range *update,
 		else if (mirror->ops->invalidate_end)
 			mirror->ops->invalidate_end(mirror, update);
 	}
-	lock_map_release(&hmm_callback_map);
-	if (unlikely(non_block))
-		non_block_end();
+	hmm_callbacks_end(update);
+}
+
+/* The slot that hmm_invalidate_start() has noted, and 0 from then on */
+static unsigned int hmm_take_slot(struct mmu_notifier_range *update)
+{
+	unsigned int slot = (update->flags & HMM_SLOT_MASK) >> HMM_SLOT_SHIFT;
+
+	update->flags &= ~HMM_SLOT_MASK;
+	return slot;
+}
+
+/* From where @update is in the active set on, in @slot */
+static __always_inline int
+hmm_start(struct hmm *hmm, struct mmu_notifier_range *update, unsigned int slot,
+	  struct hmm_dispatch *dispatch)
+	__releases(&hmm->lock)
+{
+	/*
+	 * It is in the active set before a range is marked, so what is armed when
+	 * hmm_mark_collided() lets go of the lock has seen it; and it dispatches, so a
+	 * release that comes then waits for it.  Model: start-lock
+	 */
+	hmm_dispatch_begin(hmm, slot, dispatch);
+	if (unlikely(!RB_EMPTY_ROOT(&hmm->armed.rb_root)))
+		hmm_mark_collided(hmm, update->start, update->end,
+				  mmu_notifier_range_blockable(update));
+	spin_unlock(&hmm->lock);
+	update->flags |= slot << HMM_SLOT_SHIFT;
+
+	if (likely(hmm_invalidate(hmm, update))) {
+		hmm_dispatch_end(hmm, slot, dispatch);
+		return 0;
+	}
+	hmm_dispatch_end(hmm, slot, dispatch);
+	/* The core calls no end for what was refused */
+	hmm_invalidate_cancel(update, hmm);
+	return -EAGAIN;
+}
+
+/* More at a time than there are slots */
+static noinline int hmm_start_covered(struct hmm *hmm,
+				      struct mmu_notifier_range *update)
+	__releases(&hmm->lock)
+{
+	struct hmm_dispatch dispatch;
+	unsigned int slot = hmm_active_cover(hmm, update->start, update->end);
+
+	return hmm_start(hmm, update, slot, &dispatch);
 }
 
 /*
@@ -653,11 +730,9 @@ static void hmm_after(struct hmm *hmm, const struct mmu_notifier_range *update,
  * steps.  "Model:" in this file says what a lock, or another means of order, is
  * called there.
  */
-int hmm_invalidate_start(struct hmm *hmm, struct mmu_notifier_range *update)
+int hmm_invalidate_start(struct mmu_notifier_range *update, struct hmm *hmm)
 {
-	struct hmm_dispatch dispatch;
 	unsigned int slot;
-	bool done;
 
 	update->flags &= ~HMM_SLOT_MASK;
 	/* Goes on only when all locks of the mm are held.  Model: start-tracking */
@@ -667,109 +742,110 @@ int hmm_invalidate_start(struct hmm *hmm, struct mmu_notifier_range *update)
 	hmm_count(&hmm->updates);
 	trace_hmm_invalidate_start(update);
 
-	/*
-	 * It is in the active set before a range is marked, so what is armed when
-	 * hmm_mark_collided() lets go of the lock has seen it; and it dispatches, so a
-	 * release that comes then waits for it.  Model: start-lock
-	 */
+	/* Model: start-lock */
 	spin_lock(&hmm->lock);
 	if (unlikely(!hmm->tracking)) {
 		/* It went off since, and whoever saw to that waits for nobody new */
 		spin_unlock(&hmm->lock);
 		return 0;
 	}
+	if (unlikely(hmm_active_is_full(hmm)))
+		return hmm_start_covered(hmm, update);
 	slot = hmm_active_add(hmm, update->start, update->end);
-	hmm_dispatch_begin(hmm, slot, &dispatch);
-	if (unlikely(!RB_EMPTY_ROOT(&hmm->armed.rb_root)))
-		hmm_mark_collided(hmm, update->start, update->end,
-				  mmu_notifier_range_blockable(update));
-	spin_unlock(&hmm->lock);
-	update->flags |= slot << HMM_SLOT_SHIFT;
-
-	if (unlikely(!mmu_notifier_range_blockable(update))) {
-		non_block_start();
-		done = hmm_invalidate(hmm, update);
-		non_block_end();
-	} else {
-		done = hmm_invalidate(hmm, update);
-	}
-	hmm_dispatch_end(hmm, slot, &dispatch);
-	if (likely(done))
-		return 0;
-
-	/* The core calls no end for what was refused */
-	hmm_invalidate_cancel(hmm, update);
-	return -EAGAIN;
+	return hmm_start(hmm, update, slot, NULL);
 }
 
-static void __hmm_invalidate_end(struct hmm *hmm,
-				 struct mmu_notifier_range *update,
-				 bool refused)
+/* Wake who waits for @update, which has just left the active set.  Model: end-lock, wake */
+static noinline void hmm_wake(struct hmm *hmm, struct mmu_notifier_range *update,
+			      unsigned int slot)
+	__releases(&hmm->lock)
 {
-	unsigned int slot = (update->flags & HMM_SLOT_MASK) >> HMM_SLOT_SHIFT;
 	struct hmm_span over = { update->start, update->end };
-	struct hmm_dispatch dispatch;
-	bool wake, after;
+	bool wake = true;
 
-	if (!slot)
-		return;
-	update->flags &= ~HMM_SLOT_MASK;
-
-	/* Model: end-lock */
-	spin_lock(&hmm->lock);
-	if (unlikely(hmm->nr_sync) && !refused && !hmm->dead) {
-		/* Faults are still kept out, or this would take away what they map */
-		hmm_dispatch_begin(hmm, slot, &dispatch);
-		spin_unlock(&hmm->lock);
-		hmm_after(hmm, update, true);
-		hmm_dispatch_end(hmm, slot, &dispatch);
-		spin_lock(&hmm->lock);
-	}
-	after = unlikely(hmm->nr_after) && !refused && !hmm->dead;
-	if (after && slot <= HMM_NR_ACTIVE)
-		hmm->active[slot - 1] = (struct hmm_span){ };	/* overlaps nothing */
-	else
-		hmm_active_del(hmm, slot);
-	if (after)
-		hmm_dispatch_begin(hmm, slot, &dispatch);
-	/*
-	 * Who waits is on the queue before it looks at the active set under
-	 * @lock.  So whoever has seen this invalidation there is seen here.
-	 * Model: end-look, wake.
-	 */
-	wake = waitqueue_active(&hmm->wq);
-	if (unlikely(wake && slot == HMM_SLOT_COVERED)) {
+	if (slot == HMM_SLOT_COVERED) {
 		/* Until the last one of these, all that is covered has to wait */
 		over = hmm->covering;
 		wake = !hmm->nr_covered;
 	}
 	spin_unlock(&hmm->lock);
-
-	if (unlikely(wake))
+	if (wake)
 		__wake_up(&hmm->wq, TASK_NORMAL, 0, &over);
-	trace_hmm_invalidate_end(update->mm, update->start, update->end);
-	if (likely(!after))
-		return;
-
-	hmm_after(hmm, update, false);
-	hmm_dispatch_end(hmm, slot, &dispatch);
-	if (slot <= HMM_NR_ACTIVE) {
-		/* Only now may the slot be somebody else's.  Model: after-lock */
-		spin_lock(&hmm->lock);
-		hmm_active_del(hmm, slot);
-		spin_unlock(&hmm->lock);
-	}
 }
 
-void hmm_invalidate_end(struct hmm *hmm, struct mmu_notifier_range *update)
+/* Takes it out of the active set */
+static __always_inline void
+hmm_end(struct hmm *hmm, struct mmu_notifier_range *update, unsigned int slot)
+	__releases(&hmm->lock)
 {
-	__hmm_invalidate_end(hmm, update, false);
+	hmm_active_del(hmm, slot);
+	/*
+	 * Who waits is on the queue before it looks at the active set under
+	 * @lock.  So whoever has seen this invalidation there is seen here.
+	 * Model: end-look, end-lock
+	 */
+	if (unlikely(waitqueue_active(&hmm->wq)))
+		hmm_wake(hmm, update, slot);
+	else
+		spin_unlock(&hmm->lock);
+	trace_hmm_invalidate_end(update->mm, update->start, update->end);
+}
+
+/*
+ * The same with callbacks: those of 2017 come before faults are let in, others after.
+ * Model: end-lock
+ */
+static noinline void
+hmm_end_with_callbacks(struct hmm *hmm, struct mmu_notifier_range *update,
+		       unsigned int slot)
+	__releases(&hmm->lock)
+{
+	struct hmm_dispatch dispatch;
+	bool after;
+
+	if (hmm->nr_sync) {
+		/* Faults are still kept out, or this would take away what they map */
+		hmm_dispatch_begin(hmm, 0, &dispatch);
+		spin_unlock(&hmm->lock);
+		hmm_after(hmm, update, true);
+		hmm_dispatch_end(hmm, 0, &dispatch);
+		spin_lock(&hmm->lock);
+	}
+	after = hmm->nr_after && !hmm->dead;
+	/* Not with the slot, which is somebody else's from hmm_end() on */
+	if (after)
+		hmm_dispatch_begin(hmm, 0, &dispatch);
+	hmm_end(hmm, update, slot);
+	if (!after)
+		return;
+	hmm_after(hmm, update, false);
+	hmm_dispatch_end(hmm, 0, &dispatch);
+}
+
+void hmm_invalidate_end(struct mmu_notifier_range *update, struct hmm *hmm)
+{
+	unsigned int slot = hmm_take_slot(update);
+
+	if (!slot)
+		return;
+	/* Model: end-lock */
+	spin_lock(&hmm->lock);
+	if (unlikely(hmm->nr_after | hmm->nr_sync) && !hmm->dead)
+		hmm_end_with_callbacks(hmm, update, slot);
+	else
+		hmm_end(hmm, update, slot);
 }
 
 /* Instead of an end: somebody who was told of @update refused it */
-void hmm_invalidate_cancel(struct hmm *hmm, struct mmu_notifier_range *update)
+void hmm_invalidate_cancel(struct mmu_notifier_range *update, struct hmm *hmm)
 {
-	__hmm_invalidate_end(hmm, update, true);
+	unsigned int slot = hmm_take_slot(update);
+
+	if (!slot)
+		return;
+	/* Model: end-lock */
+	spin_lock(&hmm->lock);
+	hmm_end(hmm, update, slot);
 }
 
 /*
@@ -799,7 +875,7 @@ void hmm_release(struct hmm *hmm)
 	}
 	hmm_count(&hmm->updates);
 	trace_hmm_invalidate_start(&update);
-	hmm_dispatch_begin(hmm, HMM_SLOT_COVERED, &dispatch);
+	hmm_dispatch_begin(hmm, 0, &dispatch);
 	hmm_mark_collided(hmm, update.start, update.end, true);
 	spin_unlock(&hmm->lock);
 
@@ -823,7 +899,7 @@ void hmm_release(struct hmm *hmm)
 			mirror->ops->release(mirror);
 	}
 	lock_map_release(&hmm_callback_map);
-	hmm_dispatch_end(hmm, HMM_SLOT_COVERED, &dispatch);
+	hmm_dispatch_end(hmm, 0, &dispatch);
 }
 
 /* Called inside mm_take_all_locks(), so that no invalidation is half way */
@@ -841,7 +917,7 @@ void hmm_track(struct hmm *hmm)
 VISIBLE_IF_KUNIT void *hmm_mirror_alloc(size_t size)
 {
 	KUNIT_STATIC_STUB_REDIRECT(hmm_mirror_alloc, size);
-	return kzalloc(size, GFP_KERNEL_ACCOUNT);
+	return kmalloc(size, GFP_KERNEL_ACCOUNT);
 }
 
 struct hmm *hmm_alloc(struct mm_struct *mm, struct mmu_notifier *notifier)
@@ -851,6 +927,8 @@ struct hmm *hmm_alloc(struct mm_struct *mm, struct mmu_notifier *notifier)
 	if (!hmm)
 		return NULL;
 
+	/* Of the active set, which is half of it, only what is in use is read */
+	memset(hmm, 0, offsetof(struct hmm, active));
 	hmm->mm = mm;
 	hmm->notifier = notifier;
 	spin_lock_init(&hmm->lock);
@@ -1017,9 +1095,10 @@ int hmm_mirror_register(struct hmm_mirror *mirror, struct mm_struct *mm)
 		return -ESRCH;
 
 	INIT_LIST_HEAD(&mirror->ranges);
-	mirror->filtered = mirror->window_start || mirror->window_end ||
-			   (mirror->ops->flags & (HMM_MIRROR_IGNORE_SOFT_DIRTY |
-						  HMM_MIRROR_IGNORE_OWN));
+	mirror->simple = mirror->ops->invalidate && !mirror->window_start &&
+			 !mirror->window_end &&
+			 !(mirror->ops->flags & (HMM_MIRROR_IGNORE_SOFT_DIRTY |
+						 HMM_MIRROR_IGNORE_OWN));
 	atomic_long_set(&mirror->updates, 0);
 	atomic_long_set(&mirror->vetoes, 0);
 	atomic_long_set(&mirror->faults, 0);

@@ -21,9 +21,9 @@ struct mmu_notifier_range;
  */
 void hmm_track(struct hmm *hmm);
 void hmm_free(struct hmm *hmm);
-int hmm_invalidate_start(struct hmm *hmm, struct mmu_notifier_range *range);
-void hmm_invalidate_cancel(struct hmm *hmm, struct mmu_notifier_range *range);
-void hmm_invalidate_end(struct hmm *hmm, struct mmu_notifier_range *range);
+int hmm_invalidate_start(struct mmu_notifier_range *range, struct hmm *hmm);
+void hmm_invalidate_cancel(struct mmu_notifier_range *range, struct hmm *hmm);
+void hmm_invalidate_end(struct mmu_notifier_range *range, struct hmm *hmm);
 void hmm_release(struct hmm *hmm);
 
 struct hmm *hmm_alloc(struct mm_struct *mm, struct mmu_notifier *notifier);
@@ -46,17 +46,17 @@ static inline void hmm_track(struct hmm *hmm) { }
 
 static inline void hmm_free(struct hmm *hmm) { }
 
-static inline int hmm_invalidate_start(struct hmm *hmm,
-				       struct mmu_notifier_range *range)
+static inline int hmm_invalidate_start(struct mmu_notifier_range *range,
+				       struct hmm *hmm)
 {
 	return 0;
 }
 
-static inline void hmm_invalidate_cancel(struct hmm *hmm,
-					 struct mmu_notifier_range *range) { }
+static inline void hmm_invalidate_cancel(struct mmu_notifier_range *range,
+					 struct hmm *hmm) { }
 
-static inline void hmm_invalidate_end(struct hmm *hmm,
-				      struct mmu_notifier_range *range) { }
+static inline void hmm_invalidate_end(struct mmu_notifier_range *range,
+				      struct hmm *hmm) { }
 
 static inline void hmm_release(struct hmm *hmm) { }
 

@@ -35,14 +35,14 @@ static int hmm_list_start(struct mmu_notifier *notifier,
 			  const struct mmu_notifier_range *range)
 {
 	/* It is const for notifiers only: the core's callers have it on their stacks */
-	return hmm_invalidate_start(hmm_of(notifier),
-				    (struct mmu_notifier_range *)range);
+	return hmm_invalidate_start((struct mmu_notifier_range *)range,
+				    hmm_of(notifier));
 }
 
 static void hmm_list_end(struct mmu_notifier *notifier,
 			 const struct mmu_notifier_range *range)
 {
-	hmm_invalidate_end(hmm_of(notifier), (struct mmu_notifier_range *)range);
+	hmm_invalidate_end((struct mmu_notifier_range *)range, hmm_of(notifier));
 }
 
 static void hmm_list_release(struct mmu_notifier *notifier, struct mm_struct *mm)

@@ -287,7 +287,7 @@ struct hmm_mirror_ops {
  *	None of @ops, @window_start and @window_end may change while it is registered.
  * @hmm: private to the registry: what it keeps for the mm_struct, %NULL after
  *	hmm_mirror_unregister()
- * @filtered: private to the registry: not all updates are for it
+ * @simple: private to the registry: &hmm_mirror_ops.invalidate is told of all updates
  * @ranges: private to the registry: its ranges in flight
  * @updates: private to the registry: updates it was told of, counted for debugfs
  * @vetoes: private to the registry: updates that it has refused
@@ -305,7 +305,7 @@ struct hmm_mirror {
 	unsigned long window_start;
 	unsigned long window_end;
 	struct hmm *hmm;
-	bool filtered;
+	bool simple;
 	struct list_head ranges;
 	atomic_long_t updates;
 	atomic_long_t vetoes;

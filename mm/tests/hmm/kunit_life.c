@@ -70,7 +70,7 @@ static int hmm_test_allocs_left;
 
 static void *hmm_test_alloc(size_t size)
 {
-	return hmm_test_allocs_left-- > 0 ? kzalloc(size, GFP_KERNEL) : NULL;
+	return hmm_test_allocs_left-- > 0 ? kmalloc(size, GFP_KERNEL) : NULL;
 }
 
 static void hmm_register_out_of_memory(struct kunit *test)

@@ -425,7 +425,7 @@ inline hmm_finish(s, e)
 	od
 }
 
-/* hmm_mirror_invalidate(), hmm_invalidate() and hmm_invalidate_two_pass() */
+/* With hmm_mirror_invalidate() and hmm_invalidate_from() */
 inline hmm_invalidate(s, e, slot)
 {
 	m = head;					/* step walk */
@@ -750,19 +750,12 @@ inline end_locked(s, e, slot)
 	untell(s, e);
 	after = nr_after && !REFUSED && !DEAD;		/* step end-after */
 	if
-#ifndef AFTER_NO_SLOT
-	:: after && HAS_SLOT(slot) ->
-		set[slot - 1].start = 0;		/* step end-empty */
-		set[slot - 1].end = 0
-#endif
-	:: else -> hmm_active_del(slot)
-	fi;
-	if
-#ifndef AFTER_NO_SLOT
-	:: after -> hmm_dispatch_begin(slot)		/* step end-begin */
+#ifndef AFTER_UNLISTED
+	:: after -> hmm_dispatch_begin(COVERED)		/* step end-begin */
 #endif
 	:: else
-	fi
+	fi;
+	hmm_active_del(slot)
 }
 
 /* hmm_invalidate_cancel(), if it was refused */
@@ -775,7 +768,7 @@ inline hmm_invalidate_end(s, e, slot)
 			live();
 			sync = 1;
 #ifndef SYNC_UNLISTED
-			hmm_dispatch_begin(slot)	/* step sync-begin */
+			hmm_dispatch_begin(COVERED)	/* step sync-begin */
 #endif
 		:: else ->
 			live();
@@ -786,7 +779,7 @@ inline hmm_invalidate_end(s, e, slot)
 	:: sync ->
 		hmm_after(s, e, true);			/* step sync-dispatch */
 #ifndef SYNC_UNLISTED
-		hmm_dispatch_end(slot);			/* step sync-over */
+		hmm_dispatch_end(COVERED);		/* step sync-over */
 #endif
 		atomic {
 			live();
@@ -798,15 +791,8 @@ inline hmm_invalidate_end(s, e, slot)
 	if
 	:: after ->
 		hmm_after(s, e, false);			/* step end-dispatch */
-#ifndef AFTER_NO_SLOT
-		hmm_dispatch_end(slot);			/* step end-over */
-		atomic {				/* step after-lock */
-			live();
-			if
-			:: HAS_SLOT(slot) -> hmm_active_del(slot) /* step after-del */
-			:: else
-			fi
-		};
+#ifndef AFTER_UNLISTED
+		hmm_dispatch_end(COVERED);		/* step end-over */
 #endif
 		after = 0
 	:: else
