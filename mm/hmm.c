@@ -164,6 +164,9 @@ static void hmm_all_add(struct hmm *hmm)
 {
 	unsigned long flags;
 
+	/* So those of hmm_list.c are not here */
+	if (hmm->notifier)
+		return;
 	spin_lock_irqsave(&hmm_all_lock, flags);
 	if (list_empty(&hmm->list))
 		list_add_tail(&hmm->list, &hmm_all);
@@ -517,9 +520,18 @@ static bool hmm_mirror_invalidate(struct hmm_mirror *mirror,
 	return !hmm_mirror_refuses(mirror, update);
 }
 
+/*
+ * A callback must not sleep where the update must not block, but for a spinlock, which
+ * on PREEMPT_RT does: whoever holds it does not wait for memory, nor for others.
+ */
+static bool hmm_is_non_block(const struct mmu_notifier_range *update)
+{
+	return !IS_ENABLED(CONFIG_PREEMPT_RT) && !mmu_notifier_range_blockable(update);
+}
+
 static void hmm_callbacks_begin(const struct mmu_notifier_range *update)
 {
-	if (!mmu_notifier_range_blockable(update))
+	if (hmm_is_non_block(update))
 		non_block_start();
 	lock_map_acquire(&hmm_callback_map);
 }
@@ -527,7 +539,7 @@ static void hmm_callbacks_begin(const struct mmu_notifier_range *update)
 static void hmm_callbacks_end(const struct mmu_notifier_range *update)
 {
 	lock_map_release(&hmm_callback_map);
-	if (!mmu_notifier_range_blockable(update))
+	if (hmm_is_non_block(update))
 		non_block_end();
 }
 
@@ -1156,12 +1168,19 @@ void hmm_mirror_unregister(struct hmm_mirror *mirror)
 	if (WARN_ON_ONCE(!hmm))
 		return;
 
+	might_sleep();
 	/* Let lockdep know that this waits for invalidations */
 	lock_map_acquire(&hmm_callback_map);
 	lock_map_release(&hmm_callback_map);
 
 	/* Model: unlist-lock, unlist, untrack-last */
 	spin_lock(&hmm->lock);
+	if (unlikely(hlist_unhashed(&mirror->list))) {
+		spin_unlock(&hmm->lock);
+		WARN_ONCE(true, "%ps unregisters a mirror that is being unregistered\n",
+			  __builtin_return_address(0));
+		return;
+	}
 	hlist_del_init_rcu(&mirror->list);
 	hmm->nr_sync -= hmm_mirror_is_2017(mirror);
 	hmm->nr_after -= !!mirror->ops->invalidate_end;

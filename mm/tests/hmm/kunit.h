@@ -35,6 +35,7 @@ struct hmm_test_job;
 
 /* A WARN_ON_ONCE() without GENERIC_BUG is used up even while it is suppressed */
 #ifdef kunit_warning_suppress
+#define hmm_test_needs_warnings(test) do { } while (0)
 #define HMM_TEST_WARNS(test, statement)					\
 do {									\
 	struct kunit *__test = (test);					\
@@ -46,9 +47,11 @@ do {									\
 	}								\
 } while (0)
 #else
+#define hmm_test_needs_warnings(test)					\
+	kunit_skip(test, "a WARNING would taint this kernel")
 #define HMM_TEST_WARNS(test, statement)					\
 do {									\
-	kunit_skip(test, "a WARNING would taint this kernel");		\
+	hmm_test_needs_warnings(test);					\
 	statement;							\
 } while (0)
 #endif

@@ -387,6 +387,33 @@ static void hmm_unregister_waits_for_no_other(struct kunit *test)
 	hmm_test_finish(test, first);
 }
 
+/* As by a file that is closed while its device goes: the second one is refused */
+static void hmm_unregister_twice_at_once(struct kunit *test)
+{
+	struct mm_struct *mm = hmm_test_mm(test);
+	int count = atomic_read(&mm->mm_count);
+	struct hmm_test_dev *dev = hmm_test_mirror(test, mm, &hmm_test_end_ops);
+	struct hmm_test_dev *stays = hmm_test_mirror(test, mm, &hmm_test_ops);
+	struct hmm_test_job *job, *unregister;
+
+	hmm_test_needs_warnings(test);
+	dev->hold = true;
+	job = hmm_test_invalidate_job(test, dev);
+	hmm_test_await(test, &dev->entered);
+	unregister = hmm_test_unregister_job(test, dev);
+	msleep(HMM_TEST_DELAY_MS);
+	HMM_TEST_WARNS(test, hmm_mirror_unregister(&dev->mirror));
+	KUNIT_EXPECT_FALSE(test, completion_done(&unregister->done));
+
+	complete_all(&dev->go_on);
+	hmm_test_finish(test, unregister);
+	hmm_test_finish(test, job);
+	KUNIT_EXPECT_EQ(test, dev->late, 0);
+	hmm_test_invalidate(mm, HMM_TEST_BASE, 1);
+	KUNIT_EXPECT_EQ(test, stays->calls, 2);
+	KUNIT_EXPECT_EQ(test, atomic_read(&mm->mm_count), count + 1);
+}
+
 /* A mirror that is released has no other callback, nor gets one */
 static void hmm_release_comes_last(struct kunit *test)
 {
@@ -449,6 +476,7 @@ static struct kunit_case hmm_dispatch_cases[] = {
 	KUNIT_CASE(hmm_unregister_between),
 	KUNIT_CASE(hmm_unregister_waits),
 	KUNIT_CASE(hmm_unregister_waits_for_no_other),
+	KUNIT_CASE(hmm_unregister_twice_at_once),
 	KUNIT_CASE(hmm_release_comes_last),
 	KUNIT_CASE(hmm_slow_callback_is_alone),
 	{}
