@@ -25,7 +25,7 @@
  *    number is ENOTTY, an unreadable argument is EFAULT;
  *  - every call but BIND fails with ENXIO before BIND has succeeded;
  *  - the device's page table, which has one table of the last level for each 2 MiB
- *    in which pages are mapped (for pages of 4 KiB; 4 KiB of memory in C, and 32 KiB in
+ *    in which pages are mapped (for pages of 4 KiB; 4 KiB of memory in C, and 16 KiB in
  *    Rust, where each entry knows when it was made, and for which mirror), is charged
  *    to the memory cgroup of who makes it grow;
  *  - MAP, READ and WRITE may also fail with EINTR (a fatal signal is pending),

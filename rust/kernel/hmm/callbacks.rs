@@ -71,9 +71,15 @@ impl<T: MirrorOps> Callbacks<T> {
         }
     };
 
-    /// Invalidates the whole address space, as if it went away.
+    /// Invalidates the whole address space, as if it went away. Does nothing after a release, when
+    /// the driver may have given up what a flush needs: it was done before, and no entry can have
+    /// come since.
     pub(super) fn invalidate_all(mirror: &Mirror<T>) {
         let invalidation = Invalidation::everything();
+
+        if T::HAS_RELEASE && mirror.lock().is_released() {
+            return;
+        }
 
         // Nothing is refused, because this may block.
         if T::HAS_INVALIDATE {
@@ -218,6 +224,9 @@ impl<T: MirrorOps> Callbacks<T> {
         // SAFETY: `Self::OPS` belongs to a `Mirror<T>`, which stays registered until we return.
         let mirror = unsafe { Self::mirror(mirror) };
 
-        mirror.ops().release(mirror.lock().as_mut());
+        let mut table = mirror.lock();
+
+        table.set_released();
+        mirror.ops().release(table.as_mut());
     }
 }

@@ -7,9 +7,13 @@
 //! [`Frame`] therefore carries a stamp of when it was created, and is refused if an invalidation
 //! may have hit it since. If a driver forgets to remove an entry, its accesses fail.
 
-use super::page::{
-    block,
-    HmmPfn, //
+use super::{
+    page::{
+        block,
+        HmmPfn,
+        PresentPfn, //
+    },
+    Write, //
 };
 use crate::{
     bindings, fmt,
@@ -68,44 +72,62 @@ const BUCKETS: usize = 512;
 ///
 /// [`Page::frame`]: super::Page::frame
 /// [`TableGuard::read`]: super::TableGuard::read
+///
+/// It is small, as there is one for each page of a device: 32 bytes, also in an [`Option`], where
+/// pointers have 64 bits.
 pub struct Frame {
-    addr: usize,
-    pfn: HmmPfn,
-    order: u32,
-    stamp: u64,
-    mirror: u64,
+    /// The address, which is page aligned, plus the order.
+    addr_order: usize,
+    pfn: PresentPfn,
+    stamp: Stamp,
 }
 
 impl Frame {
     /// Returns the address of the frame in the process.
     #[inline]
     pub fn addr(&self) -> VirtAddr {
-        VirtAddr::new(self.addr)
+        VirtAddr::new(self.start())
     }
 
     /// Returns the addresses that the frame maps.
     #[inline]
     pub fn range(&self) -> PageRange {
-        block(self.addr, self.order)
+        block(self.start(), self.order())
+    }
+
+    #[inline]
+    fn start(&self) -> usize {
+        self.addr_order & PAGE_MASK
     }
 
     /// Returns the page frame number.
     #[inline]
     pub fn pfn(&self) -> Pfn {
-        self.pfn.pfn()
+        self.pfn.get().pfn()
     }
 
     /// Returns the order of the frame. See [`Page::order`](super::Page::order).
     #[inline]
     pub fn order(&self) -> u32 {
-        self.order
+        (self.addr_order & !PAGE_MASK) as u32
     }
 
     /// Returns the order that the CPU's mapping had when the frame was created. See
     /// [`Page::map_order`](super::Page::map_order).
     #[inline]
     pub fn map_order(&self) -> u32 {
-        self.pfn.map_order()
+        self.pfn.get().map_order()
+    }
+
+    /// Returns the frame with write access, if the process had that when the frame was created.
+    ///
+    /// So a device's page table needs not store that.
+    #[inline]
+    pub fn writable(&self) -> Option<&FrameMut> {
+        // SAFETY: `FrameMut` is a transparent wrapper, and its invariant holds.
+        let frame = unsafe { &*core::ptr::from_ref(self).cast::<FrameMut>() };
+
+        self.pfn.get().grants::<Write>().then_some(frame)
     }
 }
 
@@ -119,6 +141,7 @@ impl Frame {
 /// # Invariants
 ///
 /// When the frame was created, the process had write access.
+#[repr(transparent)]
 pub struct FrameMut(Frame);
 
 impl FrameMut {
@@ -154,6 +177,30 @@ impl From<StaleFrame> for Error {
     #[inline]
     fn from(_: StaleFrame) -> Self {
         EAGAIN
+    }
+}
+
+/// What a frame knows of when it was created, and of its mirror.
+#[derive(Clone, Copy)]
+pub(super) struct Stamp {
+    time: u64,
+    mirror: u64,
+}
+
+impl Stamp {
+    /// Creates a frame.
+    ///
+    /// # Safety
+    ///
+    /// `pfn` was the valid entry that `hmm_range_fault()` reported for `addr`, and its mapping
+    /// included a block of `order`, when [`FrameStamps::now`] returned `self`.
+    pub(super) unsafe fn frame(self, addr: usize, pfn: HmmPfn, order: u32) -> Frame {
+        Frame {
+            addr_order: addr | order as usize,
+            // SAFETY: By the safety requirements it is valid.
+            pfn: unsafe { PresentPfn::new_unchecked(pfn) },
+            stamp: self,
+        }
     }
 }
 
@@ -215,18 +262,10 @@ impl FrameStamps {
         }
     }
 
-    /// Creates a frame with the current time.
-    ///
-    /// # Safety
-    ///
-    /// `pfn` is the valid entry that `hmm_range_fault()` reported for `addr`, its mapping includes
-    /// a block of `order`, no invalidation hit it since, and the lock that protects `self` is held.
-    pub(super) unsafe fn frame(&self, addr: usize, pfn: HmmPfn, order: u32) -> Frame {
-        Frame {
-            addr,
-            pfn,
-            order,
-            stamp: self.now,
+    /// Returns the stamp of frames of what is valid now.
+    pub(super) fn now(&self) -> Stamp {
+        Stamp {
+            time: self.now,
             mirror: self.mirror,
         }
     }
@@ -241,21 +280,21 @@ impl FrameStamps {
         offset: usize,
     ) -> Result<Option<*mut bindings::page>, StaleFrame> {
         let index = offset >> PAGE_SHIFT;
-        if index >> frame.order != 0 {
+        if index >> frame.order() != 0 {
             return Ok(None);
         }
 
         let invalidated = self
             .buckets
-            .get(Self::bucket(frame.addr + (index << PAGE_SHIFT)))
+            .get(Self::bucket(frame.start() + (index << PAGE_SHIFT)))
             .ok_or(StaleFrame)?
             .max(&self.all);
-        if frame.mirror != self.mirror || frame.stamp < *invalidated {
+        if frame.stamp.mirror != self.mirror || frame.stamp.time < *invalidated {
             return Err(StaleFrame);
         }
-        // SAFETY: `frame()` created the frame from a valid entry. By the type invariants no
+        // SAFETY: The entry was valid at the time of the stamp. By the type invariants no
         // invalidation has hit the address since, and `index` is within the frame.
-        Ok(Some(unsafe { frame.pfn.page(index) }))
+        Ok(Some(unsafe { frame.pfn.get().page(index) }))
     }
 
     pub(super) fn read(

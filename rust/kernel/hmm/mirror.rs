@@ -48,13 +48,16 @@ struct Locked<T: MirrorOps> {
     #[pin]
     table: T::PageTable,
     stamps: FrameStamps,
+    /// Whether [`MirrorOps::release`] was called.
+    released: bool,
 }
 
 /// A mirror of one address space, for one device.
 ///
 /// It can be dropped at any time, even if the process exited long ago. Dropping it invalidates
-/// everything, unregisters the mirror, waits for running callbacks, and then drops the page table.
-/// If it is leaked, it stays registered.
+/// everything (unless [`MirrorOps::release`] was called, before which that was done), unregisters
+/// the mirror, waits for running callbacks, and then drops the page table. If it is leaked, it
+/// stays registered.
 ///
 /// A mirror does not keep the address space alive. When the address space has gone, all faults fail
 /// with [`ESRCH`]. Any thread may fault, including kernel threads.
@@ -97,10 +100,11 @@ struct Locked<T: MirrorOps> {
 ///
 /// # Deadlocks
 ///
-/// Dropping a mirror waits for its callbacks. Do not drop it where a callback would wait for the
-/// drop to finish: in one of its own callbacks (which can reach it only if the driver stored a
-/// reference to it in `T` or in [`MirrorOps::PageTable`]), in a work item that a callback waits
-/// for, or under a lock that a callback takes. Lockdep reports these.
+/// Dropping a mirror waits for the callbacks that are running for its address space. Do not drop it
+/// where one of these would wait for the drop to finish: in a callback of any mirror of that address
+/// space, in a work item that a callback waits for, or under a lock that a callback takes. Lockdep
+/// reports the first and the last. It knows nothing of who waits for a completion, or a condition
+/// variable.
 ///
 /// # Invariants
 ///
@@ -157,6 +161,7 @@ unsafe impl<T: MirrorOps> Sync for Mirror<T> {}
 /// - [`EINTR`]: a signal is pending.
 /// - [`ESRCH`]: the address space is going away.
 /// - [`EBUSY`]: the driver's module is still being initialised, see [`ModuleRef::new`].
+/// - [`EOPNOTSUPP`]: the kernel was booted with `hmm_mirror_list=1`, a parameter for tests.
 /// - [`ENODEV`]: the driver's module is being unloaded.
 ///
 /// # Examples
@@ -241,6 +246,7 @@ impl<T: MirrorOps> Mirror<T> {
             locked <- UnsafeCell::pin_init(try_pin_init!(Locked {
                 table <- table,
                 stamps: FrameStamps::new(T::CPU_ACCESS)?,
+                released: false,
             })),
             ops,
             // SAFETY: `mm` is valid. `task_size` is set by execve(2) and constant afterwards.
@@ -397,6 +403,21 @@ impl<'a, T: MirrorOps> TableGuard<'a, T> {
         self.parts().0
     }
 
+    /// Returns whether [`MirrorOps::release`] was called.
+    #[inline]
+    pub(super) fn is_released(&self) -> bool {
+        self.locked().released
+    }
+
+    /// Notes that [`MirrorOps::release`] is called.
+    #[inline]
+    pub(super) fn set_released(&mut self) {
+        // SAFETY: As in `parts()`; nothing is moved out of `locked`.
+        let locked = unsafe { Pin::new_unchecked(&mut *self.mirror.locked.get()) }.project();
+
+        *locked.released = true;
+    }
+
     /// Makes the frames of `invalidation` stale.
     #[inline]
     pub(super) fn invalidate_frames(&mut self, invalidation: &Invalidation<'_>) {
@@ -414,7 +435,8 @@ impl<'a, T: MirrorOps> TableGuard<'a, T> {
     /// # Errors
     ///
     /// [`StaleFrame`] if the page may have gone since the frame was created, or if the frame
-    /// belongs to another mirror. Fault again to get a new frame.
+    /// belongs to another mirror. Fault again to get a new frame. This is looked at only for what
+    /// is within the frame.
     pub fn read(&self, frame: &Frame, offset: usize, to: &mut [u8]) -> Result<usize, StaleFrame> {
         const { assert!(T::CPU_ACCESS, "frames are for devices with CPU_ACCESS") };
         self.locked().stamps.read(frame, offset, to)
@@ -429,7 +451,8 @@ impl<'a, T: MirrorOps> TableGuard<'a, T> {
     /// # Errors
     ///
     /// [`StaleFrame`] if the page may have gone, or become read-only, since the frame was created,
-    /// or if the frame belongs to another mirror. Fault again to get a new frame.
+    /// or if the frame belongs to another mirror. Fault again to get a new frame. This is looked at
+    /// only for what is within the frame.
     pub fn write(&self, frame: &FrameMut, offset: usize, from: &[u8]) -> Result<usize, StaleFrame> {
         const { assert!(T::CPU_ACCESS, "frames are for devices with CPU_ACCESS") };
         self.locked().stamps.write(frame, offset, from)

@@ -63,7 +63,8 @@ impl MirrorLock for MutexBackend {
 /// The callbacks run in process context, in the middle of the operation that changes the CPU page
 /// table, so they should be fast. They cannot keep their arguments. They must neither allocate
 /// memory with [`GFP_KERNEL`], nor take the mmap lock, nor fault, nor wait for anything that does;
-/// lockdep reports violations. [`Self::Lock`] decides whether they may sleep, see [`MirrorLock`].
+/// lockdep reports violations, but for who waits by a completion or a condition variable.
+/// [`Self::Lock`] decides whether they may sleep, see [`MirrorLock`].
 ///
 /// Implementations need the attribute `#[vtable]`, which also provides `OwnerModule`. `Self` must
 /// not be more visible than the type that is passed to `module!`.
@@ -395,7 +396,7 @@ pub trait MirrorOps: Sized + Send + Sync + 'static {
     ///
     /// Called at most once, after everything was invalidated and before the first page is freed.
     /// From then on all faults fail with [`FaultError::Dead`](super::FaultError::Dead), and no
-    /// other callback is running or comes.
+    /// other callback is running or comes, not even when the mirror is dropped.
     ///
     /// Called with the lock of the page table held. Must not sleep under a spinlock, and may sleep
     /// under a mutex. It cannot fail.

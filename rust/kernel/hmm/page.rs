@@ -3,7 +3,7 @@
 //! The pages that a commit lends to the driver.
 
 use super::{
-    frame::FrameStamps,
+    frame::Stamp,
     Access,
     Frame,
     FrameMut,
@@ -23,7 +23,10 @@ use crate::{
     },
     prelude::*,
 };
-use core::marker::PhantomData;
+use core::{
+    marker::PhantomData,
+    num::NonZero, //
+};
 
 /// An entry of the CPU page table as `hmm_range_fault()` reports it: a frame number, and flags.
 #[derive(Clone, Copy)]
@@ -36,7 +39,7 @@ impl HmmPfn {
     }
 
     #[inline]
-    fn grants<A: Access>(self) -> bool {
+    pub(super) fn grants<A: Access>(self) -> bool {
         self.0 & A::GRANTED == A::GRANTED
     }
 
@@ -60,6 +63,26 @@ impl HmmPfn {
         // mshv_vtl creates such ones.) The frame number is in the low bits, so adding to it does
         // not change the flags.
         unsafe { bindings::hmm_pfn_to_page(self.0 + index) }
+    }
+}
+
+/// A [`HmmPfn`] with `HMM_PFN_VALID`, and so not 0.
+#[derive(Clone, Copy)]
+pub(super) struct PresentPfn(NonZero<c_ulong>);
+
+impl PresentPfn {
+    /// # Safety
+    ///
+    /// `pfn` has `HMM_PFN_VALID`.
+    #[inline]
+    pub(super) unsafe fn new_unchecked(pfn: HmmPfn) -> Self {
+        // SAFETY: By the safety requirements there is a bit in it.
+        Self(unsafe { NonZero::new_unchecked(pfn.0) })
+    }
+
+    #[inline]
+    pub(super) fn get(self) -> HmmPfn {
+        HmmPfn(self.0.get())
     }
 }
 
@@ -114,7 +137,7 @@ pub struct Pages<'p, T: MirrorOps, A: Access> {
     pfns: &'p [c_ulong],
     addr: usize,
     order: u32,
-    stamps: &'p FrameStamps,
+    stamp: Stamp,
     _granted: PhantomData<fn() -> (T, A)>,
 }
 
@@ -123,14 +146,14 @@ impl<'p, T: MirrorOps, A: Access> Pages<'p, T, A> {
     ///
     /// # Safety
     ///
-    /// `hmm_range_fault()` filled in `pfns`. For `'p` no invalidation hits them, and the lock that
-    /// protects `stamps` is held.
-    pub(super) unsafe fn new(pfns: &'p [c_ulong], addr: usize, stamps: &'p FrameStamps) -> Self {
+    /// `hmm_range_fault()` filled in `pfns`. For `'p` no invalidation hits them, and the lock of
+    /// the mirror is held, since before `stamp` was taken from it.
+    pub(super) unsafe fn new(pfns: &'p [c_ulong], addr: usize, stamp: Stamp) -> Self {
         Self {
             pfns,
             addr,
             order: 0,
-            stamps,
+            stamp,
             _granted: PhantomData,
         }
     }
@@ -172,7 +195,7 @@ impl<'p, T: MirrorOps, A: Access> Iterator for Pages<'p, T, A> {
                 pfn,
                 addr: self.addr,
                 order: if granted { self.next_order(pfn) } else { 0 },
-                stamps: self.stamps,
+                stamp: self.stamp,
                 _granted: PhantomData,
             };
 
@@ -193,13 +216,15 @@ impl<'p, T: MirrorOps, A: Access> Iterator for Pages<'p, T, A> {
 /// # Invariants
 ///
 /// `pfn` is the valid entry that `hmm_range_fault()` reported for `addr`, its mapping includes a
-/// block of `order`, and for `'p` no invalidation hits it and the lock of `stamps` is held.
+/// block of `order`, and for `'p` no invalidation hits it and the lock of the mirror is held, since
+/// before `stamp` was taken.
 pub struct Page<'p, T: MirrorOps, A: Access> {
     pfn: HmmPfn,
     addr: usize,
     order: u32,
-    stamps: &'p FrameStamps,
-    _granted: PhantomData<fn() -> (T, A)>,
+    stamp: Stamp,
+    // It is lent for `'p`, as what permits `A` of the driver `T`.
+    _granted: PhantomData<fn() -> (&'p (), T, A)>,
 }
 
 impl<'p, T: MirrorOps, A: Access> Page<'p, T, A> {
@@ -234,7 +259,7 @@ impl<'p, T: MirrorOps, A: Access> Page<'p, T, A> {
             pfn: self.pfn,
             addr: self.addr,
             order: self.order,
-            stamps: self.stamps,
+            stamp: self.stamp,
             _granted: PhantomData,
         })
     }
@@ -273,7 +298,7 @@ impl<'p, T: MirrorOps, A: Access> Page<'p, T, A> {
     pub fn frame(&self) -> Frame {
         const { assert!(T::CPU_ACCESS, "frames are for devices with CPU_ACCESS") };
         // SAFETY: By the type invariants.
-        unsafe { self.stamps.frame(self.addr, self.pfn, self.order) }
+        unsafe { self.stamp.frame(self.addr, self.pfn, self.order) }
     }
 }
 

@@ -537,7 +537,7 @@ impl<'s, T: MirrorOps> FaultRange<'s, T> {
         // SAFETY: A fault has filled in `pfns`. They are valid, and stay so while we hold the lock
         // that the callback takes, because an invalidation would have to wait for it. That is also
         // the lock of `stamps`.
-        let pages = unsafe { Pages::new(pfns, start, stamps) };
+        let pages = unsafe { Pages::new(pfns, start, stamps.now()) };
         Ok(f(table, pages))
     }
 }

@@ -178,25 +178,10 @@ struct Calls {
     left: Atomic<i32>,
 }
 
-/// An entry of a page table.
-enum Entry {
-    ReadOnly(Frame),
-    Writable(FrameMut),
-}
-
-impl Entry {
-    fn frame(&self) -> &Frame {
-        match self {
-            Entry::ReadOnly(frame) => frame,
-            Entry::Writable(frame) => frame,
-        }
-    }
-}
-
 /// The page table of a device with few pages.
 #[pin_data(PinnedDrop)]
 struct Table {
-    entries: KVec<Entry>,
+    entries: KVec<Frame>,
     calls: Arc<Calls>,
     last: Option<PageRange>,
     event: Option<Event>,
@@ -235,11 +220,7 @@ impl Table {
         let mut filled = 0;
 
         for page in pages {
-            let entry = match page.writable() {
-                Some(page) => Entry::Writable(page.frame_mut()),
-                None => Entry::ReadOnly(page.frame()),
-            };
-            filled += usize::from(entries.push_within_capacity(entry).is_ok());
+            filled += usize::from(entries.push_within_capacity(page.frame()).is_ok());
         }
         filled
     }
@@ -260,7 +241,7 @@ impl Table {
     fn remove(self: Pin<&mut Self>, range: PageRange) {
         self.project()
             .entries
-            .retain(|entry| !range.contains(entry.frame().addr()));
+            .retain(|frame| !range.contains(frame.addr()));
     }
 }
 
@@ -279,7 +260,7 @@ fn read_first<T: MirrorOps<PageTable = Table>>(
     offset: usize,
     to: &mut [u8],
 ) -> Result<usize, StaleFrame> {
-    table.read(table.entries[0].frame(), offset, to)
+    table.read(&table.entries[0], offset, to)
 }
 
 /// Writes to the first entry, if it permits that.
@@ -288,10 +269,9 @@ fn write_first<T: MirrorOps<PageTable = Table>>(
     offset: usize,
     from: &[u8],
 ) -> Option<Result<usize, StaleFrame>> {
-    match &table.entries[0] {
-        Entry::ReadOnly(_) => None,
-        Entry::Writable(frame) => Some(table.write(frame, offset, from)),
-    }
+    let frame = table.entries[0].writable()?;
+
+    Some(table.write(frame, offset, from))
 }
 
 /// A correct driver, which does not sleep.
@@ -366,7 +346,7 @@ impl MirrorOps for Hasty {
         if table
             .entries
             .iter()
-            .any(|entry| range.contains(entry.frame().addr()))
+            .any(|frame| range.contains(frame.addr()))
         {
             return Err(WouldBlock);
         }

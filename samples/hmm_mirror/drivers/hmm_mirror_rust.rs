@@ -21,7 +21,6 @@ use kernel::{
         FaultRange,
         Faulter,
         Frame,
-        FrameMut,
         Invalidation,
         Mirror,
         MirrorOps,
@@ -87,40 +86,25 @@ const FAULT_PAGES: PageCount = PageCount::from_order(page_table::HUGE_ORDER);
 /// How often a fault is retried after an invalidation.
 const FAULT_TRIES: u64 = 100;
 
-/// An entry of the device's page table.
-enum Entry {
-    ReadOnly(Frame),
-    Writable(FrameMut),
-}
+/// Returns what a dump shows of the page at `addr`, which `frame` maps.
+fn show(frame: &Frame, addr: VirtAddr) -> uapi::Entry {
+    let index = within(frame, addr) / PAGE_SIZE;
 
-impl Entry {
-    fn frame(&self) -> &Frame {
-        match self {
-            Entry::ReadOnly(frame) => frame,
-            Entry::Writable(frame) => frame,
-        }
-    }
-
-    /// Returns what a dump shows of the page at `addr`.
-    fn show(&self, addr: VirtAddr) -> uapi::Entry {
-        let index = within(self.frame(), addr) / PAGE_SIZE;
-
-        uapi::Entry {
-            addr: addr.as_usize() as u64,
-            pfn: (self.frame().pfn().as_usize() + index) as u64,
-            flags: match self {
-                Entry::ReadOnly(_) => 0,
-                Entry::Writable(_) => uapi::ENTRY_WRITE,
-            },
-            order: self.frame().map_order(),
-        }
+    uapi::Entry {
+        addr: addr.as_usize() as u64,
+        pfn: (frame.pfn().as_usize() + index) as u64,
+        flags: match frame.writable() {
+            None => 0,
+            Some(_) => uapi::ENTRY_WRITE,
+        },
+        order: frame.map_order(),
     }
 }
 
 /// The data that the lock of the mirror protects: the page table and its counters.
 #[pin_data]
 struct DeviceState {
-    table: PageTable<Entry>,
+    table: PageTable<Frame>,
     stats: uapi::Stats,
     // It belongs to its mirror, and cannot be moved out of it.
     #[pin]
@@ -132,18 +116,13 @@ impl DeviceState {
     fn insert<P: Access>(
         self: Pin<&mut Self>,
         pages: Pages<'_, FakeDevice, P>,
-        spare: &mut Spare<Entry>,
+        spare: &mut Spare<Frame>,
     ) -> Result<u64> {
         let table = self.project().table;
         let mut filled = 0;
 
         for page in pages.blocks(page_table::HUGE_ORDER) {
-            let entry = match page.writable() {
-                Some(page) => Entry::Writable(page.frame_mut()),
-                None => Entry::ReadOnly(page.frame()),
-            };
-
-            table.insert(page.addr(), page.order(), entry, spare)?;
+            table.insert(page.addr(), page.order(), page.frame(), spare)?;
             filled += PageCount::from_order(page.order()).as_usize() as u64;
         }
         Ok(filled)
@@ -296,7 +275,7 @@ impl Context {
 
         for_each_page(faulter.mirror(), arg, |addr, len| {
             let done = Self::access(&mut faulter, addr, &mut buffer, Read, |state| {
-                let frame = state.table.get(addr).ok_or(StaleFrame)?.frame();
+                let frame = state.table.get(addr).ok_or(StaleFrame)?;
                 let done = state.read(frame, within(frame, addr), &mut bytes[..len])?;
 
                 let stats = state.as_mut().project().stats;
@@ -319,9 +298,8 @@ impl Context {
         for_each_page(faulter.mirror(), arg, |addr, len| {
             from.read_slice(&mut bytes[..len])?;
             Self::access(&mut faulter, addr, &mut buffer, Write, |state| {
-                let Some(Entry::Writable(frame)) = state.table.get(addr) else {
-                    return Err(StaleFrame);
-                };
+                let frame = state.table.get(addr).and_then(Frame::writable);
+                let frame = frame.ok_or(StaleFrame)?;
                 let done = state.write(frame, within(frame, addr), &bytes[..len])?;
 
                 let stats = state.as_mut().project().stats;
@@ -343,8 +321,8 @@ impl Context {
         let mut entries = KVec::<uapi::Entry>::with_capacity(capacity, GFP_KERNEL)?;
         let mut next = arg.end;
         let start = VirtAddr::new(arg.start as usize);
-        faulter.lock().table.walk(start, |addr, entry| {
-            let shown = entry.show(addr);
+        faulter.lock().table.walk(start, |addr, frame| {
+            let shown = show(frame, addr);
 
             if shown.addr >= arg.end {
                 return false;

@@ -28,9 +28,12 @@ const ADDR_END: usize = 1 << slot_shift(LEVELS);
 
 /// What a slot of a table holds: on the last level pages, on the one above tables or huge pages,
 /// and above that only tables.
+///
+/// A table is boxed, so that a slot is as large as an entry that, as a [`Frame`], has a niche.
+///
+/// [`Frame`]: kernel::hmm::Frame
 enum Slot<E> {
-    Empty,
-    Table(Table<E>),
+    Table(Option<KBox<Table<E>>>),
     Page(E),
 }
 
@@ -39,6 +42,11 @@ struct Table<E> {
     slots: KVec<Slot<E>>,
     used: usize,
 }
+
+/// The bytes of a table that holds frames: 16 KiB. The C device, whose entries say nothing of when
+/// they were made, needs 4 KiB.
+#[cfg(CONFIG_64BIT)]
+const _: () = assert!(size_of::<Slot<kernel::hmm::Frame>>() * SLOTS == 16384);
 
 /// The logarithm to base 2 of the bytes that a slot on `level` maps; the last level is 0.
 const fn slot_shift(level: u32) -> u32 {
@@ -59,7 +67,7 @@ impl<E> Table<E> {
         let mut slots = KVec::with_capacity(SLOTS, flags)?;
 
         for _ in 0..SLOTS {
-            slots.push(Slot::Empty, flags)?;
+            slots.push(Slot::Table(None), flags)?;
         }
         Ok(Self { slots, used: 0 })
     }
@@ -73,19 +81,19 @@ impl<E> Table<E> {
             let slot = &mut self.slots[slot_index(addr, level)];
 
             let emptied = match slot {
-                Slot::Empty => false,
+                Slot::Table(None) => false,
                 Slot::Page(_) => {
                     removed.pages += slot_pages(level);
                     true
                 }
-                Slot::Table(table) => {
+                Slot::Table(Some(table)) => {
                     table.remove(level - 1, addr, next, removed);
                     removed.tables += usize::from(table.used == 0);
                     table.used == 0
                 }
             };
             if emptied {
-                *slot = Slot::Empty;
+                *slot = Slot::Table(None);
                 self.used -= 1;
             }
             addr = next;
@@ -107,12 +115,12 @@ impl<E> Table<E> {
             let addr = base + (i << slot_shift(level));
 
             let go_on = match slot {
-                Slot::Empty => true,
+                Slot::Table(None) => true,
                 Slot::Page(entry) => (0..slot_pages(level))
                     .map(|page| addr + page * PAGE_SIZE)
                     .filter(|&addr| addr >= from)
                     .all(|addr| f(VirtAddr::new(addr), entry)),
-                Slot::Table(table) => table.walk(level - 1, addr, from, f),
+                Slot::Table(Some(table)) => table.walk(level - 1, addr, from, f),
             };
             if !go_on {
                 return false;
@@ -132,14 +140,14 @@ struct Removed {
 ///
 /// The page table is changed under a lock under which memory must not be allocated, so tables are
 /// allocated before.
-pub(crate) struct Spare<E>(KVec<Table<E>>);
+pub(crate) struct Spare<E>(KVec<KBox<Table<E>>>);
 
 impl<E> Spare<E> {
     pub(crate) fn new(tables: usize, flags: Flags) -> Result<Self> {
         let mut spare = KVec::with_capacity(tables, flags)?;
 
         for _ in 0..tables {
-            spare.push(Table::new(flags)?, flags)?;
+            spare.push(KBox::new(Table::new(flags)?, flags)?, flags)?;
         }
         Ok(Self(spare))
     }
@@ -191,7 +199,7 @@ impl<E> PageTable<E> {
 
         for level in (1..LEVELS).rev() {
             match &table.slots[slot_index(addr, level)] {
-                Slot::Table(next) => table = next,
+                Slot::Table(Some(next)) => table = next,
                 _ => return level as usize,
             }
         }
@@ -221,8 +229,8 @@ impl<E> PageTable<E> {
             let slot = &mut table.slots[slot_index(addr, level)];
 
             // A huge page gives way as a whole; the device will ask for the rest of it again.
-            if !matches!(slot, Slot::Table(_)) {
-                let next = Slot::Table(spare.0.pop().ok_or(EAGAIN)?);
+            if !matches!(slot, Slot::Table(Some(_))) {
+                let next = Slot::Table(Some(spare.0.pop().ok_or(EAGAIN)?));
 
                 match core::mem::replace(slot, next) {
                     Slot::Page(_) => self.pages -= slot_pages(level),
@@ -230,7 +238,7 @@ impl<E> PageTable<E> {
                 }
                 self.tables += 1;
             }
-            let Slot::Table(next) = slot else {
+            let Slot::Table(Some(next)) = slot else {
                 return Err(EINVAL);
             };
             table = next;
@@ -238,9 +246,9 @@ impl<E> PageTable<E> {
 
         let slot = &mut table.slots[slot_index(addr, last)];
         match slot {
-            Slot::Empty => table.used += 1,
+            Slot::Table(None) => table.used += 1,
             Slot::Page(_) => self.pages -= slot_pages(last),
-            Slot::Table(small) => {
+            Slot::Table(Some(small)) => {
                 self.pages -= small.used;
                 self.tables -= 1;
             }
@@ -260,8 +268,8 @@ impl<E> PageTable<E> {
         let mut table = &self.root;
         for level in (0..LEVELS).rev() {
             match &table.slots[slot_index(addr, level)] {
-                Slot::Empty => return None,
-                Slot::Table(next) => table = next,
+                Slot::Table(None) => return None,
+                Slot::Table(Some(next)) => table = next,
                 Slot::Page(entry) => return Some(entry),
             }
         }

@@ -84,7 +84,7 @@ mod suite {
         let done = (
             read_first(&table, 0, &mut [0]),
             write_first(&table, 0, &[0]),
-            table.read(table.entries[1].frame(), 0, &mut [0]),
+            table.read(&table.entries[1], 0, &mut [0]),
         );
         drop(table);
 
@@ -121,7 +121,7 @@ mod suite {
         map(&other, pages(addr, 0, 1)?, Write)?;
         let (mut one, mut other) = (one.faulter(), other.faulter());
         let (one, other) = (one.lock(), other.lock());
-        let (one_frame, other_frame) = (one.entries[0].frame(), other.entries[0].frame());
+        let (one_frame, other_frame) = (&one.entries[0], &other.entries[0]);
         let done = (
             one.read(one_frame, 0, &mut [0]),
             one.read(other_frame, 0, &mut [0]),
