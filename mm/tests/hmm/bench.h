@@ -127,8 +127,10 @@ struct hmm_bench_dev *hmm_bench_many(struct kunit *test, unsigned long n,
 /* Theirs: interval notifiers, and bare notifiers */
 
 extern const struct mmu_interval_notifier_ops hmm_bench_interval_sleeping_ops;
+extern const struct mmu_interval_notifier_ops hmm_bench_interval_atomic_ops;
 extern const struct mmu_notifier_ops hmm_bench_bare_ops;
-struct hmm_bench_dev *hmm_bench_whole(struct kunit *test);
+struct hmm_bench_dev *hmm_bench_whole(struct kunit *test,
+				      const struct mmu_interval_notifier_ops *ops);
 struct hmm_bench_dev *hmm_bench_intervals(struct kunit *test,
 					  unsigned long pages);
 struct hmm_bench_dev *hmm_bench_bare(struct kunit *test, unsigned long n);
@@ -180,6 +182,7 @@ int hmm_bench_rust_commits(struct hmm_bench_rust *device, unsigned long n);
 /* The cases */
 
 void hmm_bench_inval_one(struct kunit *test);
+void hmm_bench_inval_atomic(struct kunit *test);
 void hmm_bench_inval_floor(struct kunit *test);
 void hmm_bench_inval_10k(struct kunit *test);
 void hmm_bench_mirrors_slope(struct kunit *test);
@@ -187,6 +190,7 @@ void hmm_bench_map_rows(struct kunit *test);
 void hmm_bench_map_thp(struct kunit *test);
 void hmm_bench_map_1_persistent(struct kunit *test);
 void hmm_bench_beside_storm(struct kunit *test);
+void hmm_bench_exit_beside(struct kunit *test);
 void hmm_bench_rust(struct kunit *test);
 void hmm_bench_registration(struct kunit *test);
 void hmm_bench_two_pass_8(struct kunit *test);

@@ -108,7 +108,8 @@ void hmm_bench_curve_active(struct kunit *test)
 	struct hmm_bench_side sides[] = {
 		{ hmm_bench_ours(test, &hmm_bench_sleeping, 1),
 		  hmm_bench_invalidate },
-		{ hmm_bench_whole(test), hmm_bench_invalidate },
+		{ hmm_bench_whole(test, &hmm_bench_interval_sleeping_ops),
+		  hmm_bench_invalidate },
 	};
 	struct mmu_notifier_range *open[ARRAY_SIZE(sides)];
 	unsigned int i, side;

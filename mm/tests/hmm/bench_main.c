@@ -6,6 +6,7 @@
 
 static struct kunit_case hmm_bench_cases[] = {
 	KUNIT_CASE_SLOW(hmm_bench_inval_one),
+	KUNIT_CASE_SLOW(hmm_bench_inval_atomic),
 	KUNIT_CASE_SLOW(hmm_bench_inval_floor),
 	KUNIT_CASE_SLOW(hmm_bench_inval_10k),
 	KUNIT_CASE_SLOW(hmm_bench_mirrors_slope),
@@ -13,6 +14,7 @@ static struct kunit_case hmm_bench_cases[] = {
 	KUNIT_CASE_SLOW(hmm_bench_map_thp),
 	KUNIT_CASE_SLOW(hmm_bench_map_1_persistent),
 	KUNIT_CASE_SLOW(hmm_bench_beside_storm),
+	KUNIT_CASE_SLOW(hmm_bench_exit_beside),
 	KUNIT_CASE_SLOW(hmm_bench_rust),
 	KUNIT_CASE_SLOW(hmm_bench_registration),
 	KUNIT_CASE_SLOW(hmm_bench_two_pass_8),

@@ -32,6 +32,29 @@ static void hmm_bench_op_register(struct hmm_bench_dev *dev, unsigned long n)
 						       &hmm_bench_sleeping);
 }
 
+/* One more mirror of an address space that has one */
+static void hmm_bench_before_next(struct hmm_bench_dev *dev, unsigned long n)
+{
+	hmm_bench_before_register(dev, n);
+	hmm_bench_op_register(dev, n);
+}
+
+static void hmm_bench_op_next(struct hmm_bench_dev *dev, unsigned long n)
+{
+	for (; n; n--, dev++)
+		dev->errors += !!hmm_bench_do_register(dev->mirrors, dev->mm,
+						       &hmm_bench_sleeping);
+}
+
+static void hmm_bench_after_next(struct hmm_bench_dev *dev, unsigned long n)
+{
+	for (; n; n--, dev++) {
+		hmm_mirror_unregister(dev->mirrors);
+		hmm_mirror_unregister(&dev->mirror);
+		mmput(dev->mm);
+	}
+}
+
 static void hmm_bench_op_unregister(struct hmm_bench_dev *dev, unsigned long n)
 {
 	for (; n; n--, dev++)
@@ -80,20 +103,29 @@ void hmm_bench_registration(struct kunit *test)
 		{ .op = hmm_bench_op_register },
 		{ .op = hmm_bench_op_bare_register },
 		{ .op = hmm_bench_op_insert },
+		{ .op = hmm_bench_op_next },
 	};
+	struct hmm_mirror *next;
 	unsigned int i;
 
-	for (i = 0; i < ARRAY_SIZE(on); i++) {
+	for (i = 0; i < ARRAY_SIZE(on); i++)
 		on[i].dev = hmm_bench_alloc(test, HMM_BENCH_FEW, sizeof(*on[i].dev));
+	for (i = 0; i < ARRAY_SIZE(off); i++) {
 		on[i].before = hmm_bench_before_register;
 		on[i].after = hmm_bench_after_unregister;
 		on[i].then = &off[i];
 		off[i].dev = on[i].dev;
 	}
+	next = hmm_bench_alloc(test, HMM_BENCH_FEW, sizeof(*next));
+	for (i = 0; i < HMM_BENCH_FEW; i++)
+		on[3].dev[i].mirrors = &next[i];
+	on[3].before = hmm_bench_before_next;
+	on[3].after = hmm_bench_after_next;
 	hmm_bench_measure(on, ARRAY_SIZE(on), HMM_BENCH_FEW, false);
 
 	hmm_bench_row(test, "row=register", "bare", &on[0], &on[1], "ns");
 	hmm_bench_row(test, "row=register", "interval", &on[0], &on[2], "ns");
+	hmm_bench_row(test, "row=register_next", "bare", &on[3], &on[1], "ns");
 	hmm_bench_row(test, "row=unregister", "bare", &off[0], &off[1], "wait-ns");
 	hmm_bench_row(test, "row=unregister", "interval", &off[0], &off[2],
 		      "wait-ns");

@@ -28,7 +28,16 @@ void hmm_bench_inval_one(struct kunit *test)
 {
 	hmm_bench_inval(test, "row=inval_one", "interval-whole",
 			hmm_bench_ours(test, &hmm_bench_sleeping, 1),
-			hmm_bench_whole(test), 1000, false);
+			hmm_bench_whole(test, &hmm_bench_interval_sleeping_ops),
+			1000, false);
+}
+
+void hmm_bench_inval_atomic(struct kunit *test)
+{
+	hmm_bench_inval(test, "row=inval_atomic", "interval-whole",
+			hmm_bench_ours(test, &hmm_bench_atomic, 1),
+			hmm_bench_whole(test, &hmm_bench_interval_atomic_ops),
+			1000, true);
 }
 
 void hmm_bench_inval_floor(struct kunit *test)
@@ -62,6 +71,14 @@ void hmm_bench_inval_10k(struct kunit *test)
 	hmm_bench_inval_at(test, "row=inval_miss_10k", ours, theirs, 10001, 1, 1000);
 	hmm_bench_inval_at(test, "row=inval_all_10k", ours, theirs, 0, 10000,
 			   HMM_BENCH_FEW);
+
+	/* The same, and the mirror has a window around these pages */
+	hmm_mirror_unregister(&ours->mirror);
+	ours->mirror.window_start = ours->base;
+	ours->mirror.window_end = hmm_bench_end(ours);
+	KUNIT_ASSERT_EQ(test, 0, hmm_bench_do_register(&ours->mirror, ours->mm,
+						       &hmm_bench_sleeping));
+	hmm_bench_inval_at(test, "row=inval_miss_window", ours, theirs, 10001, 1, 1000);
 }
 
 void hmm_bench_mirrors_slope(struct kunit *test)
@@ -240,6 +257,73 @@ void hmm_bench_beside_storm(struct kunit *test)
 			hmm_bench_worst(test, &sides[1]), "wait-ns");
 	KUNIT_EXPECT_EQ(test, ours->errors, 0);
 	KUNIT_EXPECT_EQ(test, theirs->errors, 0);
+}
+
+/*
+ * The exit of a process that has a bare notifier, as that of a virtual machine, beside
+ * another process, whose device takes its time in every invalidation.
+ */
+
+static bool hmm_bench_mirror_slow(struct hmm_mirror *mirror,
+				  const struct mmu_notifier_range *update)
+{
+	msleep(20);
+	return true;
+}
+
+static const struct hmm_mirror_ops hmm_bench_slow = {
+	.invalidate = hmm_bench_mirror_slow,
+};
+
+static int hmm_bench_bare_slow_start(struct mmu_notifier *notifier,
+				     const struct mmu_notifier_range *range)
+{
+	msleep(20);
+	return 0;
+}
+
+static const struct mmu_notifier_ops hmm_bench_bare_slow = {
+	.invalidate_range_start = hmm_bench_bare_slow_start,
+};
+
+static void hmm_bench_bare_unregister(void *data)
+{
+	struct hmm_bench_dev *dev = data;
+
+	mmu_notifier_unregister(&dev->bare, dev->mm);
+}
+
+/* Returns what the exit takes, beside @slow */
+static u64 hmm_bench_exit(struct kunit *test, struct hmm_bench_dev *slow)
+{
+	struct task_struct *task = hmm_bench_start_storm(test, slow, 1);
+	struct mmu_notifier exits = { .ops = &hmm_bench_bare_ops };
+	struct mm_struct *mm = hmm_bench_mm_alloc();
+	u64 t;
+
+	KUNIT_ASSERT_NOT_NULL(test, mm);
+	KUNIT_ASSERT_EQ(test, 0, mmu_notifier_register(&exits, mm));
+	msleep(10);	/* in the midst of it */
+	t = ktime_get_ns();
+	mmput(mm);
+	t = ktime_get_ns() - t;
+	mmu_notifier_put(&exits);
+	kunit_release_action(test, hmm_bench_stop, task);
+	mmu_notifier_synchronize();
+	return t;
+}
+
+void hmm_bench_exit_beside(struct kunit *test)
+{
+	struct hmm_bench_dev *ours = hmm_bench_ours(test, &hmm_bench_slow, 1);
+	struct hmm_bench_dev *theirs = hmm_bench_dev(test, 1);
+
+	theirs->bare.ops = &hmm_bench_bare_slow;
+	KUNIT_ASSERT_EQ(test, 0, mmu_notifier_register(&theirs->bare, theirs->mm));
+	hmm_bench_defer(test, hmm_bench_bare_unregister, theirs);
+	hmm_bench_count(test, "row=exit_beside_slow", "bare",
+			hmm_bench_exit(test, ours), hmm_bench_exit(test, theirs),
+			"wait-ns");
 }
 
 /* Devices that need time to flush */

@@ -209,6 +209,23 @@ const struct mmu_interval_notifier_ops hmm_bench_interval_sleeping_ops = {
 	.invalidate = hmm_bench_interval_sleeping,
 };
 
+static bool hmm_bench_interval_atomic(struct mmu_interval_notifier *notifier,
+				      const struct mmu_notifier_range *range,
+				      unsigned long seq)
+{
+	struct hmm_bench_interval *interval =
+		container_of(notifier, struct hmm_bench_interval, notifier);
+
+	spin_lock(&interval->dev->lock);
+	hmm_bench_interval_hit(interval, range, seq);
+	spin_unlock(&interval->dev->lock);
+	return true;
+}
+
+const struct mmu_interval_notifier_ops hmm_bench_interval_atomic_ops = {
+	.invalidate = hmm_bench_interval_atomic,
+};
+
 static void hmm_bench_remove_all(void *data)
 {
 	struct hmm_bench_dev *dev = data;
@@ -220,7 +237,8 @@ static void hmm_bench_remove_all(void *data)
 /* @n notifiers, each for @length bytes of the device's addresses */
 static void hmm_bench_insert(struct kunit *test, struct hmm_bench_dev *dev,
 			     unsigned long n, unsigned long start,
-			     unsigned long length)
+			     unsigned long length,
+			     const struct mmu_interval_notifier_ops *ops)
 {
 	dev->intervals = hmm_bench_alloc(test, n, sizeof(*dev->intervals));
 	hmm_bench_defer(test, hmm_bench_remove_all, dev);
@@ -231,16 +249,17 @@ static void hmm_bench_insert(struct kunit *test, struct hmm_bench_dev *dev,
 		KUNIT_ASSERT_EQ(test, 0,
 				mmu_interval_notifier_insert(&interval->notifier,
 							     dev->mm, start, length,
-							     &hmm_bench_interval_sleeping_ops));
+							     ops));
 	}
 }
 
 /* One notifier for the whole mm */
-struct hmm_bench_dev *hmm_bench_whole(struct kunit *test)
+struct hmm_bench_dev *hmm_bench_whole(struct kunit *test,
+				      const struct mmu_interval_notifier_ops *ops)
 {
 	struct hmm_bench_dev *dev = hmm_bench_dev(test, 1);
 
-	hmm_bench_insert(test, dev, 1, 0, ULONG_MAX & PAGE_MASK);
+	hmm_bench_insert(test, dev, 1, 0, ULONG_MAX & PAGE_MASK, ops);
 	return dev;
 }
 
@@ -250,7 +269,8 @@ struct hmm_bench_dev *hmm_bench_intervals(struct kunit *test,
 {
 	struct hmm_bench_dev *dev = hmm_bench_dev(test, pages);
 
-	hmm_bench_insert(test, dev, pages, dev->base, PAGE_SIZE);
+	hmm_bench_insert(test, dev, pages, dev->base, PAGE_SIZE,
+			 &hmm_bench_interval_sleeping_ops);
 	return dev;
 }
 
