@@ -267,7 +267,7 @@ void hmm_bench_beside_storm(struct kunit *test)
 static bool hmm_bench_mirror_slow(struct hmm_mirror *mirror,
 				  const struct mmu_notifier_range *update)
 {
-	msleep(20);
+	msleep(100);
 	return true;
 }
 
@@ -278,7 +278,7 @@ static const struct hmm_mirror_ops hmm_bench_slow = {
 static int hmm_bench_bare_slow_start(struct mmu_notifier *notifier,
 				     const struct mmu_notifier_range *range)
 {
-	msleep(20);
+	msleep(100);
 	return 0;
 }
 
@@ -303,7 +303,7 @@ static u64 hmm_bench_exit(struct kunit *test, struct hmm_bench_dev *slow)
 
 	KUNIT_ASSERT_NOT_NULL(test, mm);
 	KUNIT_ASSERT_EQ(test, 0, mmu_notifier_register(&exits, mm));
-	msleep(10);	/* in the midst of it */
+	msleep(50);	/* in the midst of it */
 	t = ktime_get_ns();
 	mmput(mm);
 	t = ktime_get_ns() - t;
