@@ -34,13 +34,13 @@
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/task.h>
-#include <linux/secretmem.h>
 #include <linux/seq_file.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
 #include <linux/wait.h>
 
 #include "hmm.h"
+#include "internal.h"
 
 #define CREATE_TRACE_POINTS
 #include <trace/events/hmm.h>
@@ -1284,8 +1284,16 @@ static int hmm_range_wait(struct hmm *hmm, struct hmm_mirror_range *range,
 	return ret;
 }
 
-/* The only place where there is a struct hmm_range.  Model: fault-read */
-static int hmm_range_read(struct hmm_mirror_range *range)
+/*
+ * The only place where there is a struct hmm_range.  Not by hmm_range_fault(), as that
+ * keeps the mmap lock, and cannot be killed, while a page is read from a disk or comes
+ * from a file system in user space, whose daemon may want the lock; and as userfaultfd(2)
+ * does not handle such a fault.
+ *
+ * -EBUSY: it collided; or, with @locked false, the mmap lock was dropped for a page that
+ * is there now.  Model: fault-read
+ */
+static int hmm_range_read(struct hmm_mirror_range *range, bool *locked)
 {
 	struct hmm_range hmm_range = {
 		.notifier = &range->notifier,
@@ -1298,44 +1306,7 @@ static int hmm_range_read(struct hmm_mirror_range *range)
 		.dev_private_owner = range->owner,
 	};
 
-	return hmm_range_fault(&hmm_range);
-}
-
-/*
- * hmm_range_fault() keeps the mmap lock, and some page faults cannot be made so:
- * those that userfaultfd(2) handles, for one.  Make a range's faults in a way that
- * lets them drop it, up to the first that does.  -EBUSY: read again; -EFAULT: that
- * was not why.
- */
-static int hmm_range_fault_unlocked(const struct hmm_mirror_range *range)
-{
-	struct mm_struct *mm = range->notifier.mm;
-	unsigned int flags = FAULT_FLAG_REMOTE;
-	struct vm_area_struct *vma;
-	bool unlocked = false;
-	unsigned long addr;
-	int ret;
-
-	if (range->flags & HMM_PFN_REQ_WRITE)
-		flags |= FAULT_FLAG_WRITE;
-
-	for (addr = range->start; addr < range->end;
-	     addr += PAGE_SIZE) {
-		/* fixup_user_fault() would complain of what lies just below a stack */
-		vma = vma_lookup(mm, addr);
-		if (!vma)
-			break;
-		/* hmm_range_fault() refuses it: leave no page where there was none */
-		if (vma_is_secretmem(vma) || (vma->vm_flags & VM_SHADOW_STACK))
-			break;
-		ret = fixup_user_fault(mm, addr, flags, &unlocked);
-		if (ret)
-			return ret;
-		if (unlocked)
-			return -EBUSY;
-		cond_resched();
-	}
-	return -EFAULT;
+	return hmm_range_fault_locked(&hmm_range, locked);
 }
 
 #ifdef CONFIG_FAIL_HMM_MIRROR
@@ -1469,13 +1440,14 @@ EXPORT_SYMBOL_GPL(hmm_mirror_range_begin);
  *	no longer than %MAX_JIFFY_OFFSET
  *
  * Waits until no invalidation of the range is going on, and reads the CPU page
- * table into &hmm_mirror_range.pfns by hmm_range_fault(), which faults in what
+ * table into &hmm_mirror_range.pfns as hmm_range_fault() does, which faults in what
  * &hmm_mirror_range.flags and, as &hmm_mirror_range.pfn_flags_mask lets them, the
  * input flags of each page ask for.  Without %HMM_PFN_REQ_FAULT nothing is faulted in:
  * that is a snapshot.  When the range collides with an invalidation meanwhile,
  * all that is done again, until the time is over; except with a pfn_flags_mask,
  * as the reading has overwritten the input flags, and only the driver knows them.
- * The time that userfaultfd(2) needs to fill a page does not count.
+ * The mmap lock is dropped while a page is waited for, such as one that comes from a
+ * disk, or that userfaultfd(2) fills in, and that time does not count.
  *
  * The pages are not pinned.  They may be used only under the lock that the
  * mirror's callback takes, once hmm_mirror_range_valid() has said so there.
@@ -1486,13 +1458,12 @@ EXPORT_SYMBOL_GPL(hmm_mirror_range_begin);
  *
  * Return: 0, or
  *
- * * -EBUSY: collided until the time was over; or once, with a pfn_flags_mask.
- *   Worth another try
+ * * -EBUSY: collided until the time was over; or, with a pfn_flags_mask, once, or a
+ *   page was waited for.  Worth another try
  * * -EINTR: a fatal signal is pending
  * * -ESRCH: the address space is dead
- * * -EFAULT: a page was asked for that has no mapping, or may not be read; or,
- *   with a pfn_flags_mask, that only userfaultfd(2) can fill in; or the memory
- *   was reaped, by process_mrelease(2) or the OOM killer
+ * * -EFAULT: a page was asked for that has no mapping, or may not be read; or the
+ *   memory was reaped, by process_mrelease(2) or the OOM killer
  * * -EPERM: a page was asked for writing that may not be written
  * * -ENOMEM: out of memory
  * * -EINVAL: @range is not in flight, or its addresses were changed while it was
@@ -1503,6 +1474,7 @@ int hmm_mirror_range_fault(struct hmm_mirror_range *range, unsigned long timeout
 	unsigned long deadline;
 	struct mm_struct *mm;
 	struct hmm *hmm;
+	bool locked;
 	int ret;
 
 	if (!range)
@@ -1551,20 +1523,20 @@ int hmm_mirror_range_fault(struct hmm_mirror_range *range, unsigned long timeout
 		if (ret)
 			break;
 		hmm_inject_collision(range, true);
-		ret = hmm_range_read(range);
-		/*
-		 * What was reaped is gone, but MADV_COLLAPSE still puts a huge page
-		 * in its place, which is not to be taken for what was there.
-		 */
-		if (check_stable_address_space(mm)) {
-			ret = -EFAULT;
-		} else if (ret == -EFAULT && !range->pfn_flags_mask) {
-			ret = hmm_range_fault_unlocked(range);
+		locked = true;
+		ret = hmm_range_read(range, &locked);
+		if (locked) {
+			/*
+			 * What was reaped is gone, but MADV_COLLAPSE still puts a huge
+			 * page in its place, which is not to be taken for what was there.
+			 */
+			if (check_stable_address_space(mm))
+				ret = -EFAULT;
+			mmap_read_unlock(mm);
+		} else {
 			/* Somebody else took that time, and it got us on */
-			if (ret == -EBUSY)
-				deadline = jiffies + timeout;
+			deadline = jiffies + timeout;
 		}
-		mmap_read_unlock(mm);
 		if (fatal_signal_pending(current))
 			ret = -EINTR;
 		/* Collisions must not hold up a CPU that nothing preempts */

@@ -273,8 +273,8 @@ impl<'s, T: MirrorOps> FaultRange<'s, T> {
     /// # Errors
     ///
     /// Those of [`FaultRange::fault`]. [`FaultError::Unmapped`] and [`FaultError::ReadOnly`] come
-    /// only for pages that are requested to be read or written. [`FaultError::Unmapped`] also comes
-    /// for memory that only a `userfaultfd(2)` handler can fill in.
+    /// only for pages that are requested to be read or written. The time that a page takes to come,
+    /// as from a disk or a `userfaultfd(2)` handler, counts for the time limit here.
     ///
     /// # Examples
     ///
