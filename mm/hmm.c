@@ -34,13 +34,13 @@
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/task.h>
+#include <linux/secretmem.h>
 #include <linux/seq_file.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
 #include <linux/wait.h>
 
 #include "hmm.h"
-#include "internal.h"
 
 #define CREATE_TRACE_POINTS
 #include <trace/events/hmm.h>
@@ -1284,31 +1284,6 @@ static int hmm_range_wait(struct hmm *hmm, struct hmm_mirror_range *range,
 	return ret;
 }
 
-/*
- * The only place where there is a struct hmm_range.  Not by hmm_range_fault(), as that
- * keeps the mmap lock, and cannot be killed, while a page is read from a disk or comes
- * from a file system in user space, whose daemon may want the lock; and as userfaultfd(2)
- * does not handle such a fault.
- *
- * -EBUSY: it collided; or, with @locked false, the mmap lock was dropped for a page that
- * is there now.  Model: fault-read
- */
-static int hmm_range_read(struct hmm_mirror_range *range, bool *locked)
-{
-	struct hmm_range hmm_range = {
-		.notifier = &range->notifier,
-		.notifier_seq = range->seq,
-		.start = range->start,
-		.end = range->end,
-		.hmm_pfns = range->pfns,
-		.default_flags = range->flags,
-		.pfn_flags_mask = range->pfn_flags_mask,
-		.dev_private_owner = range->owner,
-	};
-
-	return hmm_range_fault_locked(&hmm_range, locked);
-}
-
 #ifdef CONFIG_FAIL_HMM_MIRROR
 
 static DECLARE_FAULT_ATTR(hmm_fail_mirror);
@@ -1351,6 +1326,223 @@ static inline void hmm_inject_collision(const struct hmm_mirror_range *range,
 }
 
 #endif /* CONFIG_FAIL_HMM_MIRROR */
+
+/*
+ * Part of a range, and what is asked of its pages: of all of them, and of those in @fault
+ * and @write.  Reading the part overwrites the input flags of the pages, so these are kept
+ * here; where there are any, a part has a bit for each page.
+ */
+struct hmm_part {
+	unsigned long start;	/* inclusive */
+	unsigned long end;	/* exclusive */
+	unsigned long *pfns;
+	unsigned long all;
+	unsigned long fault;
+	unsigned long write;
+};
+
+static void hmm_part_init(struct hmm_part *part, const struct hmm_mirror_range *range,
+			  unsigned long start)
+{
+	unsigned long i, mask = range->pfn_flags_mask;
+
+	part->start = start;
+	part->end = range->end;
+	part->pfns = range->pfns + ((start - range->start) >> PAGE_SHIFT);
+	part->all = range->flags & (HMM_PFN_REQ_FAULT | HMM_PFN_REQ_WRITE);
+	part->fault = 0;
+	part->write = 0;
+	if (likely(!mask)) {
+		/* For writing, but not to be faulted in: that is for nothing */
+		if (!(part->all & HMM_PFN_REQ_FAULT))
+			part->all = 0;
+		return;
+	}
+	part->end = min(part->end, start + BITS_PER_LONG * PAGE_SIZE);
+	for (i = 0; i < (part->end - start) >> PAGE_SHIFT; i++) {
+		if (part->pfns[i] & mask & HMM_PFN_REQ_FAULT)
+			part->fault |= BIT(i);
+		if (part->pfns[i] & mask & HMM_PFN_REQ_WRITE)
+			part->write |= BIT(i);
+	}
+}
+
+static unsigned long hmm_part_asks(const struct hmm_part *part, unsigned long i)
+{
+	unsigned long asked = part->all;
+
+	if (unlikely(part->fault | part->write)) {
+		if (part->fault & BIT(i))
+			asked |= HMM_PFN_REQ_FAULT;
+		if (part->write & BIT(i))
+			asked |= HMM_PFN_REQ_WRITE;
+	}
+	return asked & HMM_PFN_REQ_FAULT ? asked : 0;
+}
+
+/* The first page from @i on that is not what was asked for.  These have the same bits */
+static unsigned long hmm_part_lacks(const struct hmm_part *part, unsigned long i)
+{
+	unsigned long n = (part->end - part->start) >> PAGE_SHIFT;
+
+	BUILD_BUG_ON(HMM_PFN_REQ_FAULT != HMM_PFN_VALID);
+	BUILD_BUG_ON(HMM_PFN_REQ_WRITE != HMM_PFN_WRITE);
+
+	if (likely(!(part->fault | part->write))) {
+		while (i < n && !(part->all & ~part->pfns[i]))
+			i++;
+		return i;
+	}
+	while (i < n && !(hmm_part_asks(part, i) & ~part->pfns[i]))
+		i++;
+	return i;
+}
+
+/* The only place where there is a struct hmm_range.  Model: fault-read */
+static int hmm_part_read(const struct hmm_part *part, struct hmm_mirror_range *range)
+{
+	struct hmm_range hmm_range = {
+		.notifier = &range->notifier,
+		.notifier_seq = range->seq,
+		.start = part->start,
+		.end = part->end,
+		.hmm_pfns = part->pfns,
+		.dev_private_owner = range->owner,
+	};
+
+	return hmm_range_fault(&hmm_range);
+}
+
+/* hmm_range_fault() has an error for all pages of these */
+static bool hmm_may_fault(struct vm_area_struct *vma)
+{
+	return !(vma->vm_flags & (VM_IO | VM_PFNMAP | VM_SHADOW_STACK)) &&
+	       vma->vm_flags & VM_READ && !vma_is_secretmem(vma);
+}
+
+/*
+ * Make one page fault, with the mmap lock held, which is dropped while a page is waited
+ * for; that sets @waited.  Returns 0, or an error; the lock is held unless that is -EINTR.
+ */
+static int hmm_fault_page(struct mm_struct *mm, unsigned long addr, bool write,
+			  bool *waited)
+{
+	unsigned int flags = FAULT_FLAG_REMOTE | FAULT_FLAG_ALLOW_RETRY |
+			     FAULT_FLAG_KILLABLE | (write ? FAULT_FLAG_WRITE : 0);
+	struct vm_area_struct *vma;
+	vm_fault_t fault;
+
+	for (;;) {
+		vma = vma_lookup(mm, addr);
+		if (!vma || !hmm_may_fault(vma))
+			return -EFAULT;
+		if (write && !(vma->vm_flags & VM_WRITE))
+			return -EPERM;
+
+		fault = handle_mm_fault(vma, addr, flags, NULL);
+		if (!(fault & (VM_FAULT_RETRY | VM_FAULT_COMPLETED)))
+			break;
+		*waited = true;
+		if (fatal_signal_pending(current) || mmap_read_lock_killable(mm))
+			return -EINTR;
+		if (fault & VM_FAULT_COMPLETED)
+			return 0;
+		/* The second time it tells of errors, and does not go on for ever */
+		flags |= FAULT_FLAG_TRIED;
+	}
+	if (unlikely(fault & VM_FAULT_ERROR))
+		return vm_fault_to_errno(fault, 0) ?: -EINVAL;
+	return 0;
+}
+
+/*
+ * Make the page faults for what @part lacks.  Not by hmm_range_fault(), as that keeps the
+ * mmap lock, and cannot be killed, while a page comes from a disk or from a file system in
+ * user space, whose daemon may want the lock; and as userfaultfd(2) does not handle such
+ * a fault.  Returns 0 if nothing was to be done, and -EBUSY if it is to be read again; the
+ * mmap lock is held unless that is -EINTR.
+ */
+static int hmm_part_fault(const struct hmm_part *part, struct hmm_mirror_range *range,
+			  unsigned long *failed, bool *waited)
+{
+	unsigned long n = (part->end - part->start) >> PAGE_SHIFT;
+	unsigned long i, addr, lacks;
+	int ret = 0, err;
+
+	for (i = hmm_part_lacks(part, 0); i < n; i = hmm_part_lacks(part, i + 1)) {
+		addr = part->start + (i << PAGE_SHIFT);
+		lacks = hmm_part_asks(part, i) & ~part->pfns[i];
+		/* Memory of the device itself is what it is, as for hmm_range_fault() */
+		if (lacks == HMM_PFN_WRITE &&
+		    is_device_private_page(hmm_pfn_to_page(part->pfns[i])))
+			continue;
+		/* A page fault has not helped */
+		if (*failed == addr && part->pfns[i] & HMM_PFN_ERROR)
+			return -EFAULT;
+		if (fatal_signal_pending(current)) {
+			mmap_read_unlock(range->notifier.mm);
+			return -EINTR;
+		}
+		err = hmm_fault_page(range->notifier.mm, addr,
+				     hmm_part_asks(part, i) & HMM_PFN_REQ_WRITE, waited);
+		if (err)
+			return err;
+		ret = -EBUSY;
+		if (part->pfns[i] & HMM_PFN_ERROR) {
+			*failed = addr;
+			break;
+		}
+		if (!__hmm_mirror_range_armed(range))
+			break;
+		cond_resched();
+	}
+	return ret;
+}
+
+/* Read a range that is armed.  -EBUSY: it collided, or is past its deadline */
+static int hmm_range_read(struct hmm_mirror_range *range, unsigned long *deadline,
+			  unsigned long timeout)
+{
+	struct mm_struct *mm = range->notifier.mm;
+	unsigned long start, failed;
+	struct hmm_part part;
+	bool waited;
+	int ret;
+
+	for (start = range->start; start < range->end; start = part.end) {
+		hmm_part_init(&part, range, start);
+		failed = range->end;
+		do {
+			if (mmap_read_lock_killable(mm))
+				return -EINTR;
+			hmm_inject_collision(range, true);
+			waited = false;
+			ret = hmm_part_read(&part, range);
+			/*
+			 * What was reaped is gone, but MADV_COLLAPSE still puts a huge
+			 * page in its place, which is not to be taken for what was there.
+			 */
+			if (check_stable_address_space(mm))
+				ret = -EFAULT;
+			else if (!ret)
+				ret = hmm_part_fault(&part, range, &failed, &waited);
+			if (ret == -EINTR)
+				return ret;
+			mmap_read_unlock(mm);
+			/* Somebody else took that time, and it got us on */
+			if (waited)
+				*deadline = jiffies + timeout;
+			if (fatal_signal_pending(current))
+				return -EINTR;
+			/* Collisions must not hold up a CPU that nothing preempts */
+			cond_resched();
+		} while (ret == -EBUSY && __hmm_mirror_range_armed(range) &&
+			 time_before(jiffies, *deadline));
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
 
 /**
  * hmm_mirror_range_begin() - put a device page fault in flight
@@ -1440,7 +1632,7 @@ EXPORT_SYMBOL_GPL(hmm_mirror_range_begin);
  *	no longer than %MAX_JIFFY_OFFSET
  *
  * Waits until no invalidation of the range is going on, and reads the CPU page
- * table into &hmm_mirror_range.pfns as hmm_range_fault() does, which faults in what
+ * table into &hmm_mirror_range.pfns by hmm_range_fault(), and faults in what
  * &hmm_mirror_range.flags and, as &hmm_mirror_range.pfn_flags_mask lets them, the
  * input flags of each page ask for.  Without %HMM_PFN_REQ_FAULT nothing is faulted in:
  * that is a snapshot.  When the range collides with an invalidation meanwhile,
@@ -1458,12 +1650,13 @@ EXPORT_SYMBOL_GPL(hmm_mirror_range_begin);
  *
  * Return: 0, or
  *
- * * -EBUSY: collided until the time was over; or, with a pfn_flags_mask, once, or a
- *   page was waited for.  Worth another try
+ * * -EBUSY: collided until the time was over; or once, with a pfn_flags_mask.
+ *   Worth another try
  * * -EINTR: a fatal signal is pending
  * * -ESRCH: the address space is dead
- * * -EFAULT: a page was asked for that has no mapping, or may not be read; or the
- *   memory was reaped, by process_mrelease(2) or the OOM killer
+ * * -EFAULT: a page was asked for that has no mapping, may not be read, or cannot be
+ *   read, as from a bad disk; or the memory was reaped, by process_mrelease(2) or the
+ *   OOM killer
  * * -EPERM: a page was asked for writing that may not be written
  * * -ENOMEM: out of memory
  * * -EINVAL: @range is not in flight, or its addresses were changed while it was
@@ -1474,7 +1667,6 @@ int hmm_mirror_range_fault(struct hmm_mirror_range *range, unsigned long timeout
 	unsigned long deadline;
 	struct mm_struct *mm;
 	struct hmm *hmm;
-	bool locked;
 	int ret;
 
 	if (!range)
@@ -1519,28 +1711,7 @@ int hmm_mirror_range_fault(struct hmm_mirror_range *range, unsigned long timeout
 				break;
 		}
 		hmm_inject_collision(range, false);
-		ret = mmap_read_lock_killable(mm);
-		if (ret)
-			break;
-		hmm_inject_collision(range, true);
-		locked = true;
-		ret = hmm_range_read(range, &locked);
-		if (locked) {
-			/*
-			 * What was reaped is gone, but MADV_COLLAPSE still puts a huge
-			 * page in its place, which is not to be taken for what was there.
-			 */
-			if (check_stable_address_space(mm))
-				ret = -EFAULT;
-			mmap_read_unlock(mm);
-		} else {
-			/* Somebody else took that time, and it got us on */
-			deadline = jiffies + timeout;
-		}
-		if (fatal_signal_pending(current))
-			ret = -EINTR;
-		/* Collisions must not hold up a CPU that nothing preempts */
-		cond_resched();
+		ret = hmm_range_read(range, &deadline, timeout);
 	} while (ret == -EBUSY && !range->pfn_flags_mask &&
 		 time_before(jiffies, deadline));
 	range->read = !ret;

@@ -5,6 +5,7 @@
 #include <kunit/resource.h>
 #include <linux/delay.h>
 #include <linux/jiffies.h>
+#include <linux/memblock.h>
 #include <linux/mm.h>
 #include <linux/mman.h>
 #include <linux/sched/signal.h>
@@ -165,6 +166,8 @@ static struct {
 	unsigned long collide;	/* until then, in jiffies, with each fault instead */
 	struct hmm_mirror_range *range;	/* must not be valid while it is faulted in */
 	bool valid;
+	unsigned int bad;	/* how often it is tried to read what cannot be read */
+	bool foreign;		/* no memory of the kernel's */
 } hmm_test_filler;
 
 KUNIT_DEFINE_ACTION_WRAPPER(hmm_test_free_filler, put_page, struct page *);
@@ -174,6 +177,14 @@ static vm_fault_t hmm_test_fill(const struct vm_special_mapping *mapping,
 {
 	if (hmm_test_filler.range)
 		hmm_test_filler.valid |= hmm_mirror_range_valid(hmm_test_filler.range);
+	if (hmm_test_filler.foreign)
+		return vmf_insert_pfn(vma, vmf->address, max_pfn + 1);
+	if (hmm_test_filler.bad) {
+		if (hmm_test_filler.bad++ == 10 || vmf->flags & FAULT_FLAG_TRIED)
+			return VM_FAULT_SIGBUS;
+		mmap_read_unlock(vma->vm_mm);
+		return VM_FAULT_RETRY;
+	}
 	if (time_before(jiffies, hmm_test_filler.collide)) {
 		hmm_test_invalidate(vma->vm_mm, vmf->address, 1);
 		return VM_FAULT_NOPAGE;
@@ -189,6 +200,7 @@ static vm_fault_t hmm_test_fill(const struct vm_special_mapping *mapping,
 	hmm_test_filler.filled = true;
 	hmm_test_filler.flags = vmf->flags;
 	mmap_read_unlock(vma->vm_mm);
+	msleep(HMM_TEST_DELAY_MS);
 	return VM_FAULT_RETRY;
 }
 
@@ -212,7 +224,7 @@ static unsigned long hmm_test_map_filler(struct kunit *test, struct mm_struct *m
 	hmm_test_unmap(test, mm, addr, 2);
 	mmap_write_lock(mm);
 	vma = _install_special_mapping(mm, addr, 2 * PAGE_SIZE, VM_READ | VM_WRITE |
-				       VM_MAYREAD | VM_MAYWRITE, &mapping);
+				       VM_MAYREAD | VM_MAYWRITE | VM_MIXEDMAP, &mapping);
 	mmap_write_unlock(mm);
 	KUNIT_ASSERT_FALSE(test, IS_ERR(vma));
 	return addr;
@@ -234,6 +246,35 @@ static void hmm_fault_drops_lock(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, hmm_test_filler.filled);
 	KUNIT_EXPECT_NE(test, 0, hmm_test_filler.flags & FAULT_FLAG_WRITE);
 	hmm_test_expect_idle(test, dev);
+}
+
+/* What a page needs to come is not the time of the fault */
+static void hmm_fault_is_given_time(struct kunit *test)
+{
+	struct hmm_test_dev *dev = hmm_test_setup(test);
+	unsigned long addr = hmm_test_map_filler(test, dev->mm);
+	struct hmm_mirror_range *range;
+
+	range = hmm_test_begin(test, dev, addr, 1, HMM_TEST_READ);
+	KUNIT_EXPECT_EQ(test, 0, hmm_mirror_range_fault(range, 1));
+}
+
+/* What comes never is an error, however often it is tried */
+static void hmm_fault_of_bad_page(struct kunit *test)
+{
+	struct hmm_test_dev *dev = hmm_test_setup(test);
+	unsigned long addr = hmm_test_map_filler(test, dev->mm);
+
+	hmm_test_filler.bad = 1;
+	KUNIT_EXPECT_EQ(test, -EFAULT, hmm_test_fault_once(test, dev, addr, 1,
+							   HMM_TEST_READ));
+	KUNIT_EXPECT_LE(test, hmm_test_filler.bad, 3);
+
+	/* Nor is what has no struct page for devices */
+	hmm_test_filler.bad = 0;
+	hmm_test_filler.foreign = true;
+	KUNIT_EXPECT_EQ(test, -EFAULT, hmm_test_fault_once(test, dev, addr, 2,
+							   HMM_TEST_READ));
 }
 
 /* No invalidation hits the range, so it is all about whether it was read */
@@ -322,12 +363,10 @@ static void hmm_fault_per_page_flags(struct kunit *test)
 {
 	struct hmm_test_dev *dev = hmm_test_setup(test);
 	const unsigned long addr = dev->addr;
+	const unsigned long more = hmm_test_map(test, dev->mm, 70, PROT_READ | PROT_WRITE);
 	struct hmm_mirror_range *range;
 	unsigned long *pfns;
 	int i;
-
-	/* Where there is no page table yet, the reader faults in more than asked */
-	hmm_test_write(test, dev->mm, addr + 4 * PAGE_SIZE, 1);
 
 	/* They count as far as the mask lets them */
 	range = hmm_test_begin(test, dev, addr, 3, 0);
@@ -338,7 +377,6 @@ static void hmm_fault_per_page_flags(struct kunit *test)
 	for (i = 0; i < 3; i++)
 		KUNIT_EXPECT_FALSE(test, pfns[i] & HMM_PFN_VALID);
 
-	/* One after the other, as pages that lie together are faulted in alike */
 	hmm_test_range_set_flags(range, 0, HMM_TEST_WRITE);
 	pfns[0] = 0;
 	pfns[1] = 0;
@@ -361,6 +399,17 @@ static void hmm_fault_per_page_flags(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0, hmm_mirror_range_fault(range, 0));
 	pfns[1] = HMM_TEST_READ;
 	KUNIT_EXPECT_EQ(test, -EFAULT, hmm_mirror_range_fault(range, 0));
+
+	/* And however many there are */
+	range = hmm_test_begin(test, dev, more, 70, 0);
+	hmm_test_range_set_flags(range, 0, HMM_TEST_WRITE);
+	pfns = hmm_test_pfns(range);
+	memset(pfns, 0, 70 * sizeof(*pfns));
+	pfns[69] = HMM_TEST_WRITE;
+	hmm_test_fault(test, range);
+	KUNIT_EXPECT_FALSE(test, pfns[0] & HMM_PFN_VALID);
+	KUNIT_EXPECT_FALSE(test, pfns[68] & HMM_PFN_VALID);
+	KUNIT_EXPECT_TRUE(test, pfns[69] & HMM_PFN_WRITE);
 }
 
 /*
@@ -634,6 +683,8 @@ static struct kunit_case hmm_fault_cases[] = {
 	KUNIT_CASE(hmm_fault_shadow_stack),
 	KUNIT_CASE(hmm_valid_only_if_read),
 	KUNIT_CASE(hmm_fault_drops_lock),
+	KUNIT_CASE(hmm_fault_is_given_time),
+	KUNIT_CASE(hmm_fault_of_bad_page),
 	KUNIT_CASE(hmm_fault_collides_for_ever),
 	KUNIT_CASE(hmm_fault_reaped),
 	KUNIT_CASE(hmm_fault_per_page_flags),
