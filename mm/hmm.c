@@ -1341,6 +1341,11 @@ struct hmm_part {
 	unsigned long write;
 };
 
+static unsigned long hmm_part_pages(const struct hmm_part *part)
+{
+	return (part->end - part->start) >> PAGE_SHIFT;
+}
+
 static void hmm_part_init(struct hmm_part *part, const struct hmm_mirror_range *range,
 			  unsigned long start)
 {
@@ -1359,7 +1364,7 @@ static void hmm_part_init(struct hmm_part *part, const struct hmm_mirror_range *
 		return;
 	}
 	part->end = min(part->end, start + BITS_PER_LONG * PAGE_SIZE);
-	for (i = 0; i < (part->end - start) >> PAGE_SHIFT; i++) {
+	for (i = 0; i < hmm_part_pages(part); i++) {
 		if (part->pfns[i] & mask & HMM_PFN_REQ_FAULT)
 			part->fault |= BIT(i);
 		if (part->pfns[i] & mask & HMM_PFN_REQ_WRITE)
@@ -1381,15 +1386,18 @@ static unsigned long hmm_part_asks(const struct hmm_part *part, unsigned long i)
 }
 
 /* The first page from @i on that is not what was asked for.  These have the same bits */
-static unsigned long hmm_part_lacks(const struct hmm_part *part, unsigned long i)
+static __always_inline unsigned long
+hmm_part_lacks(const struct hmm_part *part, unsigned long i)
 {
-	unsigned long n = (part->end - part->start) >> PAGE_SHIFT;
+	unsigned long n = hmm_part_pages(part);
 
 	BUILD_BUG_ON(HMM_PFN_REQ_FAULT != HMM_PFN_VALID);
 	BUILD_BUG_ON(HMM_PFN_REQ_WRITE != HMM_PFN_WRITE);
 
 	if (likely(!(part->fault | part->write))) {
-		while (i < n && !(part->all & ~part->pfns[i]))
+		const unsigned long *pfns = part->pfns, all = part->all;
+
+		while (i < n && !(all & ~pfns[i]))
 			i++;
 		return i;
 	}
@@ -1462,11 +1470,11 @@ static int hmm_fault_page(struct mm_struct *mm, unsigned long addr, bool write,
  * a fault.  Returns 0 if nothing was to be done, and -EBUSY if it is to be read again; the
  * mmap lock is held unless that is -EINTR.
  */
-static int hmm_part_fault(const struct hmm_part *part, struct hmm_mirror_range *range,
-			  unsigned long *failed, bool *waited)
+static noinline int
+hmm_part_fault(const struct hmm_part *part, struct hmm_mirror_range *range,
+	       unsigned long *failed, bool *waited)
 {
-	unsigned long n = (part->end - part->start) >> PAGE_SHIFT;
-	unsigned long i, addr, lacks;
+	unsigned long i, n = hmm_part_pages(part), addr, lacks;
 	int ret = 0, err;
 
 	for (i = hmm_part_lacks(part, 0); i < n; i = hmm_part_lacks(part, i + 1)) {
@@ -1524,7 +1532,7 @@ static int hmm_range_read(struct hmm_mirror_range *range, unsigned long *deadlin
 			 */
 			if (check_stable_address_space(mm))
 				ret = -EFAULT;
-			else if (!ret)
+			else if (!ret && hmm_part_lacks(&part, 0) < hmm_part_pages(&part))
 				ret = hmm_part_fault(&part, range, &failed, &waited);
 			if (ret == -EINTR)
 				return ret;
