@@ -153,12 +153,13 @@ int main(void)
 			ret = WIFEXITED(status) ? WEXITSTATUS(status) : 4;
 	}
 	printf("%u reads of the file\n", *reads);
-	if (ret == 1) {
+	if (ret == 1)
 		printf("the device goes on and on\n");
-		kill(pid, SIGKILL);
-		waitpid(pid, &status, 0);
-	}
+	/* Who waits for an answer cannot be killed before that */
+	kill(pid, SIGKILL);
 	umount2(place, MNT_FORCE | MNT_DETACH);
 	rmdir(place);
+	if (ret == 1)
+		waitpid(pid, &status, 0);
 	return ret;
 }
