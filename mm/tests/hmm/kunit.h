@@ -35,7 +35,7 @@ struct hmm_test_job;
 
 /* A WARN_ON_ONCE() without GENERIC_BUG is used up even while it is suppressed */
 #ifdef kunit_warning_suppress
-#define hmm_test_needs_warnings(test) do { } while (0)
+#define hmm_test_needs_warnings(test) do { (void)(test); } while (0)
 #define HMM_TEST_WARNS(test, statement)					\
 do {									\
 	struct kunit *__test = (test);					\

@@ -101,10 +101,10 @@ struct Locked<T: MirrorOps> {
 /// # Deadlocks
 ///
 /// Dropping a mirror waits for the callbacks that are running for its address space. Do not drop it
-/// where one of these would wait for the drop to finish: in a callback of any mirror of that address
-/// space, in a work item that a callback waits for, or under a lock that a callback takes. Lockdep
-/// reports the first and the last. It knows nothing of who waits for a completion, or a condition
-/// variable.
+/// where one of these would wait for the drop to finish: in a callback of any mirror of that
+/// address space, in a work item that a callback waits for, or under a lock that a callback takes.
+/// Lockdep reports the first and the last. It knows nothing of who waits for a completion, or a
+/// condition variable.
 ///
 /// # Invariants
 ///

@@ -196,6 +196,7 @@ impl<'p, T: MirrorOps, A: Access> Iterator for Pages<'p, T, A> {
                 addr: self.addr,
                 order: if granted { self.next_order(pfn) } else { 0 },
                 stamp: self.stamp,
+                _lent: PhantomData,
                 _granted: PhantomData,
             };
 
@@ -223,8 +224,8 @@ pub struct Page<'p, T: MirrorOps, A: Access> {
     addr: usize,
     order: u32,
     stamp: Stamp,
-    // It is lent for `'p`, as what permits `A` of the driver `T`.
-    _granted: PhantomData<fn() -> (&'p (), T, A)>,
+    _lent: PhantomData<&'p ()>,
+    _granted: PhantomData<fn() -> (T, A)>,
 }
 
 impl<'p, T: MirrorOps, A: Access> Page<'p, T, A> {
@@ -260,6 +261,7 @@ impl<'p, T: MirrorOps, A: Access> Page<'p, T, A> {
             addr: self.addr,
             order: self.order,
             stamp: self.stamp,
+            _lent: PhantomData,
             _granted: PhantomData,
         })
     }
