@@ -7,7 +7,7 @@ include!("driver.rs");
 pub fn slide(frame: Frame, addr: VirtAddr) -> Option<Frame> {
     #[cfg(misuse)]
     return Some(Frame {
-        addr: addr.as_usize(), //~ ERROR E0451
+        addr_order: addr.as_usize(), //~ ERROR E0451
         ..frame
     });
     //~^^ ERROR E0451
