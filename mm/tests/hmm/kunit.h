@@ -35,7 +35,10 @@ struct hmm_test_job;
 
 /* A WARN_ON_ONCE() without GENERIC_BUG is used up even while it is suppressed */
 #ifdef kunit_warning_suppress
-#define hmm_test_needs_warnings(test) do { (void)(test); } while (0)
+static inline void hmm_test_needs_warnings(struct kunit *test)
+{
+}
+
 #define HMM_TEST_WARNS(test, statement)					\
 do {									\
 	struct kunit *__test = (test);					\
@@ -47,8 +50,11 @@ do {									\
 	}								\
 } while (0)
 #else
-#define hmm_test_needs_warnings(test)					\
-	kunit_skip(test, "a WARNING would taint this kernel")
+static inline void hmm_test_needs_warnings(struct kunit *test)
+{
+	kunit_skip(test, "a WARNING would taint this kernel");
+}
+
 #define HMM_TEST_WARNS(test, statement)					\
 do {									\
 	hmm_test_needs_warnings(test);					\
