@@ -193,6 +193,7 @@ static void hmm_window(struct kunit *test)
 		{ 2, 1, true, true }, { 3, 1, true, true }, { 2, 2, true, true },
 	};
 	struct hmm_mirror_range *range;
+	struct hmm_test_opened *opened;
 	unsigned int i, told = 0;
 	int ret;
 
@@ -227,6 +228,14 @@ static void hmm_window(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, dev->calls, told);
 	hmm_test_invalidate(mm, HMM_TEST_BASE + 4 * PAGE_SIZE, 1);
 	KUNIT_EXPECT_EQ(test, dev->calls, told + 2);
+	/* However many there are already, which are outside, or have begun before */
+	opened = hmm_test_open(test, mm);
+	told = dev->calls;
+	hmm_test_invalidate(mm, HMM_TEST_BASE, 2);
+	KUNIT_EXPECT_EQ(test, dev->calls, told);
+	hmm_test_invalidate(mm, HMM_TEST_BASE + 4 * PAGE_SIZE, 1);
+	KUNIT_EXPECT_EQ(test, dev->calls, told + 2);
+	hmm_test_close(opened);
 	/* It dies with the rest */
 	hmm_test_kill(test, mm);
 	KUNIT_EXPECT_EQ(test, dev->last.event, MMU_NOTIFY_RELEASE);

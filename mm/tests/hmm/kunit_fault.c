@@ -168,6 +168,8 @@ static struct {
 	bool valid;
 	unsigned int bad;	/* how often it is tried to read what cannot be read */
 	bool foreign;		/* no memory of the kernel's */
+	bool completes;		/* drops the lock, and needs not be tried again */
+	bool nothing;		/* nothing comes, and no error either */
 } hmm_test_filler;
 
 KUNIT_DEFINE_ACTION_WRAPPER(hmm_test_free_filler, put_page, struct page *);
@@ -177,6 +179,14 @@ static vm_fault_t hmm_test_fill(const struct vm_special_mapping *mapping,
 {
 	if (hmm_test_filler.range)
 		hmm_test_filler.valid |= hmm_mirror_range_valid(hmm_test_filler.range);
+	if (hmm_test_filler.nothing)
+		return VM_FAULT_NOPAGE;
+	if (hmm_test_filler.completes) {
+		hmm_test_filler.completes = false;
+		hmm_test_filler.filled = true;
+		mmap_read_unlock(vma->vm_mm);
+		return VM_FAULT_NOPAGE | VM_FAULT_COMPLETED;
+	}
 	if (hmm_test_filler.foreign)
 		return vmf_insert_pfn(vma, vmf->address, max_pfn + 1);
 	if (hmm_test_filler.bad) {
@@ -257,6 +267,20 @@ static void hmm_fault_is_given_time(struct kunit *test)
 
 	range = hmm_test_begin(test, dev, addr, 1, HMM_TEST_READ);
 	KUNIT_EXPECT_EQ(test, 0, hmm_mirror_range_fault(range, 1));
+	hmm_mirror_range_end(range);
+
+	/* The same where the page fault is over with that */
+	hmm_test_filler.completes = true;
+	KUNIT_EXPECT_EQ(test, 0, hmm_test_fault_once(test, dev, addr + PAGE_SIZE, 1,
+						     HMM_TEST_READ));
+	KUNIT_EXPECT_FALSE(test, hmm_test_filler.completes);
+
+	/* But it is not given time for nothing */
+	hmm_test_unmap(test, dev->mm, addr, 2);
+	range = hmm_test_begin(test, dev, hmm_test_map_filler(test, dev->mm), 1,
+			       HMM_TEST_READ);
+	hmm_test_filler.nothing = true;
+	KUNIT_EXPECT_EQ(test, -EBUSY, hmm_mirror_range_fault(range, 2));
 }
 
 /* What comes never is an error, however often it is tried */

@@ -118,7 +118,7 @@ static void serve_one(const struct fuse_in_header *in)
 	case FUSE_INTERRUPT:
 		break;
 	default:
-		reply(in, -ENOSYS, NULL, 0);
+		reply(in, -EOPNOTSUPP, NULL, 0);
 	}
 }
 
