@@ -19,6 +19,7 @@
 #include <linux/export.h>
 #include <linux/fault-inject.h>
 #include <linux/hmm.h>
+#include <linux/hugetlb.h>
 #include <linux/init.h>
 #include <linux/interval_tree.h>
 #include <linux/jiffies.h>
@@ -27,7 +28,9 @@
 #include <linux/lockdep.h>
 #include <linux/mm.h>
 #include <linux/mmu_notifier.h>
+#include <linux/moduleparam.h>
 #include <linux/oom.h>
+#include <linux/pagemap.h>
 #include <linux/pid.h>
 #include <linux/ptrace.h>
 #include <linux/rculist.h>
@@ -75,6 +78,17 @@
 
 /* How often hmm_wait_for_callbacks() looks before it sleeps */
 #define HMM_SPINS	100
+
+/* For how long it does so before it says that something is wrong */
+#define HMM_STUCK	(10 * HZ)
+
+/* Collisions until hmm_mirror_range_map() locks changes by system calls out */
+#define HMM_NR_COLLISIONS 16
+
+/* A callback that takes longer is named in the log; 0: none is */
+static unsigned int hmm_slow_callback_ms = 100;
+module_param_named(slow_callback_ms, hmm_slow_callback_ms, uint, 0644);
+MODULE_PARM_DESC(slow_callback_ms, "Milliseconds from which on a mirror's callback is named in the log, 0 for never (default: 100)");
 
 #ifdef CONFIG_LOCKDEP
 /*
@@ -370,16 +384,34 @@ static void hmm_wait_for_callbacks(struct hmm *hmm,
 				   struct hmm_snapshot *snapshot,
 				   const struct hmm_dispatch *own)
 {
+	unsigned long warn = jiffies + HMM_STUCK;
 	unsigned int spins = HMM_SPINS;
 
 	while (hmm_is_dispatching(hmm, snapshot, own)) {
 		if (spins) {
 			spins--;
 			cpu_relax();
-		} else {
-			schedule_timeout_uninterruptible(1);
+			continue;
+		}
+		schedule_timeout_uninterruptible(1);
+		if (unlikely(time_after(jiffies, warn))) {
+			warn = jiffies + HMM_STUCK;
+			pr_warn("hmm: %s[%d] waits for callbacks of a mirror: has one of them been waiting for it?\n",
+				current->comm, task_pid_nr(current));
 		}
 	}
+}
+
+/* Let go of what hmm_mirror_range_make_exclusive() has locked */
+static void hmm_range_put_folio(struct hmm_mirror_range *range)
+{
+	struct folio *folio = range->folio;
+
+	if (likely(!folio))
+		return;
+	range->folio = NULL;
+	folio_unlock(folio);
+	folio_put(folio);
 }
 
 /* The range is what the CPU page table says from here on, unless it is marked */
@@ -418,34 +450,68 @@ static void hmm_range_disarm(struct hmm *hmm, struct hmm_mirror_range *range)
 }
 
 /*
- * Make each range in flight that overlaps [start, end) invalid.  There may be many,
+ * Make each range in flight that overlaps @update invalid.  There may be many,
  * as drivers may keep them, so the lock is let go of now and then: what is armed
- * meanwhile has seen that the invalidation is in the active set.  @end is contained.
+ * meanwhile has seen that the invalidation is in the active set.
  */
-static void hmm_mark_collided(struct hmm *hmm, unsigned long start,
-			      unsigned long end, bool may_sleep)
+static void hmm_mark_collided(struct hmm *hmm,
+			      const struct mmu_notifier_range *update)
 {
+	unsigned long start = update->start, last = update->end - 1;
 	struct interval_tree_node *node;
 	unsigned int nr = 0;
 
 	lockdep_assert_held(&hmm->lock);
 
-	while ((node = interval_tree_iter_first(&hmm->armed, start, end - 1))) {
+	node = interval_tree_iter_first(&hmm->armed, start, last);
+	while (node) {
 		struct hmm_mirror_range *range =
 			container_of(node, struct hmm_mirror_range,
 				     notifier.interval_tree);
 
+		/* The page stays, for this mirror alone: see hmm_exclusive.c */
+		if (unlikely(update->event == MMU_NOTIFY_EXCLUSIVE) &&
+		    hmm_update_is_own(update, range->mirror)) {
+			node = interval_tree_iter_next(node, start, last);
+			continue;
+		}
 		hmm_range_disarm(hmm, range);
 		hmm_count(&range->mirror->collisions);
-		trace_hmm_collision(range, start, end);
+		trace_hmm_collision(range, update->start, update->end);
 		if (unlikely(++nr % HMM_NR_MARKS == 0)) {
 			/* Model: mark-unlock */
 			spin_unlock(&hmm->lock);
-			if (may_sleep)
+			if (mmu_notifier_range_blockable(update))
 				cond_resched();
 			spin_lock(&hmm->lock);
 		}
+		node = interval_tree_iter_first(&hmm->armed, start, last);
 	}
+}
+
+/* The callback of @mirror has begun at @begun, and is over */
+static noinline void hmm_check_time(const struct hmm_mirror *mirror,
+				    const struct mmu_notifier_range *update,
+				    unsigned long begun)
+{
+	unsigned int ms = jiffies_to_msecs(jiffies - begun);
+	unsigned int limit = READ_ONCE(hmm_slow_callback_ms);
+
+	if (!limit || ms < limit)
+		return;
+	trace_hmm_slow(mirror, update, ms);
+	pr_warn_ratelimited("hmm: callback of %s (%ps) took %u ms for [%#lx, %#lx)\n",
+			    mirror->ops->name ?: "a mirror", mirror->ops, ms,
+			    update->start, update->end);
+}
+
+/* It costs a comparison, where the clock has not ticked meanwhile */
+static __always_inline void hmm_took(const struct hmm_mirror *mirror,
+				     const struct mmu_notifier_range *update,
+				     unsigned long begun)
+{
+	if (unlikely(jiffies != begun))
+		hmm_check_time(mirror, update, begun);
 }
 
 /* Is this mirror not to be told? */
@@ -500,6 +566,7 @@ static bool hmm_mirror_invalidate(struct hmm_mirror *mirror,
 				  u64 *fence)
 {
 	const struct hmm_mirror_ops *ops = mirror->ops;
+	unsigned long begun = jiffies;
 	bool done;
 
 	*fence = 0;
@@ -513,6 +580,7 @@ static bool hmm_mirror_invalidate(struct hmm_mirror *mirror,
 		done = ops->invalidate_start(mirror, update, fence);
 	else
 		done = hmm_mirror_sync(mirror, update);
+	hmm_took(mirror, update, begun);
 	if (likely(done))
 		return true;
 
@@ -561,9 +629,13 @@ struct hmm_flush {
 static void hmm_finish(const struct hmm_flush *flush, unsigned int nr,
 		       const struct mmu_notifier_range *update)
 {
-	for (; nr; nr--, flush++)
+	for (; nr; nr--, flush++) {
+		unsigned long begun = jiffies;
+
 		flush->mirror->ops->invalidate_finish(flush->mirror, update,
 						      flush->fence);
+		hmm_took(flush->mirror, update, begun);
+	}
 }
 
 /*
@@ -606,23 +678,27 @@ static __always_inline bool
 hmm_invalidate(struct hmm *hmm, const struct mmu_notifier_range *update)
 {
 	struct hmm_mirror *mirror;
+	unsigned long begun;
 	bool done = true;
 
 	hmm_callbacks_begin(update);
 	hmm_for_each_mirror(mirror, hmm) {
 		if (unlikely(!mirror->simple)) {
-			if (hmm_mirror_ignores(mirror, update))
-				continue;
 			if (!mirror->ops->invalidate) {
 				done = hmm_invalidate_from(mirror, update);
 				break;
 			}
+			if (hmm_mirror_ignores(mirror, update))
+				continue;
 		}
 		hmm_count(&mirror->updates);
-		if (unlikely(!mirror->ops->invalidate(mirror, update)) &&
-		    hmm_mirror_refuses(mirror, update)) {
-			done = false;
-			break;
+		begun = jiffies;
+		done = mirror->ops->invalidate(mirror, update);
+		hmm_took(mirror, update, begun);
+		if (unlikely(!done)) {
+			done = !hmm_mirror_refuses(mirror, update);
+			if (!done)
+				break;
 		}
 	}
 	hmm_callbacks_end(update);
@@ -642,16 +718,19 @@ static void hmm_after(struct hmm *hmm, const struct mmu_notifier_range *update,
 		      bool of_2017)
 {
 	struct hmm_mirror *mirror;
+	unsigned long begun;
 
 	hmm_callbacks_begin(update);
 	hmm_for_each_mirror(mirror, hmm) {
 		if (of_2017 != hmm_mirror_is_2017(mirror) ||
 		    hmm_mirror_ignores(mirror, update))
 			continue;
+		begun = jiffies;
 		if (of_2017)
 			hmm_mirror_sync(mirror, update);
 		else if (mirror->ops->invalidate_end)
 			mirror->ops->invalidate_end(mirror, update);
+		hmm_took(mirror, update, begun);
 	}
 	hmm_callbacks_end(update);
 }
@@ -678,8 +757,7 @@ hmm_start(struct hmm *hmm, struct mmu_notifier_range *update, unsigned int slot,
 	 */
 	hmm_dispatch_begin(hmm, slot, dispatch);
 	if (unlikely(!RB_EMPTY_ROOT(&hmm->armed.rb_root)))
-		hmm_mark_collided(hmm, update->start, update->end,
-				  mmu_notifier_range_blockable(update));
+		hmm_mark_collided(hmm, update);
 	spin_unlock(&hmm->lock);
 	update->flags |= slot << HMM_SLOT_SHIFT;
 
@@ -888,7 +966,7 @@ void hmm_release(struct hmm *hmm)
 	hmm_count(&hmm->updates);
 	trace_hmm_invalidate_start(&update);
 	hmm_dispatch_begin(hmm, 0, &dispatch);
-	hmm_mark_collided(hmm, update.start, update.end, true);
+	hmm_mark_collided(hmm, &update);
 	spin_unlock(&hmm->lock);
 
 	hmm_invalidate(hmm, &update);
@@ -906,9 +984,12 @@ void hmm_release(struct hmm *hmm)
 
 	lock_map_acquire(&hmm_callback_map);
 	hmm_for_each_mirror(mirror, hmm) {
+		unsigned long begun = jiffies;
+
 		trace_hmm_release(mirror, hmm->mm);
 		if (mirror->ops->release)
 			mirror->ops->release(mirror);
+		hmm_took(mirror, &update, begun);
 	}
 	lock_map_release(&hmm_callback_map);
 	hmm_dispatch_end(hmm, 0, &dispatch);
@@ -1107,6 +1188,7 @@ int hmm_mirror_register(struct hmm_mirror *mirror, struct mm_struct *mm)
 		return -ESRCH;
 
 	INIT_LIST_HEAD(&mirror->ranges);
+	mirror->cancelled = false;
 	mirror->simple = mirror->ops->invalidate && !mirror->window_start &&
 			 !mirror->window_end &&
 			 !(mirror->ops->flags & (HMM_MIRROR_IGNORE_SOFT_DIRTY |
@@ -1141,6 +1223,71 @@ static void hmm_drop_ranges(struct hmm *hmm, struct hmm_mirror *mirror)
 		WRITE_ONCE(range->hmm, NULL);
 	}
 }
+
+/* Wake faults of @mirror that wait for a page.  False: there are none */
+static bool hmm_wake_faults(struct hmm *hmm, struct hmm_mirror *mirror)
+{
+	struct hmm_mirror_range *range;
+	bool any = false;
+
+	spin_lock(&hmm->lock);
+	list_for_each_entry(range, &mirror->ranges, list) {
+		if (range->task) {
+			wake_up_process(range->task);
+			any = true;
+		}
+	}
+	spin_unlock(&hmm->lock);
+	return any;
+}
+
+/**
+ * hmm_mirror_cancel() - have all faults of a mirror return
+ * @mirror: a registered mirror
+ *
+ * From here on hmm_mirror_range_begin() and hmm_mirror_range_fault() fail with
+ * -ECANCELED.  A fault in progress that waits for an invalidation, or for a page that
+ * userfaultfd(2) is to bring, stops to wait.  One that goes on may still succeed, and may
+ * be committed.  This cannot be undone, but by registering the mirror anew; its callbacks
+ * are called as before.
+ *
+ * A driver whose faults are made by a worker calls this before it waits for the worker,
+ * in its release() or when its device is unplugged, and unregisters the mirror after
+ * that.  Otherwise a process that dies could make it wait for ever: for a page that is to
+ * come from a file of the same process, which is closed later.
+ *
+ * Returns when no fault of the mirror waits for a page any more.  For some pages nothing
+ * ends that before they are there, except a fatal signal, which kernel threads do not get:
+ * pages of network file systems, pages of FUSE that are not read ahead, and those that
+ * somebody else has locked.  So a worker must not be made to wait for a file system that
+ * the same driver, or the process that closes its file, serves.
+ *
+ * Context: process context, with no lock held that is held around a fault, and without the
+ * mmap lock.  May sleep.
+ */
+void hmm_mirror_cancel(struct hmm_mirror *mirror)
+{
+	static const struct hmm_span all = { 0, ULONG_MAX };
+	struct hmm *hmm = mirror->hmm;
+
+	if (WARN_ON_ONCE(!hmm))
+		return;
+	might_sleep();
+
+	/* Seen by who looks at the active set, or is about to wait for a page */
+	spin_lock(&hmm->lock);
+	WRITE_ONCE(mirror->cancelled, true);
+	spin_unlock(&hmm->lock);
+	__wake_up(&hmm->wq, TASK_NORMAL, 0, (void *)&all);
+
+	/*
+	 * handle_userfault() sleeps once, and looks at nothing of ours before it does: who
+	 * was on its way there when it was woken has to be woken again.
+	 */
+	while (hmm_wake_faults(hmm, mirror))
+		schedule_timeout_uninterruptible(1);
+}
+EXPORT_SYMBOL_GPL(hmm_mirror_cancel);
 
 /**
  * hmm_mirror_unregister() - stop to mirror an address space
@@ -1210,7 +1357,7 @@ void hmm_mirror_unregister(struct hmm_mirror *mirror)
 }
 EXPORT_SYMBOL_GPL(hmm_mirror_unregister);
 
-/* -EBUSY: an invalidation goes on; -EINVAL: the mirror was unregistered meanwhile */
+/* -EBUSY: an invalidation goes on; -EINVAL: the mirror was unregistered meanwhile; or -ECANCELED */
 static int hmm_range_try_arm(struct hmm *hmm, struct hmm_mirror_range *range)
 {
 	int ret = 0;
@@ -1219,6 +1366,8 @@ static int hmm_range_try_arm(struct hmm *hmm, struct hmm_mirror_range *range)
 	spin_lock(&hmm->lock);
 	if (unlikely(!range->hmm))
 		ret = -EINVAL;	/* see hmm_drop_ranges() */
+	else if (unlikely(range->mirror->cancelled))
+		ret = -ECANCELED;
 	else if (hmm_active_overlaps(hmm, range->start, range->end))
 		ret = -EBUSY;
 	else
@@ -1247,13 +1396,37 @@ static int hmm_wake_waiter(struct wait_queue_entry *entry, unsigned int mode,
 	return default_wake_function(entry, mode, flags, key);
 }
 
+/* How long a fault goes on, and how often it collides meanwhile */
+struct hmm_limit {
+	unsigned long timeout;	/* in jiffies, 0 for none */
+	unsigned long deadline;
+	unsigned int collisions;
+};
+
+static void hmm_limit_init(struct hmm_limit *limit, unsigned long timeout,
+			   unsigned int collisions)
+{
+	/* What is longer would lie in the past */
+	limit->timeout = min(timeout, MAX_JIFFY_OFFSET);
+	limit->deadline = jiffies + limit->timeout;
+	limit->collisions = collisions;
+}
+
+static bool hmm_limit_is_over(const struct hmm_limit *limit)
+{
+	return limit->timeout && time_after_eq(jiffies, limit->deadline);
+}
+
 /* Arm a range that has collided, once nothing that overlaps it goes on */
 static int hmm_range_wait(struct hmm *hmm, struct hmm_mirror_range *range,
-			  unsigned long deadline)
+			  const struct hmm_limit *limit)
 {
 	struct hmm_waiter waiter = { .range = range };
-	long left = max_t(long, deadline - jiffies, 0);
+	long left = MAX_SCHEDULE_TIMEOUT;
 	int ret, interrupted;
+
+	if (limit->timeout)
+		left = max_t(long, limit->deadline - jiffies, 0);
 
 	ret = hmm_range_try_arm(hmm, range);
 	if (ret != -EBUSY)
@@ -1429,14 +1602,40 @@ static bool hmm_may_fault(struct vm_area_struct *vma)
 }
 
 /*
- * Make one page fault, with the mmap lock held, which is dropped while a page is waited
- * for; that sets @waited.  Returns 0, or an error; the lock is held unless that is -EINTR.
+ * May a page fault wait for somebody in user space, although it is told not to wait?  Some
+ * file systems do not look at that when they read a page, or are asked before one is
+ * written to.
  */
-static int hmm_fault_page(struct mm_struct *mm, unsigned long addr, bool write,
+static bool hmm_fault_may_wait(struct vm_area_struct *vma, unsigned long addr, bool write)
+{
+	struct folio *folio;
+	bool wait;
+
+	if (vma_is_anonymous(vma) || !vma->vm_file || is_vm_hugetlb_page(vma) ||
+	    vma_is_dax(vma))
+		return false;
+	if (write && vma->vm_flags & VM_SHARED && vma->vm_ops->page_mkwrite)
+		return true;
+	folio = filemap_get_folio(vma->vm_file->f_mapping, linear_page_index(vma, addr));
+	if (IS_ERR(folio))
+		return true;
+	wait = !folio_test_uptodate(folio);
+	folio_put(folio);
+	return wait;
+}
+
+/*
+ * Make one page fault, with the mmap lock held, which is dropped while a page is waited
+ * for; that sets @waited.  If @waited is NULL it is not dropped, and that is -EAGAIN.
+ * Returns 0, or an error; the lock is held unless that is -EINTR or -ECANCELED.
+ */
+static int hmm_fault_page(struct hmm_mirror_range *range, unsigned long addr, bool write,
 			  bool *waited)
 {
 	unsigned int flags = FAULT_FLAG_REMOTE | FAULT_FLAG_ALLOW_RETRY |
-			     FAULT_FLAG_KILLABLE | (write ? FAULT_FLAG_WRITE : 0);
+			     (waited ? FAULT_FLAG_KILLABLE : FAULT_FLAG_RETRY_NOWAIT) |
+			     (write ? FAULT_FLAG_WRITE : 0);
+	struct mm_struct *mm = range->notifier.mm;
 	struct vm_area_struct *vma;
 	vm_fault_t fault;
 
@@ -1446,11 +1645,17 @@ static int hmm_fault_page(struct mm_struct *mm, unsigned long addr, bool write,
 			return -EFAULT;
 		if (write && !(vma->vm_flags & VM_WRITE))
 			return -EPERM;
+		if (!waited && hmm_fault_may_wait(vma, addr, write))
+			return -EAGAIN;
 
 		fault = handle_mm_fault(vma, addr, flags, NULL);
 		if (!(fault & (VM_FAULT_RETRY | VM_FAULT_COMPLETED)))
 			break;
+		if (!waited)
+			return -EAGAIN;
 		*waited = true;
+		if (READ_ONCE(range->mirror->cancelled))
+			return -ECANCELED;
 		if (fatal_signal_pending(current) || mmap_read_lock_killable(mm))
 			return -EINTR;
 		if (fault & VM_FAULT_COMPLETED)
@@ -1463,16 +1668,9 @@ static int hmm_fault_page(struct mm_struct *mm, unsigned long addr, bool write,
 	return 0;
 }
 
-/*
- * Make the page faults for what @part lacks.  Not by hmm_range_fault(), as that keeps the
- * mmap lock, and cannot be killed, while a page comes from a disk or from a file system in
- * user space, whose daemon may want the lock; and as userfaultfd(2) does not handle such
- * a fault.  Returns 0 if nothing was to be done, and -EBUSY if it is to be read again; the
- * mmap lock is held unless that is -EINTR.
- */
-static noinline int
-hmm_part_fault(const struct hmm_part *part, struct hmm_mirror_range *range,
-	       unsigned long *failed, bool *waited)
+/* See hmm_part_fault() */
+static int hmm_part_fault_each(const struct hmm_part *part, struct hmm_mirror_range *range,
+			       unsigned long *failed, bool *waited)
 {
 	unsigned long i, n = hmm_part_pages(part), addr, lacks;
 	int ret = 0, err;
@@ -1487,11 +1685,11 @@ hmm_part_fault(const struct hmm_part *part, struct hmm_mirror_range *range,
 		/* A page fault has not helped */
 		if (*failed == addr && part->pfns[i] & HMM_PFN_ERROR)
 			return -EFAULT;
-		if (fatal_signal_pending(current)) {
+		if (waited && fatal_signal_pending(current)) {
 			mmap_read_unlock(range->notifier.mm);
 			return -EINTR;
 		}
-		err = hmm_fault_page(range->notifier.mm, addr,
+		err = hmm_fault_page(range, addr,
 				     hmm_part_asks(part, i) & HMM_PFN_REQ_WRITE, waited);
 		if (err)
 			return err;
@@ -1507,9 +1705,70 @@ hmm_part_fault(const struct hmm_part *part, struct hmm_mirror_range *range,
 	return ret;
 }
 
+/* Tell hmm_mirror_cancel() who may wait for a page, or, with NULL, that nobody does */
+static int hmm_range_set_task(struct hmm_mirror_range *range, struct task_struct *task)
+{
+	struct hmm *hmm = READ_ONCE(range->hmm);
+	int ret = 0;
+
+	if (unlikely(!hmm))
+		return -EINVAL;	/* see hmm_drop_ranges() */
+	spin_lock(&hmm->lock);
+	if (task && range->mirror->cancelled)
+		ret = -ECANCELED;
+	else
+		range->task = task;
+	spin_unlock(&hmm->lock);
+	return ret;
+}
+
+/*
+ * Make the page faults for what @part lacks.  Not by hmm_range_fault(), as that keeps the
+ * mmap lock, and cannot be killed, while a page comes from a disk or from a file system in
+ * user space, whose daemon may want the lock; and as userfaultfd(2) does not handle such
+ * a fault.  Returns 0 if nothing was to be done, and -EBUSY if it is to be read again; the
+ * mmap lock is held unless that is -EINTR or -ECANCELED.
+ */
+static noinline int
+hmm_part_fault(const struct hmm_part *part, struct hmm_mirror_range *range,
+	       unsigned long *failed, bool *waited)
+{
+	int ret;
+
+	if (!waited)
+		return hmm_part_fault_each(part, range, failed, NULL);
+
+	ret = hmm_range_set_task(range, current);
+	if (ret) {
+		mmap_read_unlock(range->notifier.mm);
+		return -ECANCELED;
+	}
+	ret = hmm_part_fault_each(part, range, failed, waited);
+	hmm_range_set_task(range, NULL);
+	return ret;
+}
+
+/* Read @part, with the mmap lock held: see hmm_part_fault() */
+static int hmm_part_try(const struct hmm_part *part, struct hmm_mirror_range *range,
+			unsigned long *failed, bool *waited)
+{
+	int ret;
+
+	hmm_inject_collision(range, true);
+	ret = hmm_part_read(part, range);
+	/*
+	 * What was reaped is gone, but MADV_COLLAPSE still puts a huge page in its
+	 * place, which is not to be taken for what was there.
+	 */
+	if (check_stable_address_space(range->notifier.mm))
+		ret = -EFAULT;
+	else if (!ret && hmm_part_lacks(part, 0) < hmm_part_pages(part))
+		ret = hmm_part_fault(part, range, failed, waited);
+	return ret;
+}
+
 /* Read a range that is armed.  -EBUSY: it collided, or is past its deadline */
-static int hmm_range_read(struct hmm_mirror_range *range, unsigned long *deadline,
-			  unsigned long timeout)
+static int hmm_range_read(struct hmm_mirror_range *range, struct hmm_limit *limit)
 {
 	struct mm_struct *mm = range->notifier.mm;
 	unsigned long start, failed;
@@ -1523,31 +1782,49 @@ static int hmm_range_read(struct hmm_mirror_range *range, unsigned long *deadlin
 		do {
 			if (mmap_read_lock_killable(mm))
 				return -EINTR;
-			hmm_inject_collision(range, true);
 			waited = false;
-			ret = hmm_part_read(&part, range);
-			/*
-			 * What was reaped is gone, but MADV_COLLAPSE still puts a huge
-			 * page in its place, which is not to be taken for what was there.
-			 */
-			if (check_stable_address_space(mm))
-				ret = -EFAULT;
-			else if (!ret && hmm_part_lacks(&part, 0) < hmm_part_pages(&part))
-				ret = hmm_part_fault(&part, range, &failed, &waited);
-			if (ret == -EINTR)
+			ret = hmm_part_try(&part, range, &failed, &waited);
+			if (ret == -EINTR || ret == -ECANCELED)
 				return ret;
 			mmap_read_unlock(mm);
 			/* Somebody else took that time, and it got us on */
 			if (waited)
-				*deadline = jiffies + timeout;
+				limit->deadline = jiffies + limit->timeout;
 			if (fatal_signal_pending(current))
 				return -EINTR;
 			/* Collisions must not hold up a CPU that nothing preempts */
 			cond_resched();
 		} while (ret == -EBUSY && __hmm_mirror_range_armed(range) &&
-			 time_before(jiffies, *deadline));
+			 !hmm_limit_is_over(limit));
 		if (ret)
 			return ret;
+	}
+	return 0;
+}
+
+/*
+ * The same with the mmap lock held by the caller, who keeps it.  -EAGAIN: it would have to
+ * be dropped, to wait for a page, or to let somebody else on.
+ */
+static int hmm_range_read_locked(struct hmm_mirror_range *range)
+{
+	unsigned long start, failed;
+	struct hmm_part part;
+	unsigned int tries;
+	int ret;
+
+	for (start = range->start; start < range->end; start = part.end) {
+		hmm_part_init(&part, range, start);
+		failed = range->end;
+		for (tries = 0; tries < HMM_NR_COLLISIONS; tries++) {
+			ret = hmm_part_try(&part, range, &failed, NULL);
+			if (ret != -EBUSY)
+				break;
+			if (!__hmm_mirror_range_armed(range))
+				return ret;
+		}
+		if (ret)
+			return ret == -EBUSY ? -EAGAIN : ret;
 	}
 	return 0;
 }
@@ -1570,7 +1847,8 @@ static int hmm_range_read(struct hmm_mirror_range *range, unsigned long *deadlin
  *   wraps, is not page aligned or exceeds the address space or the mirror's window,
  *   or has no pfn array, or %HMM_PFN_REQ_WRITE without %HMM_PFN_REQ_FAULT
  * * -EOPNOTSUPP: the range has a DMA map
- * * -EBUSY: @range is in flight already (a bug of the driver, warned of)
+ * * -EALREADY: @range is in flight already (a bug of the driver, warned of)
+ * * -ECANCELED: hmm_mirror_cancel() was called
  * * -ESRCH: the address space is dead
  */
 int hmm_mirror_range_begin(struct hmm_mirror_range *range,
@@ -1585,7 +1863,7 @@ int hmm_mirror_range_begin(struct hmm_mirror_range *range,
 	if (!hmm)
 		return -EINVAL;
 	if (WARN_ON_ONCE(range->hmm))
-		return -EBUSY;
+		return -EALREADY;
 
 	if (range->start >= range->end ||
 	    !PAGE_ALIGNED(range->start | range->end) ||
@@ -1602,12 +1880,16 @@ int hmm_mirror_range_begin(struct hmm_mirror_range *range,
 
 	range->mirror = mirror;
 	range->read = false;
+	range->task = NULL;
+	range->folio = NULL;
 	range->notifier.mm = hmm->mm;
 
 	/* Nothing can start between the join and the look.  Model: begin-lock */
 	spin_lock(&hmm->lock);
 	if (hlist_unhashed(&mirror->list)) {
 		ret = -EINVAL;	/* it is being unregistered */
+	} else if (mirror->cancelled) {
+		ret = -ECANCELED;
 	} else if (hmm->dead) {
 		ret = -ESRCH;
 	} else {
@@ -1633,11 +1915,85 @@ int hmm_mirror_range_begin(struct hmm_mirror_range *range,
 }
 EXPORT_SYMBOL_GPL(hmm_mirror_range_begin);
 
+/* Begins a fault: the checks and notes that all kinds of it have in common */
+static int hmm_range_fault_begin(struct hmm_mirror_range *range)
+{
+	/* Whatever is in the pfn array is not what the CPU page table says now */
+	range->read = false;
+	hmm_range_put_folio(range);
+
+	/* What is marked is what was begun */
+	if (WARN_ON_ONCE(range->start != range->notifier.interval_tree.start ||
+			 range->end - 1 != range->notifier.interval_tree.last))
+		return -EINVAL;
+	if (READ_ONCE(range->mirror->cancelled))
+		return -ECANCELED;
+
+	/* Let lockdep know, in each call, that this may wait for invalidations */
+	lock_map_acquire(&hmm_callback_map);
+	lock_map_release(&hmm_callback_map);
+
+	hmm_count(&range->mirror->faults);
+	trace_hmm_fault_begin(range);
+	return 0;
+}
+
+/* Reads @range, with mm_users held.  -EBUSY: it collides more often, or longer, than that */
+static int hmm_range_try(struct hmm *hmm, struct hmm_mirror_range *range,
+			 struct hmm_limit *limit)
+{
+	unsigned int collisions = 0;
+	int ret;
+
+	do {
+		hmm_inject_collision(range, false);
+		if (!__hmm_mirror_range_armed(range)) {
+			ret = hmm_range_wait(hmm, range, limit);
+			if (ret)
+				break;
+		}
+		hmm_inject_collision(range, false);
+		ret = hmm_range_read(range, limit);
+	} while (ret == -EBUSY && !range->pfn_flags_mask && !hmm_limit_is_over(limit) &&
+		 ++collisions < limit->collisions);
+	range->read = !ret;
+	hmm_inject_collision(range, false);
+	return ret;
+}
+
+static int hmm_range_fault_limited(struct hmm_mirror_range *range, struct hmm_limit *limit)
+{
+	struct mm_struct *mm;
+	struct hmm *hmm;
+	int ret;
+
+	if (!range)
+		return -EINVAL;
+	hmm = READ_ONCE(range->hmm);
+	if (WARN_ON_ONCE(!hmm))
+		return -EINVAL;
+	ret = hmm_range_fault_begin(range);
+	if (ret)
+		return ret;
+
+	/* Keeps exit_mmap() away, after which no end comes.  Model: mmget, mmput */
+	mm = range->notifier.mm;
+	ret = -ESRCH;
+	if (mmget_not_zero(mm)) {
+		ret = hmm_range_try(hmm, range, limit);
+		/* Not mmput(): who knows which locks exit_mmap() would meet here */
+		mmput_async(mm);
+	}
+	trace_hmm_fault_end(range, ret);
+	return ret;
+}
+
 /**
  * hmm_mirror_range_fault() - read the CPU page table for a range in flight
  * @range: range in flight
- * @timeout: time limit in jiffies, 0 for %HMM_RANGE_DEFAULT_TIMEOUT milliseconds;
- *	no longer than %MAX_JIFFY_OFFSET
+ * @timeout: time limit in jiffies for collisions, such as
+ *	msecs_to_jiffies(%HMM_RANGE_DEFAULT_TIMEOUT); 0 for none, as
+ *	hmm_range_fault_unlocked_timeout() has it; no longer than %MAX_JIFFY_OFFSET
  *
  * Waits until no invalidation of the range is going on, and reads the CPU page
  * table into &hmm_mirror_range.pfns by hmm_range_fault(), and faults in what
@@ -1648,6 +2004,9 @@ EXPORT_SYMBOL_GPL(hmm_mirror_range_begin);
  * as the reading has overwritten the input flags, and only the driver knows them.
  * The mmap lock is dropped while a page is waited for, such as one that comes from a
  * disk, or that userfaultfd(2) fills in, and that time does not count.
+ *
+ * A range that is invalidated all the time may collide until the time is over, however
+ * long that is: hmm_mirror_range_map() gets on then.
  *
  * The pages are not pinned.  They may be used only under the lock that the
  * mirror's callback takes, once hmm_mirror_range_valid() has said so there.
@@ -1661,6 +2020,7 @@ EXPORT_SYMBOL_GPL(hmm_mirror_range_begin);
  * * -EBUSY: collided until the time was over; or once, with a pfn_flags_mask.
  *   Worth another try
  * * -EINTR: a fatal signal is pending
+ * * -ECANCELED: hmm_mirror_cancel() was called
  * * -ESRCH: the address space is dead
  * * -EFAULT: a page was asked for that has no mapping, may not be read, or cannot be
  *   read, as from a bad disk; or the memory was reaped, by process_mrelease(2) or the
@@ -1672,8 +2032,38 @@ EXPORT_SYMBOL_GPL(hmm_mirror_range_begin);
  */
 int hmm_mirror_range_fault(struct hmm_mirror_range *range, unsigned long timeout)
 {
-	unsigned long deadline;
-	struct mm_struct *mm;
+	struct hmm_limit limit;
+
+	hmm_limit_init(&limit, timeout, UINT_MAX);
+	return hmm_range_fault_limited(range, &limit);
+}
+EXPORT_SYMBOL_GPL(hmm_mirror_range_fault);
+
+/**
+ * hmm_mirror_range_fault_locked() - the same under the caller's mmap lock
+ * @range: range in flight
+ *
+ * Reads the CPU page table, and faults in what is asked for, with the mmap lock held by
+ * the caller, which is not dropped.  Waits for no invalidation, and for no page that may
+ * need somebody else to take the mmap lock.
+ *
+ * For drivers that look at areas or at other ranges under the same lock.  What this cannot
+ * do is done by hmm_mirror_range_fault() after the lock was dropped.
+ *
+ * Context: process context.  The caller holds the mmap lock, for read or write, and a
+ * reference to mm_users, as get_task_mm() takes it, and no lock that a callback of a
+ * mirror takes.  Sleeps.
+ *
+ * Return: 0, or one of the errors of hmm_mirror_range_fault(), of which
+ *
+ * * -EBUSY: an invalidation of the range is going on, or came meanwhile
+ *
+ * does not say that any time is over, or
+ *
+ * * -EAGAIN: the mmap lock would have to be dropped
+ */
+int hmm_mirror_range_fault_locked(struct hmm_mirror_range *range)
+{
 	struct hmm *hmm;
 	int ret;
 
@@ -1682,63 +2072,135 @@ int hmm_mirror_range_fault(struct hmm_mirror_range *range, unsigned long timeout
 	hmm = READ_ONCE(range->hmm);
 	if (WARN_ON_ONCE(!hmm))
 		return -EINVAL;
+	mmap_assert_locked(range->notifier.mm);
+	ret = hmm_range_fault_begin(range);
+	if (ret)
+		return ret;
 
-	/* Whatever is in the pfn array is not what the CPU page table says now */
-	range->read = false;
-
-	/* What is marked is what was begun */
-	if (WARN_ON_ONCE(range->start != range->notifier.interval_tree.start ||
-			 range->end - 1 != range->notifier.interval_tree.last))
-		return -EINVAL;
-
-	if (!timeout)
-		timeout = msecs_to_jiffies(HMM_RANGE_DEFAULT_TIMEOUT);
-	/* What is longer would lie in the past */
-	timeout = min(timeout, MAX_JIFFY_OFFSET);
-	deadline = jiffies + timeout;
-
-	/* Let lockdep know, in each call, that this may wait for invalidations */
-	lock_map_acquire(&hmm_callback_map);
-	lock_map_release(&hmm_callback_map);
-
-	hmm_count(&range->mirror->faults);
-	trace_hmm_fault_begin(range);
-
-	/* Keeps exit_mmap() away, after which no end comes.  Model: mmget, mmput */
-	mm = range->notifier.mm;
-	if (!mmget_not_zero(mm)) {
-		ret = -ESRCH;
-		goto out;
-	}
-
-	do {
-		hmm_inject_collision(range, false);
-		if (!__hmm_mirror_range_armed(range)) {
-			ret = hmm_range_wait(hmm, range, deadline);
-			if (ret)
-				break;
-		}
-		hmm_inject_collision(range, false);
-		ret = hmm_range_read(range, &deadline, timeout);
-	} while (ret == -EBUSY && !range->pfn_flags_mask &&
-		 time_before(jiffies, deadline));
+	if (!__hmm_mirror_range_armed(range))
+		ret = hmm_range_try_arm(hmm, range);
+	if (!ret)
+		ret = hmm_range_read_locked(range);
 	range->read = !ret;
-	hmm_inject_collision(range, false);
-
-	/* Not mmput(): who knows which locks exit_mmap() would meet here */
-	mmput_async(mm);
-out:
 	trace_hmm_fault_end(range, ret);
 	return ret;
 }
-EXPORT_SYMBOL_GPL(hmm_mirror_range_fault);
+EXPORT_SYMBOL_GPL(hmm_mirror_range_fault_locked);
+
+/*
+ * Has the locks that system calls and page faults of the process need to invalidate
+ * anything in the range: what is left are those that come by the reverse map.
+ */
+static int hmm_range_lock_out(struct hmm_mirror_range *range)
+{
+	struct mm_struct *mm = range->notifier.mm;
+	VMA_ITERATOR(vmi, mm, range->start);
+	struct vm_area_struct *vma;
+
+	if (mmap_write_lock_killable(mm))
+		return -EINTR;
+	for_each_vma_range(vmi, vma, range->end)
+		vma_start_write(vma);
+	return 0;
+}
+
+/* One turn of hmm_mirror_range_map() for a range that has collided too often */
+static int hmm_range_map_locked(struct hmm *hmm, struct hmm_mirror_range *range,
+				struct hmm_limit *limit, hmm_commit_fn commit, void *data)
+{
+	struct mm_struct *mm = range->notifier.mm;
+	unsigned int tries;
+	int ret;
+
+	if (!mmget_not_zero(mm))
+		return -ESRCH;
+	ret = hmm_range_lock_out(range);
+	if (ret)
+		goto put;
+	for (tries = 0; tries < HMM_NR_COLLISIONS; tries++) {
+		ret = 0;
+		/* Those that may still come do not wait for the mmap lock */
+		if (!__hmm_mirror_range_armed(range))
+			ret = hmm_range_wait(hmm, range, limit);
+		if (!ret)
+			ret = hmm_mirror_range_fault_locked(range);
+		if (ret == -EAGAIN)
+			break; /* a page has to be waited for, without the lock */
+		if (!ret)
+			ret = commit(range, data);
+		if ((ret != -EBUSY && ret != -EAGAIN) || hmm_limit_is_over(limit))
+			break;
+	}
+	mmap_write_unlock(mm);
+put:
+	mmput_async(mm);
+	return ret;
+}
+
+/**
+ * hmm_mirror_range_map() - fault a range in, and enter it in the device's page table
+ * @range: range in flight, without a pfn_flags_mask
+ * @timeout: time limit in jiffies, as for hmm_mirror_range_fault()
+ * @commit: called when the range was read.  Takes the lock that the mirror's callback takes,
+ *	asks hmm_mirror_range_valid(), and either writes the device's entries under it and
+ *	returns 0, or returns -EAGAIN, and is called again when the range was read again.
+ *	Any other result ends this, and is what it returns.
+ * @data: for @commit
+ *
+ * That is the loop around hmm_mirror_range_fault() that drivers need, and its bound.  It
+ * also sees to it that a range which the process invalidates all the time gets its turn:
+ * having collided 16 times, it reads and commits with the mmap lock, and the locks of the
+ * areas, held for write.  No system call and no page fault of the process invalidates
+ * anything then, and each holds up the fault at most once more.  Invalidations by others
+ * remain: reclaim, migration, compaction, KSM and truncation of a file; as do pages that
+ * have to be waited for, as without that lock: those of a file that are not in the page
+ * cache, and of a shared mapping that its file system wants to be told of before it is
+ * written.  Against these only the time limit helps.
+ *
+ * Context: as for hmm_mirror_range_fault().  @commit may be called with the mmap lock held
+ * for write: it may allocate memory, but neither access user memory nor take that lock.
+ *
+ * Return: 0, what @commit has returned, or one of the errors of hmm_mirror_range_fault(),
+ * of which
+ *
+ * * -EINVAL: also with a pfn_flags_mask
+ */
+int hmm_mirror_range_map(struct hmm_mirror_range *range, unsigned long timeout,
+			 hmm_commit_fn commit, void *data)
+{
+	struct hmm_limit limit;
+	unsigned int tries;
+	struct hmm *hmm;
+	int ret;
+
+	if (!range || !commit || range->pfn_flags_mask)
+		return -EINVAL;
+	hmm = READ_ONCE(range->hmm);
+	if (WARN_ON_ONCE(!hmm))
+		return -EINVAL;
+
+	hmm_limit_init(&limit, timeout, HMM_NR_COLLISIONS);
+	for (tries = 0; ; tries++) {
+		/* What was faulted in is there, most likely, when the lock is */
+		ret = hmm_range_fault_limited(range, &limit);
+		if (!ret)
+			ret = commit(range, data);
+		if (ret == -EBUSY || (ret == -EAGAIN && tries >= HMM_NR_COLLISIONS))
+			ret = hmm_range_map_locked(hmm, range, &limit, commit, data);
+		if (ret != -EBUSY && ret != -EAGAIN)
+			return ret;
+		if (hmm_limit_is_over(&limit))
+			return -EBUSY;
+	}
+}
+EXPORT_SYMBOL_GPL(hmm_mirror_range_map);
 
 /**
  * hmm_mirror_range_end() - take a device page fault out of flight
  * @range: range in flight
  *
  * When this returns the registry has forgotten the range; it may be freed, or
- * begun again.
+ * begun again.  The page of hmm_mirror_range_make_exclusive() is given back.
  *
  * Context: any but interrupt context; does not sleep.
  */
@@ -1751,6 +2213,7 @@ void hmm_mirror_range_end(struct hmm_mirror_range *range)
 		return;
 
 	range->read = false;
+	hmm_range_put_folio(range);
 	/* Model: leave-lock */
 	spin_lock(&hmm->lock);
 	/* Unless the mirror was unregistered just now, see hmm_drop_ranges() */

@@ -20,6 +20,8 @@
 #ifdef CONFIG_HMM_MIRROR
 
 #include <linux/atomic.h>
+#include <linux/cleanup.h>
+#include <linux/err.h>
 #include <linux/list.h>
 #include <linux/minmax.h>
 #include <linux/mmu_notifier.h>
@@ -287,6 +289,7 @@ struct hmm_mirror_ops {
  *	None of @ops, @window_start and @window_end may change while it is registered.
  * @hmm: private to the registry: what it keeps for the mm_struct, %NULL after
  *	hmm_mirror_unregister()
+ * @cancelled: private to the registry: hmm_mirror_cancel() was called
  * @simple: private to the registry: &hmm_mirror_ops.invalidate is told of all updates
  * @ranges: private to the registry: its ranges in flight
  * @updates: private to the registry: updates it was told of, counted for debugfs
@@ -305,6 +308,7 @@ struct hmm_mirror {
 	unsigned long window_start;
 	unsigned long window_end;
 	struct hmm *hmm;
+	bool cancelled;
 	bool simple;
 	struct list_head ranges;
 	atomic_long_t updates;
@@ -346,6 +350,8 @@ struct hmm_mirror_range {
 	struct hmm_mirror *mirror;
 	struct hmm *hmm;		/* NULL when not in flight */
 	struct list_head list;		/* of the mirror's ranges */
+	struct task_struct *task;	/* may wait for a page */
+	struct folio *folio;		/* locked, as the page is made exclusive */
 	unsigned long seq;		/* the notifier's, when it was armed */
 	bool read;			/* the last fault has succeeded */
 	/*
@@ -357,14 +363,71 @@ struct hmm_mirror_range {
 	struct mmu_interval_notifier notifier;
 };
 
+/**
+ * typedef hmm_commit_fn - enters a range in the device's page table
+ * @range: range that was read
+ * @data: what hmm_mirror_range_map() was given
+ *
+ * Return: see hmm_mirror_range_map()
+ */
+typedef int (*hmm_commit_fn)(struct hmm_mirror_range *range, void *data);
+
 int hmm_mirror_register(struct hmm_mirror *mirror, struct mm_struct *mm);
+void hmm_mirror_cancel(struct hmm_mirror *mirror);
 void hmm_mirror_unregister(struct hmm_mirror *mirror);
 
 int __must_check hmm_mirror_range_begin(struct hmm_mirror_range *range,
 					struct hmm_mirror *mirror);
 int __must_check hmm_mirror_range_fault(struct hmm_mirror_range *range,
 					unsigned long timeout);
+int __must_check hmm_mirror_range_fault_locked(struct hmm_mirror_range *range);
+int __must_check hmm_mirror_range_map(struct hmm_mirror_range *range,
+				      unsigned long timeout, hmm_commit_fn commit,
+				      void *data);
 void hmm_mirror_range_end(struct hmm_mirror_range *range);
+
+/**
+ * hmm_mirror_range_init() - prepare a range for hmm_mirror_range_begin()
+ * @range: range that is not in flight
+ * @start: first address, in bytes, page aligned
+ * @end: end, in bytes, exclusive, page aligned
+ * @pfns: array of an HMM pfn for each page, zeroed
+ * @flags: see &hmm_mirror_range.flags
+ *
+ * Zeroes all else.
+ */
+static inline void hmm_mirror_range_init(struct hmm_mirror_range *range,
+					 unsigned long start, unsigned long end,
+					 unsigned long *pfns, unsigned long flags)
+{
+	*range = (struct hmm_mirror_range){
+		.start = start,
+		.end = end,
+		.pfns = pfns,
+		.flags = flags,
+	};
+}
+
+/*
+ * CLASS(hmm_mirror_range, in_flight)(&range, &mirror) puts a range in flight until the
+ * end of the scope.  @in_flight is @range, or an ERR_PTR() of what hmm_mirror_range_begin()
+ * has returned.
+ */
+DEFINE_CLASS(hmm_mirror_range, struct hmm_mirror_range *,
+	     if (!IS_ERR(_T)) hmm_mirror_range_end(_T),
+	     ERR_PTR(hmm_mirror_range_begin(range, mirror)) ?: range,
+	     struct hmm_mirror_range *range, struct hmm_mirror *mirror)
+
+#ifdef CONFIG_HMM_MIRROR_EXCLUSIVE
+int __must_check hmm_mirror_range_make_exclusive(struct hmm_mirror_range *range,
+						 unsigned long timeout);
+#else
+static inline int __must_check
+hmm_mirror_range_make_exclusive(struct hmm_mirror_range *range, unsigned long timeout)
+{
+	return -EOPNOTSUPP;
+}
+#endif
 
 /* Has no invalidation hit the range since it was armed?  For the registry */
 static inline bool __hmm_mirror_range_armed(const struct hmm_mirror_range *range)

@@ -159,6 +159,40 @@ TRACE_EVENT(hmm_veto,
 		  __entry->mirror, __entry->start, __entry->end)
 );
 
+/* A mirror's callback has taken longer than hmm.slow_callback_ms */
+TRACE_EVENT(hmm_slow,
+
+	TP_PROTO(const struct hmm_mirror *mirror,
+		 const struct mmu_notifier_range *update, unsigned int ms),
+
+	TP_ARGS(mirror, update, ms),
+
+	TP_STRUCT__entry(
+		__field(const void *,	mm)
+		__field(const void *,	mirror)
+		__field(unsigned long,	start)
+		__field(unsigned long,	end)
+		__field(int,		event)
+		__field(unsigned int,	ms)
+		__string(name,		mirror->ops->name ?: "-")
+	),
+
+	TP_fast_assign(
+		__entry->mm	= update->mm;
+		__entry->mirror	= mirror;
+		__entry->start	= update->start;
+		__entry->end	= update->end;
+		__entry->event	= update->event;
+		__entry->ms	= ms;
+		__assign_str(name);
+	),
+
+	TP_printk("mm=%p mirror=%p name=%s [0x%lx, 0x%lx) event=%s ms=%u",
+		  __entry->mm, __entry->mirror, __get_str(name), __entry->start,
+		  __entry->end, show_mmu_notifier_event(__entry->event),
+		  __entry->ms)
+);
+
 DECLARE_EVENT_CLASS(hmm_range,
 
 	TP_PROTO(const struct hmm_mirror_range *range),

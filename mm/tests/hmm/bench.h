@@ -34,6 +34,8 @@
 #define HMM_BENCH_BASE		(4096 * PAGE_SIZE)
 /* Of a device that flushes slowly */
 #define HMM_BENCH_FLUSH_NS	20000
+/* Jiffies for a fault */
+#define HMM_BENCH_TIMEOUT	msecs_to_jiffies(HMM_RANGE_DEFAULT_TIMEOUT)
 
 struct hmm_bench_dev;
 

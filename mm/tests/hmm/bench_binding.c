@@ -50,7 +50,7 @@ static void hmm_bench_commits(struct hmm_bench_dev *dev, unsigned long n)
 		dev->errors++;
 		return;
 	}
-	dev->errors += !!hmm_mirror_range_fault(&dev->range, 0);
+	dev->errors += !!hmm_mirror_range_fault(&dev->range, HMM_BENCH_TIMEOUT);
 	for (; n; n--) {
 		spin_lock(&dev->lock);
 		if (hmm_mirror_range_valid(&dev->range))

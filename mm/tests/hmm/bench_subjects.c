@@ -356,7 +356,7 @@ static void hmm_bench_fault(struct hmm_bench_dev *dev)
 	bool valid;
 
 	do {
-		if (hmm_mirror_range_fault(&dev->range, 0)) {
+		if (hmm_mirror_range_fault(&dev->range, HMM_BENCH_TIMEOUT)) {
 			dev->errors++;
 			return;
 		}

@@ -69,6 +69,9 @@ void hmm_test_kill(struct kunit *test, struct mm_struct *mm);
 struct hmm_test_job *hmm_test_kill_job(struct kunit *test, struct mm_struct *mm);
 bool hmm_test_mm_count_falls_to(struct mm_struct *mm, int count);
 
+/* Is the mmap lock held for write? */
+bool hmm_test_mmap_write_locked(struct mm_struct *mm);
+
 /* These assert that it can be done */
 unsigned long hmm_test_map(struct kunit *test, struct mm_struct *mm,
 			   unsigned long pages, unsigned long prot);
@@ -251,5 +254,25 @@ int hmm_test_fault_once(struct kunit *test, struct hmm_test_dev *dev,
 struct hmm_test_job *hmm_test_fault_job(struct kunit *test,
 					struct hmm_mirror_range *range,
 					unsigned long timeout);
+
+/* A mapping that needs somebody to fill it in; set up anew by each use of it */
+
+extern struct hmm_test_filler {
+	struct page *page;
+	bool filled;
+	unsigned int flags;	/* of the page fault that had it filled in */
+	unsigned int asked;	/* how often somebody was to wait for that */
+	unsigned int never;	/* nobody fills it in; milliseconds until a fault waits for it */
+	unsigned long collide;	/* until then, in jiffies, with each fault instead */
+	bool unlocked;		/* with each without the mmap lock for write, too */
+	struct hmm_mirror_range *range;	/* must not be valid while it is faulted in */
+	bool valid;
+	unsigned int bad;	/* how often it is tried to read what cannot be read */
+	bool foreign;		/* no memory of the kernel's */
+	bool completes;		/* drops the lock, and needs not be tried again */
+	bool nothing;		/* nothing comes, and no error either */
+} hmm_test_filler;
+
+unsigned long hmm_test_map_filler(struct kunit *test, struct mm_struct *mm);
 
 #endif /* _MM_HMM_KUNIT_H */

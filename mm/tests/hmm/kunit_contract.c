@@ -166,7 +166,7 @@ static void hmm_begin_twice(struct kunit *test)
 
 	range = hmm_test_snapshot(test, dev, dev->addr, 1);
 	HMM_TEST_WARNS(test, ret = hmm_mirror_range_begin(range, &dev->mirror));
-	KUNIT_EXPECT_EQ(test, ret, -EBUSY);
+	KUNIT_EXPECT_EQ(test, ret, -EALREADY);
 	/* It is in flight as before */
 	KUNIT_EXPECT_TRUE(test, hmm_test_valid(range));
 	hmm_test_invalidate(dev->mm, dev->addr, 1);
@@ -178,7 +178,7 @@ static void hmm_range_not_in_flight(struct kunit *test)
 	struct hmm_mirror_range *range = hmm_test_range(test, HMM_TEST_BASE, 1,
 							0);
 
-	KUNIT_EXPECT_EQ(test, -EINVAL, hmm_mirror_range_fault(NULL, 0));
+	KUNIT_EXPECT_EQ(test, -EINVAL, hmm_mirror_range_fault(NULL, HMM_TEST_PATIENCE));
 	HMM_TEST_WARNS(test, KUNIT_EXPECT_EQ(test, -EINVAL,
 					     hmm_mirror_range_fault(range, 0)));
 	HMM_TEST_WARNS(test, hmm_mirror_range_end(range));

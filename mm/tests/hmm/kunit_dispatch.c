@@ -259,7 +259,8 @@ static void hmm_ignored_events(struct kunit *test)
 	struct mm_struct *mm = hmm_test_mm(test);
 	struct hmm_mirror_ops soft = hmm_test_end_ops, own = hmm_test_end_ops;
 	struct hmm_test_dev *soft_dev, *own_dev, *owner;
-	struct hmm_mirror_range *range;
+	struct hmm_mirror_range *range, *soft_range;
+	bool exclusive;
 	struct mmu_notifier_range inv;
 	unsigned int i;
 
@@ -270,6 +271,7 @@ static void hmm_ignored_events(struct kunit *test)
 
 	for (i = 0; i < ARRAY_SIZE(cases); i++) {
 		range = hmm_test_snapshot(test, own_dev, HMM_TEST_BASE, 1);
+		soft_range = hmm_test_snapshot(test, soft_dev, HMM_TEST_BASE, 1);
 		soft_dev->calls = 0;
 		own_dev->calls = 0;
 		owner = soft_dev;
@@ -285,8 +287,14 @@ static void hmm_ignored_events(struct kunit *test)
 				    "case %u", i);
 		KUNIT_EXPECT_EQ_MSG(test, own_dev->calls, 2 * cases[i].told_own,
 				    "case %u", i);
-		KUNIT_EXPECT_FALSE(test, hmm_test_valid(range));
+		/* Who has taken a page for itself may use it, and nobody else */
+		exclusive = cases[i].event == MMU_NOTIFY_EXCLUSIVE;
+		KUNIT_EXPECT_EQ_MSG(test, hmm_test_valid(range), exclusive && cases[i].own,
+				    "case %u", i);
+		KUNIT_EXPECT_EQ_MSG(test, hmm_test_valid(soft_range),
+				    exclusive && !cases[i].own, "case %u", i);
 		hmm_mirror_range_end(range);
+		hmm_mirror_range_end(soft_range);
 	}
 	/* Their ops are on this stack */
 	hmm_test_unregister(test, own_dev);

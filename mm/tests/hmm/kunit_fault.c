@@ -5,7 +5,6 @@
 #include <kunit/resource.h>
 #include <linux/delay.h>
 #include <linux/jiffies.h>
-#include <linux/memblock.h>
 #include <linux/mm.h>
 #include <linux/mman.h>
 #include <linux/sched/signal.h>
@@ -158,88 +157,6 @@ static void hmm_fault_shadow_stack(struct kunit *test)
 						     HMM_TEST_WRITE));
 }
 
-/* A mapping that needs somebody to fill it in, as with userfaultfd(2) */
-static struct {
-	struct page *page;
-	bool filled;
-	unsigned int flags;	/* of the page fault that had it filled in */
-	unsigned long collide;	/* until then, in jiffies, with each fault instead */
-	struct hmm_mirror_range *range;	/* must not be valid while it is faulted in */
-	bool valid;
-	unsigned int bad;	/* how often it is tried to read what cannot be read */
-	bool foreign;		/* no memory of the kernel's */
-	bool completes;		/* drops the lock, and needs not be tried again */
-	bool nothing;		/* nothing comes, and no error either */
-} hmm_test_filler;
-
-KUNIT_DEFINE_ACTION_WRAPPER(hmm_test_free_filler, put_page, struct page *);
-
-static vm_fault_t hmm_test_fill(const struct vm_special_mapping *mapping,
-				struct vm_area_struct *vma, struct vm_fault *vmf)
-{
-	if (hmm_test_filler.range)
-		hmm_test_filler.valid |= hmm_mirror_range_valid(hmm_test_filler.range);
-	if (hmm_test_filler.nothing)
-		return VM_FAULT_NOPAGE;
-	if (hmm_test_filler.completes) {
-		hmm_test_filler.completes = false;
-		hmm_test_filler.filled = true;
-		mmap_read_unlock(vma->vm_mm);
-		return VM_FAULT_NOPAGE | VM_FAULT_COMPLETED;
-	}
-	if (hmm_test_filler.foreign)
-		return vmf_insert_pfn(vma, vmf->address, max_pfn + 1);
-	if (hmm_test_filler.bad) {
-		if (hmm_test_filler.bad++ == 10 || vmf->flags & FAULT_FLAG_TRIED)
-			return VM_FAULT_SIGBUS;
-		mmap_read_unlock(vma->vm_mm);
-		return VM_FAULT_RETRY;
-	}
-	if (time_before(jiffies, hmm_test_filler.collide)) {
-		hmm_test_invalidate(vma->vm_mm, vmf->address, 1);
-		return VM_FAULT_NOPAGE;
-	}
-	if (hmm_test_filler.filled) {
-		get_page(hmm_test_filler.page);
-		vmf->page = hmm_test_filler.page;
-		return 0;
-	}
-	/* That takes its time, and cannot be done under the mmap lock */
-	if (!(vmf->flags & FAULT_FLAG_ALLOW_RETRY))
-		return VM_FAULT_SIGBUS;
-	hmm_test_filler.filled = true;
-	hmm_test_filler.flags = vmf->flags;
-	mmap_read_unlock(vma->vm_mm);
-	msleep(HMM_TEST_DELAY_MS);
-	return VM_FAULT_RETRY;
-}
-
-/* Returns the address of two such pages */
-static unsigned long hmm_test_map_filler(struct kunit *test, struct mm_struct *mm)
-{
-	static const struct vm_special_mapping mapping = {
-		.name = "[hmm_kunit]",
-		.fault = hmm_test_fill,
-	};
-	unsigned long addr = hmm_test_map(test, mm, 2, PROT_READ);
-	struct vm_area_struct *vma;
-
-	memset(&hmm_test_filler, 0, sizeof(hmm_test_filler));
-	hmm_test_filler.collide = jiffies;
-	hmm_test_filler.page = alloc_page(GFP_KERNEL | __GFP_ZERO);
-	KUNIT_ASSERT_NOT_NULL(test, hmm_test_filler.page);
-	KUNIT_ASSERT_EQ(test, 0,
-			kunit_add_action_or_reset(test, hmm_test_free_filler,
-						  hmm_test_filler.page));
-	hmm_test_unmap(test, mm, addr, 2);
-	mmap_write_lock(mm);
-	vma = _install_special_mapping(mm, addr, 2 * PAGE_SIZE, VM_READ | VM_WRITE |
-				       VM_MAYREAD | VM_MAYWRITE | VM_MIXEDMAP, &mapping);
-	mmap_write_unlock(mm);
-	KUNIT_ASSERT_FALSE(test, IS_ERR(vma));
-	return addr;
-}
-
 static void hmm_fault_drops_lock(struct kunit *test)
 {
 	struct hmm_test_dev *dev = hmm_test_setup(test);
@@ -316,7 +233,7 @@ static void hmm_valid_only_if_read(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, hmm_test_valid(range));
 
 	hmm_test_range_set_flags(range, HMM_TEST_WRITE, 0);
-	KUNIT_EXPECT_EQ(test, -EPERM, hmm_mirror_range_fault(range, 0));
+	KUNIT_EXPECT_EQ(test, -EPERM, hmm_mirror_range_fault(range, HMM_TEST_PATIENCE));
 	KUNIT_EXPECT_TRUE(test, hmm_test_armed(range));
 	KUNIT_EXPECT_FALSE(test, hmm_test_valid(range));
 
@@ -420,9 +337,9 @@ static void hmm_fault_per_page_flags(struct kunit *test)
 	/* A hole matters to who asks for it, and to nobody else */
 	hmm_test_unmap(test, dev->mm, addr + PAGE_SIZE, 1);
 	pfns[1] = 0;
-	KUNIT_EXPECT_EQ(test, 0, hmm_mirror_range_fault(range, 0));
+	KUNIT_EXPECT_EQ(test, 0, hmm_mirror_range_fault(range, HMM_TEST_PATIENCE));
 	pfns[1] = HMM_TEST_READ;
-	KUNIT_EXPECT_EQ(test, -EFAULT, hmm_mirror_range_fault(range, 0));
+	KUNIT_EXPECT_EQ(test, -EFAULT, hmm_mirror_range_fault(range, HMM_TEST_PATIENCE));
 
 	/* And however many there are */
 	range = hmm_test_begin(test, dev, more, 70, 0);
@@ -461,7 +378,7 @@ static void hmm_fault_invalidates_itself(struct kunit *test)
 	pfns = hmm_test_pfns(range);
 	hmm_test_range_set_flags(range, 0, HMM_TEST_WRITE);
 	pfns[0] = HMM_TEST_WRITE;
-	KUNIT_EXPECT_EQ(test, -EBUSY, hmm_mirror_range_fault(range, 0));
+	KUNIT_EXPECT_EQ(test, -EBUSY, hmm_mirror_range_fault(range, HMM_TEST_PATIENCE));
 	KUNIT_EXPECT_FALSE(test, hmm_test_valid(range));
 	pfns[0] = HMM_TEST_WRITE;
 	hmm_test_fault(test, range);

@@ -71,6 +71,14 @@ bool hmm_test_mm_count_falls_to(struct mm_struct *mm, int count)
 	return true;
 }
 
+bool hmm_test_mmap_write_locked(struct mm_struct *mm)
+{
+	if (!mmap_read_trylock(mm))
+		return true;
+	mmap_read_unlock(mm);
+	return false;
+}
+
 unsigned long hmm_test_map(struct kunit *test, struct mm_struct *mm,
 			   unsigned long pages, unsigned long prot)
 {
@@ -573,7 +581,7 @@ bool hmm_test_valid(struct hmm_mirror_range *range)
 /* Reads a range that nothing collides with */
 void hmm_test_fault(struct kunit *test, struct hmm_mirror_range *range)
 {
-	KUNIT_ASSERT_EQ(test, 0, hmm_mirror_range_fault(range, 0));
+	KUNIT_ASSERT_EQ(test, 0, hmm_mirror_range_fault(range, HMM_TEST_PATIENCE));
 	KUNIT_ASSERT_TRUE(test, hmm_test_valid(range));
 }
 
@@ -595,7 +603,7 @@ int hmm_test_fault_once(struct kunit *test, struct hmm_test_dev *dev,
 {
 	struct hmm_mirror_range *range = hmm_test_begin(test, dev, addr, pages,
 							flags);
-	int ret = hmm_mirror_range_fault(range, 0);
+	int ret = hmm_mirror_range_fault(range, HMM_TEST_PATIENCE);
 
 	hmm_mirror_range_end(range);
 	return ret;

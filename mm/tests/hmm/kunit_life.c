@@ -290,7 +290,7 @@ static void hmm_fault_after_exit(struct kunit *test)
 
 	KUNIT_EXPECT_EQ(test, dev->fresh, 0);
 	KUNIT_EXPECT_FALSE(test, hmm_test_valid(before));
-	KUNIT_EXPECT_EQ(test, -ESRCH, hmm_mirror_range_fault(before, 0));
+	KUNIT_EXPECT_EQ(test, -ESRCH, hmm_mirror_range_fault(before, HMM_TEST_PATIENCE));
 	KUNIT_EXPECT_FALSE(test, hmm_test_valid(before));
 	hmm_mirror_range_end(before);
 

@@ -3,16 +3,20 @@
  * The tracepoints of HMM mirroring.
  */
 #include <kunit/resource.h>
+#include <linux/delay.h>
 #include <linux/mman.h>
 #include <linux/tracepoint.h>
 #include <trace/events/hmm.h>
 
 #include "kunit.h"
 
+/* More than the limit of hmm.slow_callback_ms */
+#define HMM_TEST_SLOW_MS	150
+
 struct hmm_trace {
 	struct hmm_test_dev *dev;
 	unsigned int registered, unregistered, released;
-	unsigned int starts, ends, vetoes;
+	unsigned int starts, ends, vetoes, slow;
 	unsigned int faults, waits, returns, collisions;
 	unsigned int wrong;		/* arguments that are not ours */
 	unsigned long start;		/* of the last invalidation that started */
@@ -54,6 +58,13 @@ static void hmm_trace_veto(void *count, const struct hmm_mirror *mirror,
 			   update->start != hmm_trace.start;
 }
 
+static void hmm_trace_slow(void *count, const struct hmm_mirror *mirror,
+			   const struct mmu_notifier_range *update, unsigned int ms)
+{
+	hmm_trace_veto(count, mirror, update);
+	hmm_trace.wrong += ms < HMM_TEST_SLOW_MS / 2;
+}
+
 static void hmm_trace_range(void *count, const struct hmm_mirror_range *range)
 {
 	++*(unsigned int *)count;
@@ -84,6 +95,7 @@ static void hmm_trace_off(void *data)
 	unregister_trace_hmm_invalidate_start(hmm_trace_start, &t->starts);
 	unregister_trace_hmm_invalidate_end(hmm_trace_end, &t->ends);
 	unregister_trace_hmm_veto(hmm_trace_veto, &t->vetoes);
+	unregister_trace_hmm_slow(hmm_trace_slow, &t->slow);
 	unregister_trace_hmm_fault_begin(hmm_trace_range, &t->faults);
 	unregister_trace_hmm_wait(hmm_trace_range, &t->waits);
 	unregister_trace_hmm_fault_end(hmm_trace_fault_end, &t->returns);
@@ -111,6 +123,7 @@ static void hmm_trace_on(struct kunit *test, struct hmm_test_dev *dev)
 							 &t->starts);
 	ret = ret ?: register_trace_hmm_invalidate_end(hmm_trace_end, &t->ends);
 	ret = ret ?: register_trace_hmm_veto(hmm_trace_veto, &t->vetoes);
+	ret = ret ?: register_trace_hmm_slow(hmm_trace_slow, &t->slow);
 	ret = ret ?: register_trace_hmm_fault_begin(hmm_trace_range,
 						    &t->faults);
 	ret = ret ?: register_trace_hmm_wait(hmm_trace_range, &t->waits);
@@ -183,8 +196,85 @@ static void hmm_tracepoints(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, trace->wrong, 0);
 }
 
+/* A callback that takes its time, at each place where there is one */
+
+static bool hmm_slow_invalidate(struct hmm_mirror *mirror,
+				const struct mmu_notifier_range *update)
+{
+	msleep(HMM_TEST_SLOW_MS);
+	return true;
+}
+
+static bool hmm_slow_start(struct hmm_mirror *mirror,
+			   const struct mmu_notifier_range *update, u64 *fence)
+{
+	*fence = 1;
+	return true;
+}
+
+static void hmm_slow_finish(struct hmm_mirror *mirror,
+			    const struct mmu_notifier_range *update, u64 fence)
+{
+	msleep(HMM_TEST_SLOW_MS);
+}
+
+static void hmm_slow_end(struct hmm_mirror *mirror,
+			 const struct mmu_notifier_range *update)
+{
+	msleep(HMM_TEST_SLOW_MS);
+}
+
+static void hmm_slow_sync(struct hmm_mirror *mirror, enum hmm_update_type type,
+			  unsigned long start, unsigned long end)
+{
+	msleep(HMM_TEST_SLOW_MS);
+}
+
+static void hmm_slow_release(struct hmm_mirror *mirror)
+{
+	msleep(HMM_TEST_SLOW_MS);
+}
+
+static void hmm_slow_callbacks(struct kunit *test)
+{
+	static const struct {
+		struct hmm_mirror_ops ops;
+		unsigned int slow;	/* callbacks of an invalidation */
+	} cases[] = {
+		{ { .invalidate = hmm_slow_invalidate }, 1 },
+		{ { .invalidate_start = hmm_slow_start,
+		    .invalidate_finish = hmm_slow_finish }, 1 },
+		{ { .invalidate = hmm_slow_invalidate,
+		    .invalidate_end = hmm_slow_end }, 2 },
+		{ { .sync_cpu_device_pagetables = hmm_slow_sync }, 2 },
+	};
+	struct hmm_mirror_ops release = { .release = hmm_slow_release,
+					  .invalidate_start = hmm_slow_start,
+					  .invalidate_finish = hmm_slow_finish };
+	struct hmm_test_dev *dev;
+	unsigned int i;
+
+	hmm_test_not_on_list(test);
+	for (i = 0; i < ARRAY_SIZE(cases); i++) {
+		dev = hmm_test_mirror(test, hmm_test_mm(test), &cases[i].ops);
+		hmm_trace_on(test, dev);
+		hmm_test_invalidate(dev->mm, HMM_TEST_BASE, 1);
+		KUNIT_EXPECT_EQ_MSG(test, hmm_trace.slow, cases[i].slow, "case %u", i);
+		KUNIT_EXPECT_EQ(test, hmm_trace.wrong, 0);
+		kunit_release_action(test, hmm_trace_off, &hmm_trace);
+	}
+	dev = hmm_test_mirror(test, hmm_test_mm(test), &release);
+	hmm_trace_on(test, dev);
+	hmm_test_kill(test, dev->mm);
+	KUNIT_EXPECT_EQ(test, hmm_trace.slow, 2);
+	kunit_release_action(test, hmm_trace_off, &hmm_trace);
+	/* Its ops are on this stack */
+	hmm_test_unregister(test, dev);
+}
+
 static struct kunit_case hmm_trace_cases[] = {
 	KUNIT_CASE(hmm_tracepoints),
+	KUNIT_CASE(hmm_slow_callbacks),
 	{}
 };
 
