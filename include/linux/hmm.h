@@ -63,6 +63,8 @@
  * page table through a &struct hmm_mirror_range, and programs the device only
  * when no invalidation came in between::
  *
+ *	unsigned long pfn = 0;
+ *	int tries = 100;
  *	struct hmm_mirror_range range = {
  *		.start = addr,
  *		.end = addr + PAGE_SIZE,
@@ -78,12 +80,13 @@
  *		if (ret)
  *			break;
  *		mutex_lock(&dev->lock);
- *		done = hmm_mirror_range_valid(&range);
- *		if (done)
+ *		if (hmm_mirror_range_valid(&range))
  *			my_map(dev, addr, hmm_pfn_to_page(pfn),
  *			       pfn & HMM_PFN_WRITE);
+ *		else
+ *			ret = -EBUSY; // an invalidation came in between: once more
  *		mutex_unlock(&dev->lock);
- *	} while (!done);
+ *	} while (ret && --tries);
  *	hmm_mirror_range_end(&range);
  *
  * The lock that the callback takes and the lock under which
