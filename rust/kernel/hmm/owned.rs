@@ -56,13 +56,14 @@ use crate::{
 ///     ) -> Result {
 ///         let mut range = self.project().range.range();
 ///
-///         loop {
+///         for _ in 0..100 {
 ///             if let Ok(table) = range.as_mut().lock_committed() {
 ///                 start(&table);
 ///                 return Ok(());
 ///             }
 ///             let _ = range.as_mut().fault(Write)?.commit(&enter);
 ///         }
+///         Err(EBUSY)
 ///     }
 /// }
 /// ```

@@ -304,12 +304,13 @@ impl<'s, T: MirrorOps> FaultRange<'s, T> {
     ///         }
     ///     };
     ///
-    ///     loop {
+    ///     for _ in 0..100 {
     ///         let faulted = range.as_mut().fault_each(request)?;
     ///         if let Ok(present) = faulted.commit(|_table, pages| pages.count()) {
     ///             return Ok(present);
     ///         }
     ///     }
+    ///     Err(EBUSY)
     /// }
     /// ```
     pub fn fault_each(
@@ -443,7 +444,7 @@ impl<'s, T: MirrorOps> FaultRange<'s, T> {
     ///     mut page: Pin<&mut FaultRange<'_, T>>,
     ///     is_ready: impl Fn(&T::PageTable) -> bool,
     /// ) -> Result {
-    ///     loop {
+    ///     for _ in 0..100 {
     ///         if let Ok(table) = page.as_mut().lock_committed() {
     ///             if is_ready(&table) {
     ///                 return Ok(());
@@ -453,6 +454,7 @@ impl<'s, T: MirrorOps> FaultRange<'s, T> {
     ///         // If this is stale, the next iteration notices.
     ///         let _ = page.as_mut().fault(Read)?.commit(|_table, _pages| ());
     ///     }
+    ///     Err(EBUSY)
     /// }
     /// ```
     pub fn lock_committed(self: Pin<&mut Self>) -> Result<TableGuard<'_, T>, Stale> {
@@ -490,12 +492,14 @@ impl<'s, T: MirrorOps> FaultRange<'s, T> {
     ///     mut range: Pin<&mut FaultRange<'_, T>>,
     ///     enter: impl Fn(Pin<&mut T::PageTable>, Pages<'_, T, Read>),
     /// ) -> Result<(), FaultError> {
-    ///     while range.as_mut().recommit(&enter).is_err() {
-    ///         if range.as_mut().fault(Read)?.commit(&enter).is_ok() {
-    ///             break;
+    ///     for _ in 0..100 {
+    ///         if range.as_mut().recommit(&enter).is_ok()
+    ///             || range.as_mut().fault(Read)?.commit(&enter).is_ok()
+    ///         {
+    ///             return Ok(());
     ///         }
     ///     }
-    ///     Ok(())
+    ///     Err(FaultError::Busy)
     /// }
     /// ```
     pub fn recommit<R>(
