@@ -209,9 +209,10 @@ struct hmm_mirror_ops {
 	/**
 	 * @invalidate: The CPU page table is about to change.  When this returns
 	 * true, the device must not use any page of @update any more, as above.
-	 * A driver takes a struct hmm_mirror_range to put something there again.  What
-	 * the device may have written is marked by set_page_dirty() after the flush, as
-	 * a page that is clean for the CPU may be dropped.
+	 * A driver takes a struct hmm_mirror_range to put something there again;
+	 * get_user_pages() may still find the old page after this.  What the device may
+	 * have written is marked by set_page_dirty() after the flush, as a page that is
+	 * clean for the CPU may be dropped.
 	 *
 	 * Returns false if it cannot do that without sleeping, which @update does
 	 * not allow; then nothing changes, and the one who wanted to tries again
@@ -375,6 +376,7 @@ struct hmm_mirror_range {
  */
 typedef int (*hmm_commit_fn)(struct hmm_mirror_range *range, void *data);
 
+/* Context, locks and errors of these are described in mm/hmm.c */
 int hmm_mirror_register(struct hmm_mirror *mirror, struct mm_struct *mm);
 void hmm_mirror_cancel(struct hmm_mirror *mirror);
 void hmm_mirror_unregister(struct hmm_mirror *mirror);
