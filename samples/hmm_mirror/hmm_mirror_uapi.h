@@ -125,6 +125,9 @@ struct hmm_mirror_rw {
  * @flags: HMM_MIRROR_ENTRY_*
  * @order: log2 of the CPU mapping's size in pages when the entry was filled in:
  *	0 for a page, 9 for a 2 MiB huge page with 4 KiB pages
+ *
+ * There is one for each page, also where the device maps a huge page by one slot of
+ * its page table, as the device in Rust does.
  */
 struct hmm_mirror_entry {
 	__u64 addr;
@@ -171,7 +174,10 @@ struct hmm_mirror_dump {
  * @dead: 1 when the address space is dead (exit or exec), else 0.  A call may fail
  *	with ESRCH shortly before, while the last user is letting go
  *
- * All fields are "out".  The counters start at 0 with BIND.
+ * All fields are "out".  The counters start at 0 with BIND.  Entries are counted in
+ * pages, of which a huge page has 512.  An invalidation of a part of a huge page takes
+ * out all of it in the device in Rust, and that part in the device in C, which maps
+ * each page by itself.
  */
 struct hmm_mirror_stats {
 	__u64 pages;
