@@ -29,9 +29,8 @@
 //! ```
 //! use core::marker::PhantomPinned;
 //! use kernel::{
-//!     hmm::{FaultBuffer, Invalidation, Mirror, MirrorOps, Write},
+//!     hmm::{new_mirror, FaultBuffer, Invalidation, Mirror, MirrorOps, Write},
 //!     mm::{addr::{PageRange, Pfn, VirtAddr}, MmWithUser},
-//!     new_mirror,
 //!     prelude::*,
 //!     sync::lock::spinlock::SpinLockBackend,
 //! };

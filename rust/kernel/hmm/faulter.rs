@@ -56,7 +56,8 @@ impl<'m, T: MirrorOps> Faulter<'m, T> {
     ///
     /// Invalidations wait until the guard is dropped. Do not wait for anything that an invalidation
     /// can hold up while the guard exists: a fault of the process, its mmap lock, or memory
-    /// allocated with [`GFP_KERNEL`].
+    /// allocated with [`GFP_KERNEL`]. Memory may be freed; but under a spinlock do not drop what
+    /// `vmalloc()` may have allocated, such as a [`VVec`] or [`KVVec`], because `vfree()` may sleep.
     ///
     /// Sleeps if the lock is a mutex. Under a spinlock, do not sleep while the guard exists. Not
     /// for interrupt handlers, which may interrupt whoever holds the lock.
@@ -143,7 +144,7 @@ impl<'m, T: MirrorOps> Faulter<'m, T> {
     ///         }
     ///         Ok(core::mem::replace(table.project().entries, entries))
     ///     })??;
-    ///     // Do not free memory under the lock either.
+    ///     // Freed here, so that the lock is not held for that.
     ///     drop(old);
     ///     Ok(())
     /// }

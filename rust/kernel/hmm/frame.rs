@@ -43,6 +43,10 @@ const BUCKETS: usize = 512;
 /// Created by [`Page::frame`], and used by [`TableGuard::read`], which refuses stale frames. Its
 /// methods may be called in any context.
 ///
+/// A frame is [`Send`], [`Sync`] and [`Unpin`], and so is a [`FrameMut`]. It may be kept anywhere,
+/// not only in the page table: by itself it gives no access to the page, and a stale one is refused
+/// wherever it was kept.
+///
 /// # Examples
 ///
 /// An emulated load. If it fails, the device faults:

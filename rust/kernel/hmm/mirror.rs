@@ -150,6 +150,8 @@ unsafe impl<T: MirrorOps> Sync for Mirror<T> {}
 /// different locks, and the type of its page table is not checked. Use the macro where the driver
 /// is known.
 ///
+/// `kernel::new_mirror!` is the same macro.
+///
 /// The initialiser sleeps, and takes the mmap lock of the address space. It must not be run with a
 /// lock held that a callback of a mirror takes.
 ///

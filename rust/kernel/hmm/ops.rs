@@ -66,8 +66,9 @@ impl MirrorLock for MutexBackend {
 /// lockdep reports violations, but for who waits by a completion or a condition variable.
 /// [`Self::Lock`] decides whether they may sleep, see [`MirrorLock`].
 ///
-/// Implementations need the attribute `#[vtable]`, which also provides `OwnerModule`. `Self` must
-/// not be more visible than the type that is passed to `module!`.
+/// Implementations need the attribute `#[vtable]`, which also provides `OwnerModule`: the type that
+/// is passed to `module!`. `Self` must not be more visible than that type, or the compiler reports
+/// a private type in a public interface (E0446).
 ///
 /// A driver implements either [`invalidate`](Self::invalidate), or both
 /// [`invalidate_start`](Self::invalidate_start) and

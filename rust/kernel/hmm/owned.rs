@@ -67,6 +67,25 @@ use crate::{
 ///     }
 /// }
 /// ```
+///
+/// A range that several threads use is behind a mutex. It must not be a lock that a callback takes,
+/// because a fault is made with it held:
+///
+/// ```
+/// use kernel::{
+///     hmm::{MirrorOps, OwnedFaultRange, Read},
+///     prelude::*,
+///     sync::Mutex,
+/// };
+///
+/// fn refresh<T: MirrorOps>(shared: &Mutex<Pin<KBox<OwnedFaultRange<T>>>>) -> Result<bool> {
+///     let mut guard = shared.lock();
+///
+///     // `guard.as_mut()` would be the method of the guard.
+///     let faulted = (*guard).as_mut().range().fault(Read)?;
+///     Ok(faulted.commit(|_table, _pages| ()).is_ok())
+/// }
+/// ```
 #[repr(transparent)]
 pub struct OwnedFaultRange<T: MirrorOps>(Inner<T>);
 

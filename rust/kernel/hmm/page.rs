@@ -295,7 +295,7 @@ impl<'p, T: MirrorOps, A: Access> Page<'p, T, A> {
 
     /// Returns an entry for the page table of an emulated device, to read.
     ///
-    /// Only for drivers with [`MirrorOps::CPU_ACCESS`].
+    /// Only for drivers with [`MirrorOps::CPU_ACCESS`]. For others, a call does not compile.
     #[inline]
     pub fn frame(&self) -> Frame {
         const { assert!(T::CPU_ACCESS, "frames are for devices with CPU_ACCESS") };
@@ -307,7 +307,7 @@ impl<'p, T: MirrorOps, A: Access> Page<'p, T, A> {
 impl<T: MirrorOps> Page<'_, T, Write> {
     /// Returns an entry for the page table of an emulated device, to read and write.
     ///
-    /// Only for drivers with [`MirrorOps::CPU_ACCESS`].
+    /// Only for drivers with [`MirrorOps::CPU_ACCESS`]. For others, a call does not compile.
     #[inline]
     pub fn frame_mut(&self) -> FrameMut {
         // INVARIANT: The CPU's entry is writable, so the process may write to the page. Shadow
