@@ -1880,6 +1880,7 @@ int hmm_mirror_range_begin(struct hmm_mirror_range *range,
 
 	range->mirror = mirror;
 	range->read = false;
+	range->retries = 0;
 	range->task = NULL;
 	range->folio = NULL;
 	range->notifier.mm = hmm->mm;
@@ -1945,7 +1946,7 @@ static int hmm_range_try(struct hmm *hmm, struct hmm_mirror_range *range,
 	unsigned int collisions = 0;
 	int ret;
 
-	do {
+	for (;;) {
 		hmm_inject_collision(range, false);
 		if (!__hmm_mirror_range_armed(range)) {
 			ret = hmm_range_wait(hmm, range, limit);
@@ -1954,8 +1955,11 @@ static int hmm_range_try(struct hmm *hmm, struct hmm_mirror_range *range,
 		}
 		hmm_inject_collision(range, false);
 		ret = hmm_range_read(range, limit);
-	} while (ret == -EBUSY && !range->pfn_flags_mask && !hmm_limit_is_over(limit) &&
-		 ++collisions < limit->collisions);
+		if (ret != -EBUSY || range->pfn_flags_mask || hmm_limit_is_over(limit) ||
+		    ++collisions == limit->collisions)
+			break;
+		range->retries++;
+	}
 	range->read = !ret;
 	hmm_inject_collision(range, false);
 	return ret;
@@ -2130,6 +2134,7 @@ static int hmm_range_map_locked(struct hmm *hmm, struct hmm_mirror_range *range,
 			ret = commit(range, data);
 		if ((ret != -EBUSY && ret != -EAGAIN) || hmm_limit_is_over(limit))
 			break;
+		range->retries++;
 	}
 	mmap_write_unlock(mm);
 put:
@@ -2191,6 +2196,7 @@ int hmm_mirror_range_map(struct hmm_mirror_range *range, unsigned long timeout,
 			return ret;
 		if (hmm_limit_is_over(&limit))
 			return -EBUSY;
+		range->retries++;
 	}
 }
 EXPORT_SYMBOL_GPL(hmm_mirror_range_map);

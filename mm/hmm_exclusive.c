@@ -77,6 +77,9 @@ int hmm_mirror_range_make_exclusive(struct hmm_mirror_range *range,
 	if (!range || range->flags != flags || range->pfn_flags_mask ||
 	    range->end - range->start != PAGE_SIZE)
 		return -EINVAL;
+	/* There is no make_device_exclusive() */
+	if (!IS_ENABLED(CONFIG_DEVICE_PRIVATE))
+		return -EOPNOTSUPP;
 
 	do {
 		/*

@@ -63,30 +63,29 @@
  * page table through a &struct hmm_mirror_range, and programs the device only
  * when no invalidation came in between::
  *
- *	unsigned long pfn = 0;
- *	int tries = 100;
- *	struct hmm_mirror_range range = {
- *		.start = addr,
- *		.end = addr + PAGE_SIZE,
- *		.pfns = &pfn,
- *		.flags = HMM_PFN_REQ_FAULT,
- *	};
+ *	static int my_commit(struct hmm_mirror_range *range, void *data)
+ *	{
+ *		struct my_dev *dev = data;
+ *		int ret = -EAGAIN; // an invalidation came in between: once more
  *
+ *		mutex_lock(&dev->lock);
+ *		if (hmm_mirror_range_valid(range)) {
+ *			my_map(dev, range->start, range->pfns, range->end);
+ *			ret = 0;
+ *		}
+ *		mutex_unlock(&dev->lock);
+ *		return ret;
+ *	}
+ *
+ *	struct hmm_mirror_range range;
+ *	unsigned long pfn = 0;
+ *
+ *	hmm_mirror_range_init(&range, addr, addr + PAGE_SIZE, &pfn, HMM_PFN_REQ_FAULT);
  *	ret = hmm_mirror_range_begin(&range, &dev->mirror);
  *	if (ret)
  *		return ret;
- *	do {
- *		ret = hmm_mirror_range_fault(&range, 0);
- *		if (ret)
- *			break;
- *		mutex_lock(&dev->lock);
- *		if (hmm_mirror_range_valid(&range))
- *			my_map(dev, addr, hmm_pfn_to_page(pfn),
- *			       pfn & HMM_PFN_WRITE);
- *		else
- *			ret = -EBUSY; // an invalidation came in between: once more
- *		mutex_unlock(&dev->lock);
- *	} while (ret && --tries);
+ *	ret = hmm_mirror_range_map(&range, msecs_to_jiffies(HMM_RANGE_DEFAULT_TIMEOUT),
+ *				   my_commit, dev);
  *	hmm_mirror_range_end(&range);
  *
  * The lock that the callback takes and the lock under which
@@ -335,6 +334,8 @@ struct hmm_mirror {
  *	each read; 0 for none
  * @owner: whose device private pages may be read, as &hmm_range.dev_private_owner
  * @dma_map: %NULL
+ * @retries: how often a fault of it has collided since it was begun, and was made again.
+ *	Written by the registry
  *
  * Zeroed before it is used for the first time, but for what the driver sets.  None of
  * these may be changed while the range is in flight, nor may it be moved or copied;
@@ -350,6 +351,7 @@ struct hmm_mirror_range {
 	unsigned long pfn_flags_mask;
 	void *owner;
 	struct hmm_dma_map *dma_map;
+	unsigned int retries;
 	/* private: */
 	struct hmm_mirror *mirror;
 	struct hmm *hmm;		/* NULL when not in flight */

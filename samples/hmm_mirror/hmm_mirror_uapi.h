@@ -28,7 +28,7 @@
  *    in which pages are mapped (for pages of 4 KiB; 4 KiB of memory in C, and 16 KiB in
  *    Rust, where each entry knows when it was made, and for which mirror), is charged
  *    to the memory cgroup of who makes it grow;
- *  - MAP, READ and WRITE may also fail with EINTR (a fatal signal is pending),
+ *  - MAP, READ, WRITE and ADD may also fail with EINTR (a fatal signal is pending),
  *    ENOMEM, or EBUSY (the range was invalidated again and again: try again).
  *
  * The pages' frame numbers that DUMP shows are what /proc/PID/pagemap shows to
@@ -61,6 +61,7 @@ struct hmm_mirror_bind {
 /* Flags of HMM_MIRROR_IOC_MAP */
 #define HMM_MIRROR_MAP_WRITE	0x1 /* fault for writing */
 #define HMM_MIRROR_MAP_PRESENT	0x2 /* do not fault: mirror what is there */
+#define HMM_MIRROR_MAP_ASYNC	0x4 /* have it done, and do not wait for it */
 
 /**
  * struct hmm_mirror_map - argument of HMM_MIRROR_IOC_MAP (32 bytes)
@@ -78,6 +79,12 @@ struct hmm_mirror_bind {
  * With PRESENT nothing is faulted in and nothing fails for want of a mapping:
  * pages that the CPU has no entry for are left out.  That still takes some time
  * for each 512 pages; /proc/PID/maps says which addresses are worth it.
+ *
+ * With ASYNC a worker of the kernel does it, as the fault interrupt of a device would
+ * have one do it, and the call returns at once with 0 in @pages.  What comes of it is
+ * seen by DUMP and STATS only.  Closing the file ends it.  One range at a time: EBUSY.
+ * Not by the device in Rust, as the kernel crate has no way to wait for a worker:
+ * EOPNOTSUPP.
  *
  * Errors: EINVAL (unaligned, empty, wraps, or above the process's address
  * space), EFAULT, EPERM, ESRCH (the address space is dead).  On failure @pages
@@ -113,6 +120,28 @@ struct hmm_mirror_rw {
 	__u64 buf;
 	__u64 len;
 	__u64 done;
+};
+
+/**
+ * struct hmm_mirror_add - argument of HMM_MIRROR_IOC_ADD (24 bytes)
+ * @addr: in: address in the mirrored process, a multiple of 8
+ * @value: in: what to add
+ * @old: out: what was there before
+ *
+ * The device adds to a word of 8 bytes while it has the page to itself, by a read and a
+ * write that are not atomic for a CPU: the page is made exclusive to the device
+ * meanwhile.  So whoever else adds to it, by the CPU's atomic instructions or by other
+ * devices in this way, sees each addition once.
+ *
+ * Errors: EFAULT (no mapping, or not readable), EPERM (the mapping is not writable), EINVAL
+ * (unaligned, or above the process's address space), ESRCH (the address space is dead),
+ * EOPNOTSUPP (not private memory without a file, or huge pages of hugetlbfs; or the kernel
+ * lacks CONFIG_DEVICE_PRIVATE, or is older than 7.2).
+ */
+struct hmm_mirror_add {
+	__u64 addr;
+	__u64 value;
+	__u64 old;
 };
 
 /* Flags of struct hmm_mirror_entry */
@@ -199,5 +228,6 @@ struct hmm_mirror_stats {
 #define HMM_MIRROR_IOC_WRITE	_IOWR(0xBE, 0x03, struct hmm_mirror_rw)
 #define HMM_MIRROR_IOC_DUMP	_IOWR(0xBE, 0x04, struct hmm_mirror_dump)
 #define HMM_MIRROR_IOC_STATS	_IOR(0xBE, 0x05, struct hmm_mirror_stats)
+#define HMM_MIRROR_IOC_ADD	_IOWR(0xBE, 0x06, struct hmm_mirror_add)
 
 #endif /* _HMM_MIRROR_UAPI_H */

@@ -30,8 +30,8 @@ use crate::{
 /// fn judge(error: FaultError) -> Verdict {
 ///     match error {
 ///         FaultError::Busy | FaultError::NoMemory => Verdict::Retry,
-///         FaultError::Unmapped | FaultError::ReadOnly => Verdict::Fail,
-///         FaultError::Dead | FaultError::Killed => Verdict::Stop,
+///         FaultError::Unmapped | FaultError::ReadOnly | FaultError::Unsupported => Verdict::Fail,
+///         FaultError::Dead | FaultError::Killed | FaultError::Cancelled => Verdict::Stop,
 ///     }
 /// }
 /// ```
@@ -49,6 +49,11 @@ pub enum FaultError {
     Busy,
     /// A fatal signal is pending for the thread that faults. [`EINTR`] as an [`Error`].
     Killed,
+    /// The mirror was [cancelled](super::Mirror::cancel). [`ECANCELED`] as an [`Error`].
+    Cancelled,
+    /// The page cannot be made [exclusive](super::FaultRange::make_exclusive). [`EOPNOTSUPP`] as an
+    /// [`Error`].
+    Unsupported,
     /// Out of memory. [`ENOMEM`] as an [`Error`].
     NoMemory,
 }
@@ -65,6 +70,8 @@ impl FaultError {
             ESRCH => FaultError::Dead,
             EBUSY | EAGAIN => FaultError::Busy,
             EINTR | ERESTARTSYS => FaultError::Killed,
+            ECANCELED => FaultError::Cancelled,
+            EOPNOTSUPP => FaultError::Unsupported,
             ENOMEM => FaultError::NoMemory,
             _ => FaultError::Unmapped,
         }
@@ -79,6 +86,8 @@ impl fmt::Display for FaultError {
             FaultError::Dead => "the address space has gone",
             FaultError::Busy => "the range was invalidated again and again",
             FaultError::Killed => "a fatal signal is pending",
+            FaultError::Cancelled => "the mirror was cancelled",
+            FaultError::Unsupported => "the page cannot be made exclusive",
             FaultError::NoMemory => "out of memory",
         })
     }
@@ -93,6 +102,8 @@ impl From<FaultError> for Error {
             FaultError::Dead => ESRCH,
             FaultError::Busy => EBUSY,
             FaultError::Killed => EINTR,
+            FaultError::Cancelled => ECANCELED,
+            FaultError::Unsupported => EOPNOTSUPP,
             FaultError::NoMemory => ENOMEM,
         }
     }

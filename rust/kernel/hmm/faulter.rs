@@ -3,7 +3,6 @@
 //! A thread's access to a mirror.
 
 use super::{
-    range::FAULT_TIMEOUT,
     Access,
     FaultBuffer,
     FaultError,
@@ -15,11 +14,7 @@ use super::{
 };
 use crate::{
     mm::addr::PageRange,
-    prelude::*,
-    time::{
-        Instant,
-        Monotonic, //
-    },
+    prelude::*, //
 };
 
 /// A thread's access to a [`Mirror`]: either faults or holds the lock of the device's page table.
@@ -98,14 +93,17 @@ impl<'m, T: MirrorOps> Faulter<'m, T> {
     /// `commit` is called with the device's page table, locked, and the pages. It is called once if
     /// this succeeds, and not at all if it fails.
     ///
+    /// A range that collides again and again is read and committed with the mmap lock of the process
+    /// held for writing, so that no system call and no page fault of the process can invalidate it.
+    /// `hmm_mirror_range_map()` in C, which this calls, says what remains.
+    ///
     /// Sleeps. See [`Faulter`] for the locks that must not be held, and [`lock`](Self::lock) for
-    /// what `commit` must not do.
+    /// what `commit` must not do. Nor must it access user memory.
     ///
     /// # Errors
     ///
-    /// Those of [`FaultRange::fault`]. [`FaultError::Busy`] comes after one to two seconds: no
-    /// fault is retried later than a second after the first one, and each fault waits for up to a
-    /// second.
+    /// Those of [`FaultRange::fault`]. [`FaultError::Busy`] comes when the range has collided for a
+    /// second, in which the time that pages take to come does not count.
     /// [`FaultError::Unmapped`] also comes for what cannot be faulted at all: a range that is above
     /// the address space, or larger than `buffer`.
     ///
@@ -156,21 +154,8 @@ impl<'m, T: MirrorOps> Faulter<'m, T> {
         access: A,
         commit: impl FnOnce(Pin<&mut T::PageTable>, Pages<'_, T, A::Granted>) -> R,
     ) -> Result<R, FaultError> {
-        let start = Instant::<Monotonic>::now();
-        let mut commit = Some(commit);
-
         pin_init::stack_try_pin_init!(let range: FaultRange<'_, T> = self.range(range, buffer));
-        let mut range = range.map_err(FaultError::from_raw)?;
-        loop {
-            let committed = range.as_mut().fault(access)?.commit(|table, pages| {
-                // This is called once, because the loop ends after it.
-                commit.take().map(|commit| commit(table, pages))
-            });
-            match committed {
-                Ok(Some(result)) => return Ok(result),
-                _ if start.elapsed() > FAULT_TIMEOUT => return Err(FaultError::Busy),
-                _ => (),
-            }
-        }
+
+        range.map_err(FaultError::from_raw)?.map(access, commit)
     }
 }

@@ -287,6 +287,40 @@ impl<T: MirrorOps> Mirror<T> {
         self.end_address
     }
 
+    /// Makes all faults of the mirror fail with [`FaultError::Cancelled`], now and from now on.
+    ///
+    /// A fault in progress that waits for an invalidation, or for a page that `userfaultfd(2)` is to
+    /// bring, stops waiting. Others may still succeed and be committed. Invalidations go on.
+    ///
+    /// Call it before you wait for a work item that faults, for example when a file is closed.
+    /// Otherwise a dying process could make you wait for ever for a page that another of its files
+    /// was to bring. The wait for some pages cannot be cancelled: those of network file systems,
+    /// and those of FUSE that are not read ahead. This returns when no fault waits for a page.
+    ///
+    /// Sleeps. Do not call it with the mmap lock held, or with a lock held that is also held around
+    /// a fault.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use kernel::{
+    ///     hmm::{Mirror, MirrorOps},
+    ///     sync::Completion,
+    /// };
+    ///
+    /// /// `done` is completed by the work item that faults.
+    /// fn stop<T: MirrorOps>(mirror: &Mirror<T>, done: &Completion) {
+    ///     mirror.cancel();
+    ///     done.wait_for_completion();
+    /// }
+    /// ```
+    ///
+    /// [`FaultError::Cancelled`]: super::FaultError::Cancelled
+    pub fn cancel(&self) {
+        // SAFETY: By the type invariants the mirror is registered.
+        unsafe { bindings::hmm_mirror_cancel(self.raw.get()) };
+    }
+
     /// Returns a [`Faulter`], to fault or to lock the device's page table. May be called in any
     /// context.
     #[inline]

@@ -207,8 +207,90 @@ impl<'s, T: MirrorOps> FaultRange<'s, T> {
         self: Pin<&mut Self>,
         _access: A,
     ) -> Result<Faulted<'_, 's, T, A::Granted>, FaultError> {
-        // 0 stands for the default of the C side.
-        self.read(A::REQUEST, 0)
+        self.read(A::REQUEST, default_timeout())
+    }
+
+    /// Faults in the pages of the range and commits them, as [`Faulter::map`] describes.
+    ///
+    /// The range stays in flight. [`retries`](Self::retries) says how often it collided.
+    ///
+    /// [`Faulter::map`]: super::Faulter::map
+    pub fn map<A: Access, R>(
+        mut self: Pin<&mut Self>,
+        _access: A,
+        commit: impl FnOnce(Pin<&mut T::PageTable>, Pages<'_, T, A::Granted>) -> R,
+    ) -> Result<R, FaultError> {
+        let raw = self.as_mut().request(A::REQUEST);
+        let mut map = Map {
+            range: self,
+            commit: Some(commit),
+            result: None,
+            _granted: PhantomData::<A::Granted>,
+        };
+        let data = &raw mut map;
+        let call = Map::call_of(&map);
+
+        // SAFETY: By the type invariants of `range`, `raw` is in flight, and the pfn array is ours.
+        // `call` is called with `data`, and uses it in no other way than through that.
+        let result = to_result(unsafe {
+            bindings::hmm_mirror_range_map(raw, default_timeout(), Some(call), data.cast())
+        });
+        match (map.result, result) {
+            (Some(result), _) => Ok(result),
+            (None, Err(error)) => Err(FaultError::from_raw(error)),
+            (None, Ok(())) => Err(FaultError::Busy),
+        }
+    }
+
+    /// Faults in the page of the range, and takes it away from the CPU and from other devices.
+    ///
+    /// This is for atomic operations of a device that has no other way to keep the CPU out: until
+    /// the mirror is told to invalidate the page, nobody else accesses it. Until the range is
+    /// dropped, or faulted again, the page is locked, so that two devices that want the same page
+    /// take turns. Meanwhile, do not fault in the same page by another range.
+    ///
+    /// The range must have one page. [`MirrorOps::invalidate`] is called for what this does as well.
+    ///
+    /// Sleeps, as [`FaultRange::fault`] does.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`FaultRange::fault`], and:
+    ///
+    /// - [`FaultError::Unmapped`]: also for a range of several pages.
+    /// - [`FaultError::Unsupported`]: the page is not anonymous memory, or is of hugetlbfs; or the
+    ///   kernel is built without `CONFIG_DEVICE_PRIVATE`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use kernel::{
+    ///     hmm::{FaultRange, MirrorOps, Pages, Write},
+    ///     prelude::*,
+    /// };
+    ///
+    /// /// `operate` has the device make its atomic operation, and waits for it.
+    /// fn atomic<T: MirrorOps>(
+    ///     mut page: Pin<&mut FaultRange<'_, T>>,
+    ///     operate: impl Fn(Pin<&mut T::PageTable>, Pages<'_, T, Write>),
+    /// ) -> Result {
+    ///     for _ in 0..100 {
+    ///         if page.as_mut().make_exclusive()?.commit(&operate).is_ok() {
+    ///             return Ok(());
+    ///         }
+    ///     }
+    ///     Err(EBUSY)
+    /// }
+    /// ```
+    pub fn make_exclusive(
+        mut self: Pin<&mut Self>,
+    ) -> Result<Faulted<'_, 's, T, Write>, FaultError> {
+        let raw = self.as_mut().request(Write::REQUEST);
+
+        // SAFETY: By the type invariants `raw` is in flight, and the pfn array is ours.
+        to_result(unsafe { bindings::hmm_mirror_range_make_exclusive(raw, default_timeout()) })
+            .map_err(FaultError::from_raw)?;
+        Ok(Faulted::new(self))
     }
 
     /// Faults in the pages of the range, with a timeout other than a second.
@@ -368,7 +450,7 @@ impl<'s, T: MirrorOps> FaultRange<'s, T> {
         // SAFETY: By the type invariants `raw` is in flight, so it is valid. We have `&mut`, so
         // only the registry uses it, which does not access this field meanwhile.
         unsafe { (*raw).pfn_flags_mask = Write::REQUEST };
-        let result = self.as_mut().read_raw(0, 0);
+        let result = self.as_mut().read_raw(0, default_timeout());
         // SAFETY: As above.
         unsafe { (*raw).pfn_flags_mask = 0 };
         result
@@ -398,6 +480,15 @@ impl<'s, T: MirrorOps> FaultRange<'s, T> {
     }
 
     fn read_raw(self: Pin<&mut Self>, request: usize, timeout: Jiffies) -> Result<(), FaultError> {
+        let raw = self.request(request);
+
+        // SAFETY: By the type invariants `raw` is in flight, and the pfn array is ours.
+        to_result(unsafe { bindings::hmm_mirror_range_fault(raw, timeout) })
+            .map_err(FaultError::from_raw)
+    }
+
+    /// Notes what the next fault asks for all pages. Returns the range, to fault.
+    fn request(self: Pin<&mut Self>, request: usize) -> *mut bindings::hmm_mirror_range {
         let this = self.project();
         let raw = this.raw.get();
 
@@ -405,9 +496,15 @@ impl<'s, T: MirrorOps> FaultRange<'s, T> {
         // SAFETY: By the type invariants `raw` is in flight, so it is valid. We have `&mut`, so
         // only the registry uses it, which does not access this field meanwhile.
         unsafe { (*raw).flags = request };
-        // SAFETY: As above, and the pfn array is ours.
-        to_result(unsafe { bindings::hmm_mirror_range_fault(raw, timeout) })
-            .map_err(FaultError::from_raw)
+        raw
+    }
+
+    /// Returns how often a fault collided since the range was put in flight, and was made again.
+    #[inline]
+    pub fn retries(self: Pin<&mut Self>) -> u32 {
+        // SAFETY: By the type invariants `raw` is in flight, so it is valid. We have `&mut`, so
+        // no fault, which changes the field, is in progress.
+        unsafe { (*self.raw.get()).retries }
     }
 
     /// Locks the device's page table.
@@ -543,6 +640,52 @@ impl<'s, T: MirrorOps> FaultRange<'s, T> {
         // the lock of `stamps`.
         let pages = unsafe { Pages::new(pfns, start, stamps.now()) };
         Ok(f(table, pages))
+    }
+}
+
+/// How long faults are retried, as the C side takes it.
+fn default_timeout() -> Jiffies {
+    msecs_to_jiffies(bindings::HMM_RANGE_DEFAULT_TIMEOUT)
+}
+
+/// What [`FaultRange::map`] passes through the C side.
+struct Map<'r, 's, T: MirrorOps, A: Access, F, R> {
+    range: Pin<&'r mut FaultRange<'s, T>>,
+    commit: Option<F>,
+    result: Option<R>,
+    _granted: PhantomData<A>,
+}
+
+impl<T: MirrorOps, A: Access, F, R> Map<'_, '_, T, A, F, R>
+where
+    F: FnOnce(Pin<&mut T::PageTable>, Pages<'_, T, A>) -> R,
+{
+    /// Names the callback for this type, which has no name.
+    fn call_of(&self) -> unsafe extern "C" fn(*mut bindings::hmm_mirror_range, *mut c_void) -> c_int {
+        Self::call
+    }
+
+    /// Commits, unless the range is stale.
+    ///
+    /// # Safety
+    ///
+    /// `data` points to a value of this type that nobody else uses. The last fault succeeded.
+    unsafe extern "C" fn call(_raw: *mut bindings::hmm_mirror_range, data: *mut c_void) -> c_int {
+        // SAFETY: By the safety requirements.
+        let this = unsafe { &mut *data.cast::<Self>() };
+        let commit = &mut this.commit;
+        let committed = this.range.as_mut().commit(|table, pages| {
+            // This is called once, because the C side ends after it.
+            commit.take().map(|commit| commit(table, pages))
+        });
+
+        match committed {
+            Ok(result) => {
+                this.result = result;
+                0
+            }
+            Err(stale) => Error::from(stale).to_errno(),
+        }
     }
 }
 

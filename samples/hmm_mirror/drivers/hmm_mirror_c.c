@@ -7,7 +7,7 @@
  * hmm_mirror_rust.rs.
  *
  * A driver needs two things to mirror: context_invalidate() takes entries out of
- * the page table, and context_fault() puts them in, both under one lock.  The rest
+ * the page table, and context_commit() puts them in, both under one lock.  The rest
  * makes the accesses that hardware would make by itself, and the ioctls.
  */
 #include <linux/cleanup.h>
@@ -26,6 +26,7 @@
 #include <linux/slab.h>
 #include <linux/spinlock.h>
 #include <linux/uaccess.h>
+#include <linux/workqueue.h>
 
 #include "../hmm_mirror_uapi.h"
 
@@ -37,6 +38,7 @@
 
 #define FAULT_PAGES	512	/* faulted in at once */
 #define FAULT_TRIES	100	/* when updates come in between */
+#define FAULT_TIMEOUT	msecs_to_jiffies(HMM_RANGE_DEFAULT_TIMEOUT)
 #define CLEAR_TABLES	64	/* gone through with the lock held */
 
 static bool may_sleep;
@@ -73,6 +75,9 @@ struct context {
 	struct mutex bind_lock;		/* one HMM_MIRROR_IOC_BIND at a time */
 	bool bound;			/* mirror is registered; never reset */
 	struct mutex flush_lock;	/* one flush at a time, of those that may sleep */
+	struct work_struct work;	/* faults @ahead in */
+	struct hmm_mirror_map ahead;	/* its owner is who has set @working */
+	unsigned long working;
 	unsigned long end_address;	/* of the address space, exclusive */
 	spinlock_t lock;		/* callback and commit; protects the rest */
 	struct table *root;
@@ -362,60 +367,64 @@ static const struct hmm_mirror_ops *context_choose_ops(void)
 	return may_sleep ? &context_sleeping_ops : &context_ops;
 }
 
-/*
- * A device page fault: reads the CPU page table and puts what is there into the
- * device's.  Adds to @filled how many pages that were.
- */
+/* A device page fault */
+struct fault {
+	struct context *ctx;
+	struct spare spare;
+	u64 filled;		/* pages */
+};
+
+/* Puts what was read into the device's page table */
+static int context_commit(struct hmm_mirror_range *range, void *data)
+{
+	struct fault *fault = data;
+	struct context *ctx = fault->ctx;
+	unsigned long addr, *pfn;
+	u64 filled = 0;
+	int ret;
+
+	ret = spare_alloc(ctx, range->start, range->end, &fault->spare);
+	if (ret)
+		return ret;
+
+	spin_lock(&ctx->lock);
+	if (!hmm_mirror_range_valid(range))
+		ret = -EAGAIN;
+	for (addr = range->start, pfn = range->pfns; !ret && addr < range->end;
+	     addr += PAGE_SIZE, pfn++) {
+		if (!(*pfn & HMM_PFN_VALID))
+			continue;
+		ret = entry_set(ctx, addr, *pfn, &fault->spare);
+		filled += !ret;
+	}
+	if (!ret) {
+		ctx->stats.mapped += filled;
+		ctx->stats.faults++;
+		ctx->stats.retries += range->retries;
+		fault->filled = filled;
+	}
+	spin_unlock(&ctx->lock);
+	return ret;
+}
+
+/* Adds to @filled how many pages were put into the device's page table. */
 static int context_fault(struct context *ctx, unsigned long start,
 			 unsigned long end, unsigned long *pfns,
 			 unsigned long request, u64 *filled)
 {
-	struct hmm_mirror_range range = {
-		.start = start,
-		.end = end,
-		.pfns = pfns,
-		.flags = request,
-	};
-	struct spare spare = { };
-	unsigned int tries;
+	struct fault fault = { .ctx = ctx };
+	struct hmm_mirror_range range;
 	int ret;
 
+	hmm_mirror_range_init(&range, start, end, pfns, request);
 	ret = hmm_mirror_range_begin(&range, &ctx->mirror);
 	if (ret)
 		return ret;
-
-	for (tries = 0; tries < FAULT_TRIES; tries++) {
-		unsigned long i, n = 0;
-
-		ret = spare_alloc(ctx, start, end, &spare);
-		if (!ret)
-			ret = hmm_mirror_range_fault(&range, 0);
-		if (ret)
-			break;
-
-		spin_lock(&ctx->lock);
-		if (!hmm_mirror_range_valid(&range))
-			ret = -EAGAIN;
-		for (i = 0; !ret && i < (end - start) >> PAGE_SHIFT; i++) {
-			if (!(pfns[i] & HMM_PFN_VALID))
-				continue;
-			ret = entry_set(ctx, start + (i << PAGE_SHIFT), pfns[i],
-					&spare);
-			n += !ret;
-		}
-		if (!ret) {
-			ctx->stats.mapped += n;
-			ctx->stats.faults++;
-			ctx->stats.retries += tries;
-			*filled += n;
-		}
-		spin_unlock(&ctx->lock);
-		if (ret != -EAGAIN)
-			break;
-	}
+	ret = hmm_mirror_range_map(&range, FAULT_TIMEOUT, context_commit, &fault);
 	hmm_mirror_range_end(&range);
-	spare_free(&spare);
-	return ret == -EAGAIN ? -EBUSY : ret;
+	spare_free(&fault.spare);
+	*filled += fault.filled;
+	return ret;
 }
 
 static int context_bind(struct context *ctx, const struct hmm_mirror_bind *arg)
@@ -457,29 +466,16 @@ static int context_bind(struct context *ctx, const struct hmm_mirror_bind *arg)
 	return 0;
 }
 
-static int context_map(struct context *ctx, struct hmm_mirror_map *arg)
+/* Faults a range in, which was checked */
+static int context_map_checked(struct context *ctx, struct hmm_mirror_map *arg)
 {
-	unsigned long *pfns, addr, end, request;
+	unsigned long *pfns, addr = arg->addr, end = addr + arg->len, request = 0;
 	int ret = 0;
 
-	switch (arg->flags) {
-	case 0:
-		request = HMM_PFN_REQ_FAULT;
-		break;
-	case HMM_MIRROR_MAP_WRITE:
-		request = HMM_PFN_REQ_FAULT | HMM_PFN_REQ_WRITE;
-		break;
-	case HMM_MIRROR_MAP_PRESENT:
-		request = 0;
-		break;
-	default:
-		return -EINVAL;
-	}
-	addr = arg->addr;
-	if (arg->reserved || !arg->len ||
-	    check_add_overflow(arg->addr, arg->len, &end) ||
-	    end > ctx->end_address || !PAGE_ALIGNED(addr | end))
-		return -EINVAL;
+	if (!(arg->flags & HMM_MIRROR_MAP_PRESENT))
+		request |= HMM_PFN_REQ_FAULT;
+	if (arg->flags & HMM_MIRROR_MAP_WRITE)
+		request |= HMM_PFN_REQ_WRITE;
 
 	pfns = kvcalloc(FAULT_PAGES, sizeof(*pfns), GFP_KERNEL);
 	if (!pfns)
@@ -499,6 +495,39 @@ static int context_map(struct context *ctx, struct hmm_mirror_map *arg)
 	}
 	kvfree(pfns);
 	return ret;
+}
+
+/* What the fault interrupt of a device would have done */
+static void context_work(struct work_struct *work)
+{
+	struct context *ctx = container_of(work, struct context, work);
+
+	/* Nobody waits for what comes of it */
+	context_map_checked(ctx, &ctx->ahead);
+	clear_bit_unlock(0, &ctx->working);
+}
+
+static int context_map(struct context *ctx, struct hmm_mirror_map *arg)
+{
+	unsigned long end;
+
+	if (arg->reserved || !arg->len ||
+	    check_add_overflow(arg->addr, arg->len, &end) ||
+	    end > ctx->end_address || !PAGE_ALIGNED(arg->addr | end))
+		return -EINVAL;
+	if (arg->flags & ~(HMM_MIRROR_MAP_WRITE | HMM_MIRROR_MAP_PRESENT |
+			   HMM_MIRROR_MAP_ASYNC) ||
+	    (arg->flags & HMM_MIRROR_MAP_WRITE && arg->flags & HMM_MIRROR_MAP_PRESENT))
+		return -EINVAL;
+	if (!(arg->flags & HMM_MIRROR_MAP_ASYNC))
+		return context_map_checked(ctx, arg);
+
+	arg->pages = 0;
+	if (test_and_set_bit_lock(0, &ctx->working))
+		return -EBUSY;
+	ctx->ahead = *arg;
+	queue_work(system_dfl_wq, &ctx->work);
+	return 0;
 }
 
 /*
@@ -550,6 +579,62 @@ static int context_access(struct context *ctx, unsigned long addr, void *bytes,
 			return ret;
 	}
 	return -EBUSY;
+}
+
+struct add {
+	struct context *ctx;
+	struct hmm_mirror_add *arg;
+};
+
+/* Adds to a word of a page that nobody else can get at: the CPU's are not atomic for it */
+static int context_commit_add(struct hmm_mirror_range *range, void *data)
+{
+	struct add *add = data;
+	struct context *ctx = add->ctx;
+	struct page *page = hmm_pfn_to_page(range->pfns[0]);
+	size_t offset = offset_in_page(add->arg->addr);
+	u64 value;
+	int ret = -EAGAIN;
+
+	spin_lock(&ctx->lock);
+	if (hmm_mirror_range_valid(range)) {
+		memcpy_from_page((char *)&add->arg->old, page, offset, sizeof(value));
+		value = add->arg->old + add->arg->value;
+		memcpy_to_page(page, offset, (char *)&value, sizeof(value));
+		set_page_dirty(page);
+		ctx->stats.accesses++;
+		ctx->stats.read_bytes += sizeof(value);
+		ctx->stats.written_bytes += sizeof(value);
+		ret = 0;
+	}
+	spin_unlock(&ctx->lock);
+	return ret;
+}
+
+static int context_add(struct context *ctx, struct hmm_mirror_add *arg)
+{
+	unsigned long start = arg->addr & PAGE_MASK, pfn = 0;
+	struct add add = { .ctx = ctx, .arg = arg };
+	struct hmm_mirror_range range;
+	unsigned int tries;
+	int ret;
+
+	if (arg->addr % sizeof(u64) || arg->addr >= ctx->end_address)
+		return -EINVAL;
+	hmm_mirror_range_init(&range, start, start + PAGE_SIZE, &pfn,
+			      HMM_PFN_REQ_FAULT | HMM_PFN_REQ_WRITE);
+	ret = hmm_mirror_range_begin(&range, &ctx->mirror);
+	if (ret)
+		return ret;
+	for (tries = 0; tries < FAULT_TRIES; tries++) {
+		ret = hmm_mirror_range_make_exclusive(&range, FAULT_TIMEOUT);
+		if (!ret)
+			ret = context_commit_add(&range, &add);
+		if (ret != -EAGAIN)
+			break;
+	}
+	hmm_mirror_range_end(&range);
+	return ret == -EAGAIN ? -EBUSY : ret;
 }
 
 static int context_rw(struct context *ctx, struct hmm_mirror_rw *arg, bool write)
@@ -669,6 +754,7 @@ static int context_open(struct inode *inode, struct file *file)
 		return -ENOMEM;
 	mutex_init(&ctx->bind_lock);
 	mutex_init(&ctx->flush_lock);
+	INIT_WORK(&ctx->work, context_work);
 	spin_lock_init(&ctx->lock);
 	file->private_data = ctx;
 	return 0;
@@ -679,6 +765,9 @@ static int context_release(struct inode *inode, struct file *file)
 	struct context *ctx = file->private_data;
 
 	if (ctx->bound) {
+		/* The worker may be waiting for somebody who waits for this */
+		hmm_mirror_cancel(&ctx->mirror);
+		cancel_work_sync(&ctx->work);
 		context_clear(ctx, 0, ADDR_END, true);
 		hmm_mirror_unregister(&ctx->mirror);
 		kfree(ctx->root);
@@ -693,6 +782,7 @@ union argument {
 	struct hmm_mirror_bind bind;
 	struct hmm_mirror_map map;
 	struct hmm_mirror_rw rw;
+	struct hmm_mirror_add add;
 	struct hmm_mirror_dump dump;
 	struct hmm_mirror_stats stats;
 };
@@ -712,6 +802,8 @@ static int context_call(struct context *ctx, unsigned int cmd, union argument *a
 		return context_rw(ctx, &arg->rw, false);
 	case HMM_MIRROR_IOC_WRITE:
 		return context_rw(ctx, &arg->rw, true);
+	case HMM_MIRROR_IOC_ADD:
+		return context_add(ctx, &arg->add);
 	case HMM_MIRROR_IOC_DUMP:
 		return context_dump(ctx, &arg->dump);
 	case HMM_MIRROR_IOC_STATS:
@@ -734,6 +826,7 @@ static long context_ioctl(struct file *file, unsigned int cmd, unsigned long use
 	case HMM_MIRROR_IOC_MAP:
 	case HMM_MIRROR_IOC_READ:
 	case HMM_MIRROR_IOC_WRITE:
+	case HMM_MIRROR_IOC_ADD:
 	case HMM_MIRROR_IOC_DUMP:
 	case HMM_MIRROR_IOC_STATS:
 		break;

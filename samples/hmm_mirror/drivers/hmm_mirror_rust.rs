@@ -27,7 +27,6 @@ use kernel::{
         Pages,
         Present,
         Read,
-        Stale,
         StaleFrame,
         TableGuard,
         Write, //
@@ -197,30 +196,69 @@ impl Context {
         buffer: &mut FaultBuffer,
         access: impl Access,
     ) -> Result<u64> {
-        let mut retries = 0;
-
         pin_init::stack_try_pin_init!(
             let in_flight: FaultRange<'_, FakeDevice> =? faulter.range(range, buffer)
         );
-        while retries < FAULT_TRIES {
+        for _ in 0..FAULT_TRIES {
             let missing = in_flight.as_mut().lock().table.missing_tables(range);
             let mut spare = Spare::new(missing, GFP_KERNEL_ACCOUNT)?;
 
-            let faulted = in_flight.as_mut().fault(access)?;
-            let committed = faulted.commit(|mut state, pages| {
+            let result = in_flight.as_mut().map(access, |mut state, pages| {
                 let filled = state.as_mut().insert(pages, &mut spare)?;
                 let stats = state.project().stats;
 
                 stats.mapped += filled;
                 stats.faults += 1;
-                stats.retries += retries;
                 Ok(filled)
-            });
-            match committed {
-                // Invalidated, or the page table has lost tables since they were counted.
-                Err(Stale) | Ok(Err(EAGAIN)) => retries += 1,
-                Ok(result) => return result,
+            })?;
+            // Unless the page table has lost tables since they were counted.
+            if result != Err(EAGAIN) {
+                let retries = in_flight.as_mut().retries();
+
+                in_flight.as_mut().lock().as_mut().project().stats.retries += u64::from(retries);
+                return result;
             }
+        }
+        Err(EBUSY)
+    }
+
+    /// Adds to a word of the process while the device has the page to itself.
+    fn add(&self, arg: &mut uapi::Add) -> Result {
+        let mut faulter = self.faulter()?;
+        let addr = VirtAddr::new(arg.addr.try_into()?);
+        let mut buffer = FaultBuffer::new(PageCount::ONE, GFP_KERNEL)?;
+        let mut old = [0; size_of::<u64>()];
+
+        if arg.addr % size_of::<u64>() as u64 != 0 || addr >= faulter.mirror().end_address() {
+            return Err(EINVAL);
+        }
+        pin_init::stack_try_pin_init!(
+            let page: FaultRange<'_, FakeDevice> =?
+                faulter.range(PageRange::page_of(addr)?, &mut buffer)
+        );
+        for _ in 0..FAULT_TRIES {
+            let exclusive = page.as_mut().make_exclusive()?;
+            let Ok(Some(frame)) = exclusive.commit(|_, mut pages| Some(pages.next()?.frame_mut()))
+            else {
+                continue;
+            };
+            let mut state = page.as_mut().lock();
+            let offset = within(&frame, addr);
+
+            // A frame that is not stale is of a page that is still exclusive.
+            if state.read(&frame, offset, &mut old).is_err() {
+                continue;
+            }
+            arg.old = u64::from_ne_bytes(old);
+            let new = arg.old.wrapping_add(arg.value).to_ne_bytes();
+            if state.write(&frame, offset, &new).is_err() {
+                continue;
+            }
+            let stats = state.as_mut().project().stats;
+            stats.accesses += 1;
+            stats.read_bytes += new.len() as u64;
+            stats.written_bytes += new.len() as u64;
+            return Ok(());
         }
         Err(EBUSY)
     }
@@ -240,6 +278,8 @@ impl Context {
                 0 => Self::fault(&mut faulter, part, &mut buffer, Read),
                 uapi::MAP_WRITE => Self::fault(&mut faulter, part, &mut buffer, Write),
                 uapi::MAP_PRESENT => Self::fault(&mut faulter, part, &mut buffer, Present),
+                // The kernel crate has no way to wait for a work item.
+                flags if flags & uapi::MAP_ASYNC != 0 => Err(EOPNOTSUPP),
                 _ => Err(EINVAL),
             }?;
         }
@@ -429,6 +469,7 @@ impl MiscDevice for Context {
             uapi::IOC_MAP => with_arg(user.reader_writer(), |arg| me.map(arg)),
             uapi::IOC_READ => with_arg(user.reader_writer(), |arg| me.read(arg)),
             uapi::IOC_WRITE => with_arg(user.reader_writer(), |arg| me.write(arg)),
+            uapi::IOC_ADD => with_arg(user.reader_writer(), |arg| me.add(arg)),
             uapi::IOC_DUMP => with_arg(user.reader_writer(), |arg| me.dump(arg)),
             uapi::IOC_STATS => {
                 let mut stats = uapi::Stats::default();

@@ -17,9 +17,11 @@ pub(crate) const IOC_READ: u32 = _IOWR::<Rw>(IOC_TYPE, 0x02);
 pub(crate) const IOC_WRITE: u32 = _IOWR::<Rw>(IOC_TYPE, 0x03);
 pub(crate) const IOC_DUMP: u32 = _IOWR::<Dump>(IOC_TYPE, 0x04);
 pub(crate) const IOC_STATS: u32 = _IOR::<Stats>(IOC_TYPE, 0x05);
+pub(crate) const IOC_ADD: u32 = _IOWR::<Add>(IOC_TYPE, 0x06);
 
 pub(crate) const MAP_WRITE: u32 = 1 << 0;
 pub(crate) const MAP_PRESENT: u32 = 1 << 1;
+pub(crate) const MAP_ASYNC: u32 = 1 << 2;
 pub(crate) const ENTRY_WRITE: u32 = 1 << 0;
 
 #[derive(Default, FromBytes, IntoBytes)]
@@ -46,6 +48,14 @@ pub(crate) struct Rw {
     pub(crate) buf: u64,
     pub(crate) len: u64,
     pub(crate) done: u64,
+}
+
+#[derive(Default, FromBytes, IntoBytes)]
+#[repr(C)]
+pub(crate) struct Add {
+    pub(crate) addr: u64,
+    pub(crate) value: u64,
+    pub(crate) old: u64,
 }
 
 #[derive(Default, FromBytes, IntoBytes)]

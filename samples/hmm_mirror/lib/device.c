@@ -85,6 +85,16 @@ int device_write(int fd, __u64 addr, const void *buf, size_t len,
 	return device_rw(fd, HMM_MIRROR_IOC_WRITE, addr, buf, len, done);
 }
 
+int device_add(int fd, __u64 addr, __u64 value, __u64 *old)
+{
+	struct hmm_mirror_add add = { .addr = addr, .value = value };
+	int ret = device_ioctl(fd, HMM_MIRROR_IOC_ADD, &add);
+
+	if (old)
+		*old = add.old;
+	return ret;
+}
+
 int entries_reserve(struct entries *entries, size_t nr)
 {
 	size_t capacity = 2 * entries->capacity + nr;

@@ -43,6 +43,9 @@ int device_read(int fd, __u64 addr, void *buf, size_t len, size_t *done);
 int device_write(int fd, __u64 addr, const void *buf, size_t len,
 		 size_t *done);
 
+/* Adds to 8 bytes, exclusively; @old may be NULL. */
+int device_add(int fd, __u64 addr, __u64 value, __u64 *old);
+
 /* Makes room for @nr more; returns 0 or -ENOMEM. */
 int entries_reserve(struct entries *entries, size_t nr);
 

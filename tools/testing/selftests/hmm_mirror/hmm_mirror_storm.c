@@ -297,6 +297,67 @@ static void discard(unsigned int thread)
 	}
 }
 
+/* All that a process can do to pages that it is to keep */
+static void change_target(unsigned int thread)
+{
+	const size_t size = PAGES * crew.page;
+	char *map = crew.target;
+
+	while (!crew.stop) {
+		switch (thread) {
+		case 0:
+			madvise(map, size, MADV_DONTNEED);
+			break;
+		case 1:
+			mprotect(map, size, PROT_READ);
+			mprotect(map, size, PROT_READ | PROT_WRITE);
+			break;
+		case 2:
+			check(memory_at(map, size) == map, "mmap");
+			break;
+		case 3:
+			madvise(map, size, MADV_NOHUGEPAGE);
+			madvise(map, size, MADV_HUGEPAGE);
+			madvise(map, size, MADV_PAGEOUT);
+		}
+		crew.rounds++;
+	}
+}
+
+static double seconds(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec + t.tv_nsec / 1e9;
+}
+
+/* However the process goes on, no fault fails for it, and none takes long. */
+TEST_F_TIMEOUT(hmm_mirror, a_fault_gets_its_turn_in_a_storm_on_its_pages, 2 * PATIENCE)
+{
+	double end = seconds() + 10, begun, took, longest = 0;
+	struct hmm_mirror_stats stats;
+	long faults = 0, busy = 0;
+
+	crew_start(change_target, self->fd, self->map);
+	for (begun = seconds(); begun < end; begun = seconds(), faults++) {
+		int ret = map_read(self->fd, self->map, self->size);
+
+		took = seconds() - begun;
+		longest = took > longest ? took : longest;
+		busy += ret == -EBUSY;
+		if (ret != -EBUSY)
+			ASSERT_EQ(0, ret);
+	}
+	crew_stop(_metadata);
+	ASSERT_EQ(0, device_stats(self->fd, &stats));
+	TH_LOG("%ld faults of %d pages, %lld retries, in %ld rounds of the storm: the longest took %.0f ms",
+	       faults, PAGES, stats.retries, (long)crew.rounds, longest * 1e3);
+	EXPECT_EQ(0, busy);
+	EXPECT_GT(PATIENCE, longest);
+	EXPECT_LT(0, stats.retries);
+}
+
 /* The counters do count: what does concern faults makes them start again. */
 TEST_F_TIMEOUT(hmm_mirror, on_the_target_makes_faults_start_again, 2 * PATIENCE)
 {
