@@ -2116,6 +2116,7 @@ static int hmm_range_map_locked(struct hmm *hmm, struct hmm_mirror_range *range,
 	unsigned int tries;
 	int ret;
 
+	/* As in a fault, which it is.  Model: mmget, mmput */
 	if (!mmget_not_zero(mm))
 		return -ESRCH;
 	ret = hmm_range_lock_out(range);
