@@ -83,52 +83,44 @@ static const struct hmm_mirror_ops context_ops = {
 	.invalidate	= context_invalidate,
 };
 
-/* A device page fault: puts [start, end) into the device's page table. */
-static int context_fault(struct context *ctx, unsigned long start, unsigned long end,
-			 unsigned long *pfns, unsigned long request)
+/* Puts what was read into the device's page table, unless it is stale */
+static int context_commit(struct hmm_mirror_range *range, void *data)
 {
-	unsigned long deadline = jiffies + msecs_to_jiffies(HMM_RANGE_DEFAULT_TIMEOUT);
-	struct hmm_mirror_range range = {
-		.start = start,
-		.end = end,
-		.pfns = pfns,
-		.flags = request,
-	};
-	bool done = false;
-	int ret;
+	unsigned long addr, *pfn = range->pfns;
+	struct context *ctx = data;
+	int ret = -EAGAIN;
 
-	ret = hmm_mirror_range_begin(&range, &ctx->mirror);
-	if (ret)
-		return ret;
-
-	while (!done) {
-		unsigned long i;
-
-		ret = hmm_mirror_range_fault(&range, 0);
-		if (ret)
-			break;
-
-		spin_lock(&ctx->lock);
-		done = hmm_mirror_range_valid(&range);
-		for (i = 0; done && i < (end - start) >> PAGE_SHIFT; i++) {
-			unsigned long addr = start + (i << PAGE_SHIFT);
-
+	spin_lock(&ctx->lock);
+	if (hmm_mirror_range_valid(range)) {
+		for (addr = range->start; addr < range->end; addr += PAGE_SIZE) {
 			*context_slot(ctx, addr) = (struct entry) {
 				.addr = addr,
-				.pfn = pfns[i],
+				.pfn = *pfn++,
 			};
 			/*
 			 * TODO: if the slot held another address, take that from the
 			 * device first, and flush its TLB; then tell it of this one
 			 */
 		}
-		spin_unlock(&ctx->lock);
-
-		if (!done && time_after(jiffies, deadline)) {
-			ret = -EBUSY;
-			break;
-		}
+		ret = 0;
 	}
+	spin_unlock(&ctx->lock);
+	return ret;
+}
+
+/* A device page fault of [start, end) */
+static int context_fault(struct context *ctx, unsigned long start, unsigned long end,
+			 unsigned long *pfns, unsigned long request)
+{
+	struct hmm_mirror_range range;
+	int ret;
+
+	hmm_mirror_range_init(&range, start, end, pfns, request);
+	ret = hmm_mirror_range_begin(&range, &ctx->mirror);
+	if (ret)
+		return ret;
+	ret = hmm_mirror_range_map(&range, msecs_to_jiffies(HMM_RANGE_DEFAULT_TIMEOUT),
+				   context_commit, ctx);
 	hmm_mirror_range_end(&range);
 	return ret;
 }

@@ -196,6 +196,7 @@ impl<'s, T: MirrorOps> FaultRange<'s, T> {
     /// - [`FaultError::Dead`]: the address space has gone.
     /// - [`FaultError::Busy`]: the range was invalidated again and again for a second.
     /// - [`FaultError::Killed`]: a fatal signal is pending.
+    /// - [`FaultError::Cancelled`]: [`Mirror::cancel`] was called.
     /// - [`FaultError::NoMemory`]: out of memory.
     ///
     /// # Examples
