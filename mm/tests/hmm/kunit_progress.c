@@ -64,11 +64,18 @@ static void hmm_cancelled_mirror(struct kunit *test)
 {
 	struct hmm_test_dev *dev = hmm_test_setup(test);
 	struct hmm_test_dev *other = hmm_test_mirror(test, dev->mm, &hmm_test_ops);
-	struct hmm_mirror_range *kept, *range, *others;
+	struct hmm_mirror_range *kept, *armed, *range, *others;
 
 	kept = hmm_test_snapshot(test, dev, dev->addr, 1);
+	armed = hmm_test_snapshot(test, dev, dev->addr, 1);
 	others = hmm_test_snapshot(test, other, dev->addr, 1);
 	hmm_mirror_cancel(&dev->mirror);
+
+	/* Not even one that has nothing to wait for */
+	KUNIT_EXPECT_EQ(test, -ECANCELED,
+			hmm_mirror_range_fault(armed, HMM_TEST_PATIENCE));
+	KUNIT_EXPECT_FALSE(test, hmm_test_valid(armed));
+	hmm_mirror_range_end(armed);
 
 	/* What is valid stays so, and is told of invalidations */
 	KUNIT_EXPECT_TRUE(test, hmm_test_valid(kept));

@@ -4,6 +4,8 @@
  */
 #include <err.h>
 #include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -89,8 +91,14 @@ void complain_trace(pid_t pid, int error)
 
 int output_error(FILE *out)
 {
+	bool failed = ferror(out);
+
+	/* An earlier write has failed, and its errno is gone: the next one has it again. */
+	if (failed) {
+		clearerr(out);
+		putc('\n', out);
+	}
 	if (fflush(out))
 		return -errno;
-	/* An earlier write has failed, and its errno is gone. */
-	return ferror(out) ? -EIO : 0;
+	return failed ? -EIO : 0;
 }

@@ -21,7 +21,7 @@
 #endif
 
 /* The same type and size, another number; another type; another size; none */
-#define IOC_UNKNOWN	_IOWR(0xBE, 0x06, struct hmm_mirror_map)
+#define IOC_UNKNOWN	_IOWR(0xBE, 0x07, struct hmm_mirror_map)
 #define IOC_FOREIGN	_IOWR(0xBF, 0x01, struct hmm_mirror_map)
 #define IOC_RESIZED	_IOC(_IOC_READ | _IOC_WRITE, 0xBE, 0x01, 0x3fff)
 #define IOC_BACKWARDS	_IOR(0xBE, 0x00, struct hmm_mirror_bind)
@@ -31,7 +31,7 @@ static const __u64 bind_flags[] = { 0, 0, 0, 0, 0, 0, 0, 1, 0x80000000, LAST };
 static const __u64 map_flags[] = {
 	0, HMM_MIRROR_MAP_WRITE, HMM_MIRROR_MAP_PRESENT, 0, HMM_MIRROR_MAP_WRITE,
 	0, HMM_MIRROR_MAP_WRITE, HMM_MIRROR_MAP_PRESENT, 0, HMM_MIRROR_MAP_WRITE,
-	HMM_MIRROR_MAP_WRITE | HMM_MIRROR_MAP_PRESENT, 4, 0x80000000, LAST,
+	HMM_MIRROR_MAP_WRITE | HMM_MIRROR_MAP_PRESENT, 8, 0x80000000, LAST,
 };
 
 static const __u64 reserved[] = {

@@ -33,6 +33,7 @@ TEST_F(hmm_mirror, unreadable_arguments_are_EFAULT)
 	static const unsigned long requests[] = {
 		HMM_MIRROR_IOC_BIND, HMM_MIRROR_IOC_MAP, HMM_MIRROR_IOC_READ,
 		HMM_MIRROR_IOC_WRITE, HMM_MIRROR_IOC_DUMP, HMM_MIRROR_IOC_STATS,
+		HMM_MIRROR_IOC_ADD,
 	};
 	size_t i;
 
@@ -58,7 +59,7 @@ TEST_F(hmm_mirror, map_of_a_bad_range_is_EINVAL)
 		{ .addr = -page, .len = 2 * page },
 		{ .addr = ABOVE, .len = page },
 		{ .addr = addr, .len = ABOVE },
-		{ .addr = addr, .len = page, .flags = 4 },
+		{ .addr = addr, .len = page, .flags = 8 },
 		{ .addr = addr, .len = page, .flags = HMM_MIRROR_MAP_WRITE |
 						     HMM_MIRROR_MAP_PRESENT },
 		{ .addr = addr, .len = page, .reserved = 1 },

@@ -298,7 +298,7 @@ static void discard(unsigned int thread)
 }
 
 /* All that a process can do to pages that it is to keep */
-static void change_target(unsigned int thread)
+static void replace_target(unsigned int thread)
 {
 	const size_t size = PAGES * crew.page;
 	char *map = crew.target;
@@ -339,7 +339,7 @@ TEST_F_TIMEOUT(hmm_mirror, a_fault_gets_its_turn_in_a_storm_on_its_pages, 2 * PA
 	struct hmm_mirror_stats stats;
 	long faults = 0, busy = 0;
 
-	crew_start(change_target, self->fd, self->map);
+	crew_start(replace_target, self->fd, self->map);
 	for (begun = seconds(); begun < end; begun = seconds(), faults++) {
 		int ret = map_read(self->fd, self->map, self->size);
 

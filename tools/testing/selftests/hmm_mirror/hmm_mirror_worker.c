@@ -4,6 +4,7 @@
  * nothing can kill it, so whoever closes the device has to get it out of its wait.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/userfaultfd.h>
 #include <signal.h>
 #include <stdint.h>
@@ -106,10 +107,11 @@ TEST_F(hmm_mirror, closing_gets_a_worker_out_of_a_page_that_nobody_serves)
 		fd = device_open(variant->device);
 		ASSERT_EQ(0, bind_self(fd));
 		ASSERT_EQ(0, map_async(fd, map, self->size));
-		if (i % 2)
+		if (i % 2) {
 			ASSERT_TRUE(is_asked(uffd));
-		else
+		} else {
 			usleep(20 * i);
+		}
 		begun = now();
 		close(fd);
 		took = now() - begun;
