@@ -31,7 +31,8 @@ static const __u64 bind_flags[] = { 0, 0, 0, 0, 0, 0, 0, 1, 0x80000000, LAST };
 static const __u64 map_flags[] = {
 	0, HMM_MIRROR_MAP_WRITE, HMM_MIRROR_MAP_PRESENT, 0, HMM_MIRROR_MAP_WRITE,
 	0, HMM_MIRROR_MAP_WRITE, HMM_MIRROR_MAP_PRESENT, 0, HMM_MIRROR_MAP_WRITE,
-	HMM_MIRROR_MAP_WRITE | HMM_MIRROR_MAP_PRESENT, 8, 0x80000000, LAST,
+	HMM_MIRROR_MAP_WRITE | HMM_MIRROR_MAP_PRESENT, 8, 0x80000000,
+	HMM_MIRROR_MAP_ASYNC, HMM_MIRROR_MAP_ASYNC | HMM_MIRROR_MAP_WRITE, LAST,
 };
 
 static const __u64 reserved[] = {
@@ -94,7 +95,7 @@ const struct call_type call_types[CALL_NR] = {
 		  POINTER },
 	},
 	[CALL_MAP] = {
-		"map", 14, " EINVAL EFAULT EPERM ESRCH ENXIO ENOMEM EBUSY ",
+		"map", 14, " EINVAL EFAULT EPERM ESRCH ENXIO ENOMEM EBUSY EOPNOTSUPP ",
 		{ FD, ADDR("addr"), LEN, ONE_OF("flags", map_flags),
 		  ONE_OF("reserved", reserved), POINTER },
 	},
@@ -105,6 +106,10 @@ const struct call_type call_types[CALL_NR] = {
 	[CALL_WRITE] = {
 		"write", 14, " EINVAL EFAULT EPERM ESRCH ENXIO ENOMEM EBUSY ",
 		{ FD, ADDR("addr"), { "buf", ARG_BUFFER }, LEN, POINTER },
+	},
+	[CALL_ADD] = {
+		"add", 8, " EINVAL EFAULT EPERM ESRCH ENXIO ENOMEM EBUSY EOPNOTSUPP ",
+		{ FD, ADDR("addr"), LEN, POINTER },
 	},
 	[CALL_DUMP] = {
 		"dump", 8, " EINVAL EFAULT ENOMEM ENXIO ",

@@ -340,6 +340,12 @@ static int make_call(const struct program *program, unsigned int i, unsigned int
 		return call_rw(program, i, arg, thread, HMM_MIRROR_IOC_READ);
 	case CALL_WRITE:
 		return call_rw(program, i, arg, thread, HMM_MIRROR_IOC_WRITE);
+	case CALL_ADD:
+		argument.add = (struct hmm_mirror_add){
+			.addr = arg[1], .value = arg[2], .old = ~0ULL,
+		};
+		return ioctl_call(program, i, arg[0], HMM_MIRROR_IOC_ADD, arg[3], &argument,
+				  thread);
 	case CALL_DUMP:
 		return call_dump(program, i, arg, thread);
 	case CALL_STATS:

@@ -12,6 +12,7 @@ union argument {
 	struct hmm_mirror_bind bind;
 	struct hmm_mirror_map map;
 	struct hmm_mirror_rw rw;
+	struct hmm_mirror_add add;
 	struct hmm_mirror_dump dump;
 	struct hmm_mirror_stats stats;
 };

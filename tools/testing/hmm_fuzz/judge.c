@@ -86,8 +86,10 @@ static void judge_progress(const struct outcome *outcome, bool valid, __u64 all,
 static void judge_map(const struct outcome *outcome)
 {
 	const struct hmm_mirror_map *before = &outcome->before.map, *after = &outcome->after.map;
-	bool known = before->flags == 0 || before->flags == HMM_MIRROR_MAP_WRITE ||
-		     before->flags == HMM_MIRROR_MAP_PRESENT;
+	__u32 flags = before->flags & ~HMM_MIRROR_MAP_ASYNC;
+	bool async = flags != before->flags;
+	bool known = flags == 0 || flags == HMM_MIRROR_MAP_WRITE ||
+		     flags == HMM_MIRROR_MAP_PRESENT;
 	bool valid = known && !before->reserved && before->len &&
 		     !(before->addr % PAGE) && !(before->len % PAGE) &&
 		     in_address_space(before->addr, before->len);
@@ -95,7 +97,11 @@ static void judge_map(const struct outcome *outcome)
 	if (memcmp(before, after, offsetof(struct hmm_mirror_map, pages)))
 		bad(outcome, "what goes in was changed");
 	judge_progress(outcome, valid, before->len / PAGE, before->pages, after->pages);
-	if (!outcome->error && before->flags != HMM_MIRROR_MAP_PRESENT &&
+	if (outcome->error == EOPNOTSUPP && !async)
+		bad(outcome, "EOPNOTSUPP, but nothing is asked for that is not there");
+	if (!outcome->error && async && after->pages)
+		bad(outcome, "%#llx pages, which nobody has waited for", after->pages);
+	if (!outcome->error && !async && flags != HMM_MIRROR_MAP_PRESENT &&
 	    after->pages != before->len / PAGE)
 		bad(outcome, "success, but only %#llx pages", after->pages);
 }
@@ -112,6 +118,19 @@ static void judge_rw(const struct outcome *outcome)
 		bad(outcome, "success, but only %#llx bytes", after->done);
 	if (after->done != before->done && is_nowhere(before->buf, after->done))
 		bad(outcome, "%#llx bytes from or to nowhere", after->done);
+}
+
+static void judge_add(const struct outcome *outcome)
+{
+	const struct hmm_mirror_add *before = &outcome->before.add, *after = &outcome->after.add;
+	bool valid = !(before->addr % 8) && in_address_space(before->addr, 8);
+
+	if (memcmp(before, after, offsetof(struct hmm_mirror_add, old)))
+		bad(outcome, "what goes in was changed");
+	if (!valid && outcome->error != EINVAL)
+		bad(outcome, "%s, but the argument is invalid", errno_name(outcome->error));
+	if (outcome->error == EINVAL && valid && before->addr < (1ULL << 46))
+		bad(outcome, "EINVAL, but the argument is valid");
 }
 
 static void judge_entries(const struct outcome *outcome)
@@ -219,6 +238,8 @@ void judge(const struct outcome *outcome)
 		judge_map(outcome);
 	else if (id == CALL_READ || id == CALL_WRITE)
 		judge_rw(outcome);
+	else if (id == CALL_ADD)
+		judge_add(outcome);
 	else if (id == CALL_DUMP)
 		judge_dump(outcome);
 	else if (id == CALL_STATS)
