@@ -30,7 +30,6 @@
 #include <linux/mmu_notifier.h>
 #include <linux/moduleparam.h>
 #include <linux/oom.h>
-#include <linux/pagemap.h>
 #include <linux/pid.h>
 #include <linux/ptrace.h>
 #include <linux/rculist.h>
@@ -39,6 +38,7 @@
 #include <linux/sched/task.h>
 #include <linux/secretmem.h>
 #include <linux/seq_file.h>
+#include <linux/shmem_fs.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
 #include <linux/wait.h>
@@ -78,6 +78,9 @@
 
 /* How often hmm_wait_for_callbacks() looks before it sleeps */
 #define HMM_SPINS	100
+
+/* Milliseconds for which the mmap lock is held for write, for invalidations to end */
+#define HMM_BRIEF_MS	20
 
 /* For how long it does so before it says that something is wrong */
 #define HMM_STUCK	(10 * HZ)
@@ -402,18 +405,6 @@ static void hmm_wait_for_callbacks(struct hmm *hmm,
 	}
 }
 
-/* Let go of what hmm_mirror_range_make_exclusive() has locked */
-static void hmm_range_put_folio(struct hmm_mirror_range *range)
-{
-	struct folio *folio = range->folio;
-
-	if (likely(!folio))
-		return;
-	range->folio = NULL;
-	folio_unlock(folio);
-	folio_put(folio);
-}
-
 /* The range is what the CPU page table says from here on, unless it is marked */
 static void hmm_range_arm(struct hmm *hmm, struct hmm_mirror_range *range)
 {
@@ -469,9 +460,9 @@ static void hmm_mark_collided(struct hmm *hmm,
 			container_of(node, struct hmm_mirror_range,
 				     notifier.interval_tree);
 
-		/* The page stays, for this mirror alone: see hmm_exclusive.c */
+		/* The page stays, for who has asked for it: see hmm_exclusive.c */
 		if (unlikely(update->event == MMU_NOTIFY_EXCLUSIVE) &&
-		    hmm_update_is_own(update, range->mirror)) {
+		    hmm_update_is_own(update, range->mirror) && range->task == current) {
 			node = interval_tree_iter_next(node, start, last);
 			continue;
 		}
@@ -500,9 +491,8 @@ static noinline void hmm_check_time(const struct hmm_mirror *mirror,
 	if (!limit || ms < limit)
 		return;
 	trace_hmm_slow(mirror, update, ms);
-	pr_warn_ratelimited("hmm: callback of %s (%ps) took %u ms for [%#lx, %#lx)\n",
-			    mirror->ops->name ?: "a mirror", mirror->ops, ms,
-			    update->start, update->end);
+	pr_warn_ratelimited("hmm: callback of %s (%ps) took %u ms\n",
+			    mirror->ops->name ?: "a mirror", mirror->ops, ms);
 }
 
 /* It costs a comparison, where the clock has not ticked meanwhile */
@@ -1262,8 +1252,9 @@ static bool hmm_wake_faults(struct hmm *hmm, struct hmm_mirror *mirror)
  * somebody else has locked.  So a worker must not be made to wait for a file system that
  * the same driver, or the process that closes its file, serves.
  *
- * Context: process context, with no lock held that is held around a fault, and without the
- * mmap lock.  May sleep.
+ * Context: process context, with no lock held that a callback of a mirror takes or that is
+ * held around a fault, and without the mmap lock; not in a callback, nor in a commit.  May
+ * sleep.
  */
 void hmm_mirror_cancel(struct hmm_mirror *mirror)
 {
@@ -1273,6 +1264,9 @@ void hmm_mirror_cancel(struct hmm_mirror *mirror)
 	if (WARN_ON_ONCE(!hmm))
 		return;
 	might_sleep();
+	/* Let lockdep know that this waits for faults, and so for invalidations */
+	lock_map_acquire(&hmm_callback_map);
+	lock_map_release(&hmm_callback_map);
 
 	/* Seen by who looks at the active set, or is about to wait for a page */
 	spin_lock(&hmm->lock);
@@ -1602,26 +1596,14 @@ static bool hmm_may_fault(struct vm_area_struct *vma)
 }
 
 /*
- * May a page fault wait for somebody in user space, although it is told not to wait?  Some
- * file systems do not look at that when they read a page, or are asked before one is
- * written to.
+ * May a page fault wait for somebody in user space, although it is told not to wait?  File
+ * systems do not look at that when they read a page, or are asked before one is written to;
+ * and whether a page is in the page cache already can change at any time.
  */
-static bool hmm_fault_may_wait(struct vm_area_struct *vma, unsigned long addr, bool write)
+static bool hmm_fault_may_wait(struct vm_area_struct *vma)
 {
-	struct folio *folio;
-	bool wait;
-
-	if (vma_is_anonymous(vma) || !vma->vm_file || is_vm_hugetlb_page(vma) ||
-	    vma_is_dax(vma))
-		return false;
-	if (write && vma->vm_flags & VM_SHARED && vma->vm_ops->page_mkwrite)
-		return true;
-	folio = filemap_get_folio(vma->vm_file->f_mapping, linear_page_index(vma, addr));
-	if (IS_ERR(folio))
-		return true;
-	wait = !folio_test_uptodate(folio);
-	folio_put(folio);
-	return wait;
+	return !vma_is_anonymous(vma) && vma->vm_file && !is_vm_hugetlb_page(vma) &&
+	       !vma_is_dax(vma) && !shmem_mapping(vma->vm_file->f_mapping);
 }
 
 /*
@@ -1645,7 +1627,7 @@ static int hmm_fault_page(struct hmm_mirror_range *range, unsigned long addr, bo
 			return -EFAULT;
 		if (write && !(vma->vm_flags & VM_WRITE))
 			return -EPERM;
-		if (!waited && hmm_fault_may_wait(vma, addr, write))
+		if (!waited && hmm_fault_may_wait(vma))
 			return -EAGAIN;
 
 		fault = handle_mm_fault(vma, addr, flags, NULL);
@@ -1685,9 +1667,10 @@ static int hmm_part_fault_each(const struct hmm_part *part, struct hmm_mirror_ra
 		/* A page fault has not helped */
 		if (*failed == addr && part->pfns[i] & HMM_PFN_ERROR)
 			return -EFAULT;
-		if (waited && fatal_signal_pending(current)) {
-			mmap_read_unlock(range->notifier.mm);
-			return -EINTR;
+		if (fatal_signal_pending(current) || READ_ONCE(range->mirror->cancelled)) {
+			if (waited)
+				mmap_read_unlock(range->notifier.mm);
+			return fatal_signal_pending(current) ? -EINTR : -ECANCELED;
 		}
 		err = hmm_fault_page(range, addr,
 				     hmm_part_asks(part, i) & HMM_PFN_REQ_WRITE, waited);
@@ -1706,7 +1689,7 @@ static int hmm_part_fault_each(const struct hmm_part *part, struct hmm_mirror_ra
 }
 
 /* Tell hmm_mirror_cancel() who may wait for a page, or, with NULL, that nobody does */
-static int hmm_range_set_task(struct hmm_mirror_range *range, struct task_struct *task)
+int hmm_range_set_task(struct hmm_mirror_range *range, struct task_struct *task)
 {
 	struct hmm *hmm = READ_ONCE(range->hmm);
 	int ret = 0;
@@ -1882,7 +1865,6 @@ int hmm_mirror_range_begin(struct hmm_mirror_range *range,
 	range->read = false;
 	range->retries = 0;
 	range->task = NULL;
-	range->folio = NULL;
 	range->notifier.mm = hmm->mm;
 
 	/* Nothing can start between the join and the look.  Model: begin-lock */
@@ -1921,7 +1903,6 @@ static int hmm_range_fault_begin(struct hmm_mirror_range *range)
 {
 	/* Whatever is in the pfn array is not what the CPU page table says now */
 	range->read = false;
-	hmm_range_put_folio(range);
 
 	/* What is marked is what was begun */
 	if (WARN_ON_ONCE(range->start != range->notifier.interval_tree.start ||
@@ -2092,50 +2073,64 @@ int hmm_mirror_range_fault_locked(struct hmm_mirror_range *range)
 EXPORT_SYMBOL_GPL(hmm_mirror_range_fault_locked);
 
 /*
- * Has the locks that system calls and page faults of the process need to invalidate
- * anything in the range: what is left are those that come by the reverse map.
+ * Takes the locks that page faults of the process, and system calls that change its
+ * mappings, need to invalidate anything in the range: what is left are those that come by
+ * the reverse map.
  */
-static int hmm_range_lock_out(struct hmm_mirror_range *range)
+static int hmm_range_lock_out(struct hmm *hmm, struct hmm_mirror_range *range)
 {
 	struct mm_struct *mm = range->notifier.mm;
-	VMA_ITERATOR(vmi, mm, range->start);
 	struct vm_area_struct *vma;
+	struct vma_iterator vmi;
+	bool all;
 
 	if (mmap_write_lock_killable(mm))
 		return -EINTR;
-	for_each_vma_range(vmi, vma, range->end)
+	/* What is covered only is waited for until all of that is over, wherever it is */
+	all = READ_ONCE(hmm->nr_covered);
+	vma_iter_init(&vmi, mm, all ? 0 : range->start);
+	for_each_vma_range(vmi, vma, all ? ULONG_MAX : range->end)
 		vma_start_write(vma);
 	return 0;
 }
 
-/* One turn of hmm_mirror_range_map() for a range that has collided too often */
+/*
+ * One turn of hmm_mirror_range_map() for a range that has collided too often.  -EAGAIN: it
+ * has not been committed.
+ */
 static int hmm_range_map_locked(struct hmm *hmm, struct hmm_mirror_range *range,
-				struct hmm_limit *limit, hmm_commit_fn commit, void *data)
+				hmm_commit_fn commit, void *data)
 {
 	struct mm_struct *mm = range->notifier.mm;
+	struct hmm_limit brief;
 	unsigned int tries;
 	int ret;
 
 	/* As in a fault, which it is.  Model: mmget, mmput */
 	if (!mmget_not_zero(mm))
 		return -ESRCH;
-	ret = hmm_range_lock_out(range);
+	ret = hmm_range_lock_out(hmm, range);
 	if (ret)
 		goto put;
+	/* Those that may still come do not wait for the mmap lock, but others do */
+	hmm_limit_init(&brief, msecs_to_jiffies(HMM_BRIEF_MS), 0);
 	for (tries = 0; tries < HMM_NR_COLLISIONS; tries++) {
 		ret = 0;
-		/* Those that may still come do not wait for the mmap lock */
 		if (!__hmm_mirror_range_armed(range))
-			ret = hmm_range_wait(hmm, range, limit);
+			ret = hmm_range_wait(hmm, range, &brief);
 		if (!ret)
 			ret = hmm_mirror_range_fault_locked(range);
-		if (ret == -EAGAIN)
-			break; /* a page has to be waited for, without the lock */
-		if (!ret)
+		if (!ret) {
 			ret = commit(range, data);
-		if ((ret != -EBUSY && ret != -EAGAIN) || hmm_limit_is_over(limit))
-			break;
+			if (ret != -EAGAIN)
+				break;
+		} else if (ret != -EBUSY) {
+			break;	/* -EAGAIN: a page has to be waited for, without the lock */
+		}
 		range->retries++;
+		ret = -EAGAIN;
+		if (hmm_limit_is_over(&brief))
+			break;
 	}
 	mmap_write_unlock(mm);
 put:
@@ -2156,12 +2151,12 @@ put:
  * That is the loop around hmm_mirror_range_fault() that drivers need, and its bound.  It
  * also sees to it that a range which the process invalidates all the time gets its turn:
  * having collided 16 times, it reads and commits with the mmap lock, and the locks of the
- * areas, held for write.  No system call and no page fault of the process invalidates
- * anything then, and each holds up the fault at most once more.  Invalidations by others
- * remain: reclaim, migration, compaction, KSM and truncation of a file; as do pages that
- * have to be waited for, as without that lock: those of a file that are not in the page
- * cache, and of a shared mapping that its file system wants to be told of before it is
- * written.  Against these only the time limit helps.
+ * areas, held for write.  No page fault of the process invalidates anything then, and no
+ * system call that changes its mappings.  Invalidations by way of the reverse map remain:
+ * reclaim, migration, compaction, KSM, and truncation of a file, also by the process itself;
+ * as do pages of files, but for tmpfs, hugetlbfs and DAX, which are not faulted in under that
+ * lock, as the file system may wait for somebody who needs it.  Against these only the time
+ * limit helps.
  *
  * Context: as for hmm_mirror_range_fault().  @commit may be called with the mmap lock held
  * for write: it may allocate memory, but neither access user memory nor take that lock.
@@ -2189,12 +2184,20 @@ int hmm_mirror_range_map(struct hmm_mirror_range *range, unsigned long timeout,
 	for (tries = 0; ; tries++) {
 		/* What was faulted in is there, most likely, when the lock is */
 		ret = hmm_range_fault_limited(range, &limit);
-		if (!ret)
+		if (!ret) {
 			ret = commit(range, data);
-		if (ret == -EBUSY || (ret == -EAGAIN && tries >= HMM_NR_COLLISIONS))
-			ret = hmm_range_map_locked(hmm, range, &limit, commit, data);
-		if (ret != -EBUSY && ret != -EAGAIN)
+			if (ret != -EAGAIN)
+				return ret;
+		} else if (ret == -EBUSY) {
+			tries = HMM_NR_COLLISIONS;
+		} else {
 			return ret;
+		}
+		if (tries >= HMM_NR_COLLISIONS) {
+			ret = hmm_range_map_locked(hmm, range, commit, data);
+			if (ret != -EAGAIN)
+				return ret;
+		}
 		if (hmm_limit_is_over(&limit))
 			return -EBUSY;
 		range->retries++;
@@ -2207,7 +2210,7 @@ EXPORT_SYMBOL_GPL(hmm_mirror_range_map);
  * @range: range in flight
  *
  * When this returns the registry has forgotten the range; it may be freed, or
- * begun again.  The page of hmm_mirror_range_make_exclusive() is given back.
+ * begun again.
  *
  * Context: any but interrupt context; does not sleep.
  */
@@ -2220,7 +2223,6 @@ void hmm_mirror_range_end(struct hmm_mirror_range *range)
 		return;
 
 	range->read = false;
-	hmm_range_put_folio(range);
 	/* Model: leave-lock */
 	spin_lock(&hmm->lock);
 	/* Unless the mirror was unregistered just now, see hmm_drop_ranges() */

@@ -8,9 +8,11 @@
 #include <linux/types.h>
 
 struct hmm;
+struct hmm_mirror_range;
 struct mm_struct;
 struct mmu_notifier;
 struct mmu_notifier_range;
+struct task_struct;
 
 #ifdef CONFIG_HMM_MIRROR
 
@@ -27,6 +29,7 @@ void hmm_invalidate_end(struct mmu_notifier_range *range, struct hmm *hmm);
 void hmm_release(struct hmm *hmm);
 
 struct hmm *hmm_alloc(struct mm_struct *mm, struct mmu_notifier *notifier);
+int hmm_range_set_task(struct hmm_mirror_range *range, struct task_struct *task);
 
 /* In hmm_list.c */
 #ifdef CONFIG_HMM_MIRROR_LIST

@@ -357,7 +357,6 @@ struct hmm_mirror_range {
 	struct hmm *hmm;		/* NULL when not in flight */
 	struct list_head list;		/* of the mirror's ranges */
 	struct task_struct *task;	/* may wait for a page */
-	struct folio *folio;		/* locked, as the page is made exclusive */
 	unsigned long seq;		/* the notifier's, when it was armed */
 	bool read;			/* the last fault has succeeded */
 	/*
@@ -426,11 +425,13 @@ DEFINE_CLASS(hmm_mirror_range, struct hmm_mirror_range *,
 	     struct hmm_mirror_range *range, struct hmm_mirror *mirror)
 
 #ifdef CONFIG_HMM_MIRROR_EXCLUSIVE
-int __must_check hmm_mirror_range_make_exclusive(struct hmm_mirror_range *range,
-						 unsigned long timeout);
+int __must_check hmm_mirror_range_map_exclusive(struct hmm_mirror_range *range,
+						unsigned long timeout,
+						hmm_commit_fn commit, void *data);
 #else
 static inline int __must_check
-hmm_mirror_range_make_exclusive(struct hmm_mirror_range *range, unsigned long timeout)
+hmm_mirror_range_map_exclusive(struct hmm_mirror_range *range, unsigned long timeout,
+			       hmm_commit_fn commit, void *data)
 {
 	return -EOPNOTSUPP;
 }

@@ -82,7 +82,9 @@ struct hmm_mirror_bind {
  *
  * With ASYNC a worker of the kernel does it, as the fault interrupt of a device would
  * have one do it, and the call returns at once with 0 in @pages.  What comes of it is
- * seen by DUMP and STATS only.  Closing the file ends it.  One range at a time: EBUSY.
+ * seen by DUMP and STATS only.  Closing the file ends it, and waits for that, which takes as
+ * long as a page that the worker waits for, unless userfaultfd(2) is to bring it: so do not
+ * ask for pages of a FUSE file that the same process serves.  One range at a time: EBUSY.
  * Not by the device in Rust, as the kernel crate has no way to wait for a worker:
  * EOPNOTSUPP.
  *
@@ -131,7 +133,8 @@ struct hmm_mirror_rw {
  * The device adds to a word of 8 bytes while it has the page to itself, by a read and a
  * write that are not atomic for a CPU: the page is made exclusive to the device
  * meanwhile.  So whoever else adds to it, by the CPU's atomic instructions or by other
- * devices in this way, sees each addition once.
+ * devices in this way, sees each addition once; but not who has got hold of the page before,
+ * as for direct I/O.
  *
  * Errors: EFAULT (no mapping, or not readable), EPERM (the mapping is not writable), EINVAL
  * (unaligned, or above the process's address space), ESRCH (the address space is dead),

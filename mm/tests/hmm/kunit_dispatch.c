@@ -259,7 +259,7 @@ static void hmm_ignored_events(struct kunit *test)
 	struct mm_struct *mm = hmm_test_mm(test);
 	struct hmm_mirror_ops soft = hmm_test_end_ops, own = hmm_test_end_ops;
 	struct hmm_test_dev *soft_dev, *own_dev, *owner;
-	struct hmm_mirror_range *range, *soft_range;
+	struct hmm_mirror_range *range, *other_range, *soft_range;
 	bool exclusive;
 	struct mmu_notifier_range inv;
 	unsigned int i;
@@ -271,6 +271,7 @@ static void hmm_ignored_events(struct kunit *test)
 
 	for (i = 0; i < ARRAY_SIZE(cases); i++) {
 		range = hmm_test_snapshot(test, own_dev, HMM_TEST_BASE, 1);
+		other_range = hmm_test_snapshot(test, own_dev, HMM_TEST_BASE, 1);
 		soft_range = hmm_test_snapshot(test, soft_dev, HMM_TEST_BASE, 1);
 		soft_dev->calls = 0;
 		own_dev->calls = 0;
@@ -281,19 +282,24 @@ static void hmm_ignored_events(struct kunit *test)
 					      HMM_TEST_BASE,
 					      HMM_TEST_BASE + PAGE_SIZE,
 					      &owner->mirror);
+		/* As if it was this one that asks */
+		range->task = current;
 		mmu_notifier_invalidate_range_start(&inv);
 		mmu_notifier_invalidate_range_end(&inv);
+		range->task = NULL;
 		KUNIT_EXPECT_EQ_MSG(test, soft_dev->calls, 2 * cases[i].told_soft,
 				    "case %u", i);
 		KUNIT_EXPECT_EQ_MSG(test, own_dev->calls, 2 * cases[i].told_own,
 				    "case %u", i);
-		/* Who has taken a page for itself may use it, and nobody else */
+		/* Who has asked for a page for itself may use it, and nobody else */
 		exclusive = cases[i].event == MMU_NOTIFY_EXCLUSIVE;
 		KUNIT_EXPECT_EQ_MSG(test, hmm_test_valid(range), exclusive && cases[i].own,
 				    "case %u", i);
-		KUNIT_EXPECT_EQ_MSG(test, hmm_test_valid(soft_range),
-				    exclusive && !cases[i].own, "case %u", i);
+		KUNIT_EXPECT_FALSE(test, hmm_test_valid(soft_range));
+		/* Not even another range of the same mirror, whose entry it was told to remove */
+		KUNIT_EXPECT_FALSE(test, hmm_test_valid(other_range));
 		hmm_mirror_range_end(range);
+		hmm_mirror_range_end(other_range);
 		hmm_mirror_range_end(soft_range);
 	}
 	/* Their ops are on this stack */

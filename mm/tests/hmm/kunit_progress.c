@@ -211,6 +211,9 @@ static void hmm_map_commits(struct kunit *test)
 	commit.ret = -ENOSPC;
 	KUNIT_EXPECT_EQ(test, -ENOSPC, hmm_test_map_range(range, &commit));
 	KUNIT_EXPECT_EQ(test, commit.calls, 1);
+	commit.ret = -EBUSY;
+	KUNIT_EXPECT_EQ(test, -EBUSY, hmm_test_map_range(range, &commit));
+	KUNIT_EXPECT_EQ(test, commit.calls, 1);
 	commit.ret = 3;
 	KUNIT_EXPECT_EQ(test, 3, hmm_test_map_range(range, &commit));
 
@@ -246,6 +249,11 @@ static void hmm_map_gets_its_turn(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, commit.locked, 1);
 	KUNIT_EXPECT_LT(test, commit.calls, 30);
 	KUNIT_EXPECT_FALSE(test, rwsem_is_locked(&dev->mm->mmap_lock));
+	/* Even then the driver has the last word */
+	commit.ret = -EBUSY;
+	KUNIT_EXPECT_EQ(test, -EBUSY, hmm_test_map_range(range, &commit));
+	KUNIT_EXPECT_EQ(test, commit.locked, 1);
+	commit.ret = 0;
 	hmm_mirror_range_end(range);
 
 	/* In the fault: it collides within one call of hmm_mirror_range_fault() */
@@ -267,6 +275,26 @@ static void hmm_map_gets_its_turn(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, commit.locked, 1);
 	KUNIT_EXPECT_TRUE(test, hmm_test_filler.filled);
 	KUNIT_EXPECT_FALSE(test, hmm_test_filler.flags & FAULT_FLAG_RETRY_NOWAIT);
+}
+
+/* The lock is not held for long, while an invalidation goes on that does not need it */
+static void hmm_map_holds_lock_briefly(struct kunit *test)
+{
+	struct hmm_test_dev *dev = hmm_test_setup(test);
+	struct hmm_test_commit commit = { .dev = dev };
+	struct hmm_mirror_range *range;
+	struct mmu_notifier_range inv;
+	unsigned long start = jiffies;
+
+	range = hmm_test_begin(test, dev, dev->addr, 1, HMM_TEST_READ);
+	hmm_test_start(&inv, dev->mm, dev->addr, 1);
+	KUNIT_EXPECT_EQ(test, -EBUSY, hmm_mirror_range_map(range, 2, hmm_test_do_commit,
+							   &commit));
+	hmm_test_end(&inv);
+	KUNIT_EXPECT_LT(test, jiffies - start, HMM_TEST_PATIENCE / 10);
+	KUNIT_EXPECT_EQ(test, commit.calls, 0);
+	KUNIT_EXPECT_FALSE(test, rwsem_is_locked(&dev->mm->mmap_lock));
+	KUNIT_EXPECT_EQ(test, 0, hmm_test_map_range(range, &commit));
 }
 
 /* There are others, who do not take that lock: then the time is the limit */
@@ -322,6 +350,7 @@ static struct kunit_case hmm_progress_cases[] = {
 	KUNIT_CASE(hmm_fault_locked),
 	KUNIT_CASE(hmm_map_commits),
 	KUNIT_CASE(hmm_map_gets_its_turn),
+	KUNIT_CASE(hmm_map_holds_lock_briefly),
 	KUNIT_CASE(hmm_map_times_out),
 	KUNIT_CASE(hmm_range_in_scope),
 	{}

@@ -51,7 +51,7 @@ pub enum FaultError {
     Killed,
     /// The mirror was [cancelled](super::Mirror::cancel). [`ECANCELED`] as an [`Error`].
     Cancelled,
-    /// The page cannot be made [exclusive](super::FaultRange::make_exclusive). [`EOPNOTSUPP`] as an
+    /// The page cannot be made [exclusive](super::FaultRange::map_exclusive). [`EOPNOTSUPP`] as an
     /// [`Error`].
     Unsupported,
     /// Out of memory. [`ENOMEM`] as an [`Error`].

@@ -75,6 +75,7 @@ impl<'m, T: MirrorOps> Faulter<'m, T> {
     ///
     /// - [`EINVAL`]: `range` is above the address space, or larger than `buffer`.
     /// - [`ESRCH`]: the address space has gone.
+    /// - [`ECANCELED`]: the mirror was [cancelled](Mirror::cancel).
     ///
     /// # Examples
     ///
@@ -94,7 +95,8 @@ impl<'m, T: MirrorOps> Faulter<'m, T> {
     /// this succeeds, and not at all if it fails.
     ///
     /// A range that collides again and again is read and committed with the mmap lock of the process
-    /// held for writing, so that no system call and no page fault of the process can invalidate it.
+    /// held for writing, so that no page fault, and no system call that changes mappings, can
+    /// invalidate it.
     /// `hmm_mirror_range_map()` in C, which this calls, says what remains.
     ///
     /// Sleeps. See [`Faulter`] for the locks that must not be held, and [`lock`](Self::lock) for

@@ -295,10 +295,12 @@ impl<T: MirrorOps> Mirror<T> {
     /// Call it before you wait for a work item that faults, for example when a file is closed.
     /// Otherwise a dying process could make you wait for ever for a page that another of its files
     /// was to bring. The wait for some pages cannot be cancelled: those of network file systems,
-    /// and those of FUSE that are not read ahead. This returns when no fault waits for a page.
+    /// those of FUSE that are not read ahead, and those that somebody else has locked. This returns
+    /// when no fault waits for a page.
     ///
-    /// Sleeps. Do not call it with the mmap lock held, or with a lock held that is also held around
-    /// a fault.
+    /// Sleeps. Do not call it with the mmap lock held, with the lock of the page table or any other
+    /// that a callback takes, with a lock held that is also held around a fault, in a callback, or
+    /// in a commit. Lockdep reports most of these.
     ///
     /// # Examples
     ///

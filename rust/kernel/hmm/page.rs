@@ -293,6 +293,40 @@ impl<'p, T: MirrorOps, A: Access> Page<'p, T, A> {
         unsafe { bindings::is_device_private_page(self.pfn.page(0)) }
     }
 
+    /// Reads from the page, for emulated devices.
+    ///
+    /// `offset` is in bytes from the start of the page or block. Returns the number of bytes that
+    /// were read. It stops at the end of the (small) page that `offset` is in, and reads nothing
+    /// beyond the end of the block. Concurrent writes by the process may be seen in part.
+    ///
+    /// Only for drivers with [`MirrorOps::CPU_ACCESS`]. For others, a call does not compile.
+    pub fn read(&self, offset: usize, to: &mut [u8]) -> usize {
+        let Some((page, offset, len)) = self.within(offset, to.len()) else {
+            return 0;
+        };
+
+        // SAFETY: By the type invariants the process maps the page for `'p`, and the bytes are
+        // within it. The kernel can access it as well: it is not device private, because a mirror
+        // with `CPU_ACCESS` has no owner, and hmm_range_fault() refuses secret memory. The process
+        // may write to the page meanwhile, so the copy is made by C code.
+        unsafe { bindings::memcpy_from_page(to.as_mut_ptr().cast(), page, offset, len) };
+        len
+    }
+
+    /// Returns the small page that `offset` is in, the offset in that, and the bytes there are.
+    fn within(&self, offset: usize, len: usize) -> Option<(*mut bindings::page, usize, usize)> {
+        const { assert!(T::CPU_ACCESS, "frames are for devices with CPU_ACCESS") };
+        let index = offset >> PAGE_SHIFT;
+        let offset = offset & (PAGE_SIZE - 1);
+
+        if index >> self.order != 0 {
+            return None;
+        }
+        // SAFETY: By the type invariants, and the mapping has that many pages.
+        let page = unsafe { self.pfn.page(index) };
+        Some((page, offset, len.min(PAGE_SIZE - offset)))
+    }
+
     /// Returns an entry for the page table of an emulated device, to read.
     ///
     /// Only for drivers with [`MirrorOps::CPU_ACCESS`]. For others, a call does not compile.
@@ -305,6 +339,25 @@ impl<'p, T: MirrorOps, A: Access> Page<'p, T, A> {
 }
 
 impl<T: MirrorOps> Page<'_, T, Write> {
+    /// Writes to the page, for emulated devices, and marks it dirty.
+    ///
+    /// `offset` is in bytes from the start of the page or block. Returns the number of bytes that
+    /// were written. It stops at the end of the (small) page that `offset` is in, and writes
+    /// nothing beyond the end of the block.
+    ///
+    /// Only for drivers with [`MirrorOps::CPU_ACCESS`]. For others, a call does not compile.
+    pub fn write(&self, offset: usize, from: &[u8]) -> usize {
+        let Some((page, offset, len)) = self.within(offset, from.len()) else {
+            return 0;
+        };
+
+        // SAFETY: As in `read`, and the process has write access.
+        unsafe { bindings::memcpy_to_page(page, offset, from.as_ptr().cast(), len) };
+        // SAFETY: The process maps the page for `'p`.
+        unsafe { bindings::set_page_dirty(page) };
+        len
+    }
+
     /// Returns an entry for the page table of an emulated device, to read and write.
     ///
     /// Only for drivers with [`MirrorOps::CPU_ACCESS`]. For others, a call does not compile.

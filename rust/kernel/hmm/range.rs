@@ -6,6 +6,7 @@ use super::{
     access::Sealed,
     page::{
         HmmPfn,
+        Page,
         Pages, //
     },
     Access,
@@ -217,42 +218,31 @@ impl<'s, T: MirrorOps> FaultRange<'s, T> {
     ///
     /// [`Faulter::map`]: super::Faulter::map
     pub fn map<A: Access, R>(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         _access: A,
         commit: impl FnOnce(Pin<&mut T::PageTable>, Pages<'_, T, A::Granted>) -> R,
     ) -> Result<R, FaultError> {
-        let raw = self.as_mut().request(A::REQUEST);
-        let mut map = Map {
-            range: self,
-            commit: Some(commit),
-            result: None,
-            _granted: PhantomData::<A::Granted>,
-        };
-        let data = &raw mut map;
-        let call = Map::call_of(&map);
-
-        // SAFETY: By the type invariants of `range`, `raw` is in flight, and the pfn array is ours.
-        // `call` is called with `data`, and uses it in no other way than through that.
-        let result = to_result(unsafe {
-            bindings::hmm_mirror_range_map(raw, default_timeout(), Some(call), data.cast())
-        });
-        match (map.result, result) {
-            (Some(result), _) => Ok(result),
-            (None, Err(error)) => Err(FaultError::from_raw(error)),
-            (None, Ok(())) => Err(FaultError::Busy),
-        }
+        self.map_by(A::REQUEST, commit, |raw, call, data| {
+            // SAFETY: By the type invariants `raw` is in flight, and the pfn array is ours. `call`
+            // may be called with `data`.
+            unsafe { bindings::hmm_mirror_range_map(raw, default_timeout(), call, data) }
+        })
     }
 
-    /// Faults in the page of the range, and takes it away from the CPU and from other devices.
+    /// Faults in the page of the range, takes it away from the CPU and from other devices, and
+    /// commits it.
     ///
     /// This is for atomic operations of a device that has no other way to keep the CPU out: until
-    /// the mirror is told to invalidate the page, nobody else accesses it. Until the range is
-    /// dropped, or faulted again, the page is locked, so that two devices that want the same page
-    /// take turns. Meanwhile, do not fault in the same page by another range.
+    /// the mirror is told to [invalidate](MirrorOps::invalidate) the page, nobody else accesses it,
+    /// except who got the page before, as for direct I/O. Two devices that want the same page take
+    /// turns, and each has it for one `commit` at least.
     ///
-    /// The range must have one page. [`MirrorOps::invalidate`] is called for what this does as well.
+    /// The range must have one page. `invalidate` is called for what this does as well, and other
+    /// ranges of the mirror become stale. While a device has the page, `fork(2)` of the process may
+    /// fail.
     ///
-    /// Sleeps, as [`FaultRange::fault`] does.
+    /// Sleeps, as [`FaultRange::fault`] does. `commit` is called with the lock of the page table and
+    /// with the page locked: it must neither allocate memory, nor access user memory, nor fault.
     ///
     /// # Errors
     ///
@@ -264,34 +254,71 @@ impl<'s, T: MirrorOps> FaultRange<'s, T> {
     ///
     /// # Examples
     ///
+    /// An emulated device adds to a counter of the process, by a read and a write:
+    ///
     /// ```
     /// use kernel::{
-    ///     hmm::{FaultRange, MirrorOps, Pages, Write},
+    ///     hmm::{FaultError, FaultRange, MirrorOps},
     ///     prelude::*,
     /// };
     ///
-    /// /// `operate` has the device make its atomic operation, and waits for it.
-    /// fn atomic<T: MirrorOps>(
-    ///     mut page: Pin<&mut FaultRange<'_, T>>,
-    ///     operate: impl Fn(Pin<&mut T::PageTable>, Pages<'_, T, Write>),
-    /// ) -> Result {
-    ///     for _ in 0..100 {
-    ///         if page.as_mut().make_exclusive()?.commit(&operate).is_ok() {
-    ///             return Ok(());
-    ///         }
-    ///     }
-    ///     Err(EBUSY)
+    /// fn add<T: MirrorOps>(
+    ///     page: Pin<&mut FaultRange<'_, T>>,
+    ///     offset: usize,
+    ///     value: u64,
+    /// ) -> Result<u64, FaultError> {
+    ///     page.map_exclusive(|_table, page| {
+    ///         let mut old = [0; 8];
+    ///
+    ///         page.read(offset, &mut old);
+    ///         let old = u64::from_ne_bytes(old);
+    ///         page.write(offset, &old.wrapping_add(value).to_ne_bytes());
+    ///         old
+    ///     })
     /// }
     /// ```
-    pub fn make_exclusive(
-        mut self: Pin<&mut Self>,
-    ) -> Result<Faulted<'_, 's, T, Write>, FaultError> {
-        let raw = self.as_mut().request(Write::REQUEST);
+    pub fn map_exclusive<R>(
+        self: Pin<&mut Self>,
+        commit: impl FnOnce(Pin<&mut T::PageTable>, Page<'_, T, Write>) -> R,
+    ) -> Result<R, FaultError> {
+        let commit = |table: Pin<&mut T::PageTable>, mut pages: Pages<'_, T, Write>| {
+            pages.next().map(|page| commit(table, page))
+        };
 
-        // SAFETY: By the type invariants `raw` is in flight, and the pfn array is ours.
-        to_result(unsafe { bindings::hmm_mirror_range_make_exclusive(raw, default_timeout()) })
-            .map_err(FaultError::from_raw)?;
-        Ok(Faulted::new(self))
+        self.map_by(Write::REQUEST, commit, |raw, call, data| {
+            // SAFETY: As in `map`.
+            unsafe { bindings::hmm_mirror_range_map_exclusive(raw, default_timeout(), call, data) }
+        })?
+        // It is the page that was asked for.
+        .ok_or(FaultError::Unmapped)
+    }
+
+    /// Asks for `request`, and calls a function in C that calls `commit`.
+    fn map_by<A: Access, R>(
+        mut self: Pin<&mut Self>,
+        request: usize,
+        commit: impl FnOnce(Pin<&mut T::PageTable>, Pages<'_, T, A>) -> R,
+        function: impl FnOnce(
+            *mut bindings::hmm_mirror_range,
+            bindings::hmm_commit_fn,
+            *mut c_void,
+        ) -> c_int,
+    ) -> Result<R, FaultError> {
+        let raw = self.as_mut().request(request);
+        let mut map = Map {
+            range: self,
+            commit: Some(commit),
+            result: None,
+            _granted: PhantomData::<A>,
+        };
+        let call = Map::call_of(&map);
+        let result = to_result(function(raw, Some(call), (&raw mut map).cast()));
+
+        match (map.result, result) {
+            (Some(result), _) => Ok(result),
+            (None, Err(error)) => Err(FaultError::from_raw(error)),
+            (None, Ok(())) => Err(FaultError::Busy),
+        }
     }
 
     /// Faults in the pages of the range, with a timeout other than a second.
@@ -500,7 +527,8 @@ impl<'s, T: MirrorOps> FaultRange<'s, T> {
         raw
     }
 
-    /// Returns how often a fault collided since the range was put in flight, and was made again.
+    /// Returns about how often a fault collided since the range was put in flight, and was made
+    /// again, for statistics.
     #[inline]
     pub fn retries(self: Pin<&mut Self>) -> u32 {
         // SAFETY: By the type invariants `raw` is in flight, so it is valid. We have `&mut`, so
@@ -649,7 +677,7 @@ fn default_timeout() -> Jiffies {
     msecs_to_jiffies(bindings::HMM_RANGE_DEFAULT_TIMEOUT)
 }
 
-/// What [`FaultRange::map`] passes through the C side.
+/// What [`FaultRange::map_by`] passes through the C side.
 struct Map<'r, 's, T: MirrorOps, A: Access, F, R> {
     range: Pin<&'r mut FaultRange<'s, T>>,
     commit: Option<F>,

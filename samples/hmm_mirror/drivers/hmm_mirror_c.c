@@ -497,6 +497,8 @@ static int context_map_checked(struct context *ctx, struct hmm_mirror_map *arg)
 	return ret;
 }
 
+static struct workqueue_struct *context_workers;
+
 /* What the fault interrupt of a device would have done */
 static void context_work(struct work_struct *work)
 {
@@ -526,7 +528,7 @@ static int context_map(struct context *ctx, struct hmm_mirror_map *arg)
 	if (test_and_set_bit_lock(0, &ctx->working))
 		return -EBUSY;
 	ctx->ahead = *arg;
-	queue_work(system_dfl_wq, &ctx->work);
+	queue_work(context_workers, &ctx->work);
 	return 0;
 }
 
@@ -616,7 +618,6 @@ static int context_add(struct context *ctx, struct hmm_mirror_add *arg)
 	unsigned long start = arg->addr & PAGE_MASK, pfn = 0;
 	struct add add = { .ctx = ctx, .arg = arg };
 	struct hmm_mirror_range range;
-	unsigned int tries;
 	int ret;
 
 	if (arg->addr % sizeof(u64) || arg->addr >= ctx->end_address)
@@ -626,15 +627,9 @@ static int context_add(struct context *ctx, struct hmm_mirror_add *arg)
 	ret = hmm_mirror_range_begin(&range, &ctx->mirror);
 	if (ret)
 		return ret;
-	for (tries = 0; tries < FAULT_TRIES; tries++) {
-		ret = hmm_mirror_range_make_exclusive(&range, FAULT_TIMEOUT);
-		if (!ret)
-			ret = context_commit_add(&range, &add);
-		if (ret != -EAGAIN)
-			break;
-	}
+	ret = hmm_mirror_range_map_exclusive(&range, FAULT_TIMEOUT, context_commit_add, &add);
 	hmm_mirror_range_end(&range);
-	return ret == -EAGAIN ? -EBUSY : ret;
+	return ret;
 }
 
 static int context_rw(struct context *ctx, struct hmm_mirror_rw *arg, bool write)
@@ -858,7 +853,28 @@ static struct miscdevice context_misc = {
 	.name	= "hmm_mirror_c",
 	.fops	= &context_fops,
 };
-module_misc_device(context_misc);
+
+static int __init context_init(void)
+{
+	int ret;
+
+	/* Its own, as what is mapped may be a long time coming */
+	context_workers = alloc_workqueue("hmm_mirror_c", WQ_UNBOUND, 0);
+	if (!context_workers)
+		return -ENOMEM;
+	ret = misc_register(&context_misc);
+	if (ret)
+		destroy_workqueue(context_workers);
+	return ret;
+}
+module_init(context_init);
+
+static void __exit context_exit(void)
+{
+	misc_deregister(&context_misc);
+	destroy_workqueue(context_workers);
+}
+module_exit(context_exit);
 
 MODULE_DESCRIPTION("Fake device that mirrors a process, in C");
 MODULE_LICENSE("GPL");

@@ -227,7 +227,6 @@ impl Context {
         let mut faulter = self.faulter()?;
         let addr = VirtAddr::new(arg.addr.try_into()?);
         let mut buffer = FaultBuffer::new(PageCount::ONE, GFP_KERNEL)?;
-        let mut old = [0; size_of::<u64>()];
 
         if arg.addr % size_of::<u64>() as u64 != 0 || addr >= faulter.mirror().end_address() {
             return Err(EINVAL);
@@ -236,31 +235,18 @@ impl Context {
             let page: FaultRange<'_, FakeDevice> =?
                 faulter.range(PageRange::page_of(addr)?, &mut buffer)
         );
-        for _ in 0..FAULT_TRIES {
-            let exclusive = page.as_mut().make_exclusive()?;
-            let Ok(Some(frame)) = exclusive.commit(|_, mut pages| Some(pages.next()?.frame_mut()))
-            else {
-                continue;
-            };
-            let mut state = page.as_mut().lock();
-            let offset = within(&frame, addr);
+        arg.old = page.map_exclusive(|state, page| {
+            let stats = state.project().stats;
+            let mut old = [0; size_of::<u64>()];
 
-            // A frame that is not stale is of a page that is still exclusive.
-            if state.read(&frame, offset, &mut old).is_err() {
-                continue;
-            }
-            arg.old = u64::from_ne_bytes(old);
-            let new = arg.old.wrapping_add(arg.value).to_ne_bytes();
-            if state.write(&frame, offset, &new).is_err() {
-                continue;
-            }
-            let stats = state.as_mut().project().stats;
+            stats.read_bytes += page.read(addr.page_offset(), &mut old) as u64;
+            let old = u64::from_ne_bytes(old);
+            let new = old.wrapping_add(arg.value).to_ne_bytes();
+            stats.written_bytes += page.write(addr.page_offset(), &new) as u64;
             stats.accesses += 1;
-            stats.read_bytes += new.len() as u64;
-            stats.written_bytes += new.len() as u64;
-            return Ok(());
-        }
-        Err(EBUSY)
+            old
+        })?;
+        Ok(())
     }
 
     fn map(&self, arg: &mut uapi::Map) -> Result {
