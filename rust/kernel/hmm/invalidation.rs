@@ -139,7 +139,10 @@ impl Invalidation<'_> {
     ///
     /// This is known only for [`Event::Migrate`] and [`Event::Exclusive`], and false for all
     /// others. A driver that caused the invalidation itself may ignore it if its page table is up
-    /// to date already.
+    /// to date already. The owner of what [`FaultRange::map_exclusive`] causes is the mirror, which
+    /// is none of the driver's.
+    ///
+    /// [`FaultRange::map_exclusive`]: super::FaultRange::map_exclusive
     #[inline]
     pub fn is_from(&self, owner: Owner) -> bool {
         // As `hmm_update_is_own()`: the core sets the owner for these two events only, and leaves
