@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Tests of the OOM reaper on a mirrored process, and of what the kernel says in its log
+ * when the driver does not let memory go.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "reap_fixture.h"
+
+#include "proc.h"
+
+#define CGROUP			"/sys/fs/cgroup"
+#define AREAS_TIMEOUT		180	/* seconds; emulation takes its time for AREAS */
+#define LOG_PATIENCE		60
+
+/* Where what the kernel says from now on can be read. */
+static int kernel_log(void)
+{
+	int fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK);
+
+	if (fd >= 0)
+		lseek(fd, 0, SEEK_END);
+	return fd;
+}
+
+/*
+ * The number of the line by which the kernel says @text, or -1: it does not do so in
+ * time.  Lines are numbered, so it does not matter whether all can still be read.
+ */
+static long long said(int log, const char *text)
+{
+	long end = now() + LOG_PATIENCE * 1000;
+	char line[8192];
+	long long nr;
+	ssize_t len;
+
+	do {
+		len = read(log, line, sizeof(line) - 1);
+		if (len < 0) {
+			usleep(10000);
+			continue;
+		}
+		line[len] = 0;
+		if (strstr(line, text) && sscanf(line, "%*u,%lld,", &nr) == 1)
+			return nr;
+	} while (now() < end);
+	return -1;
+}
+
+/* Has the kernel say @text itself, which is a line. */
+static long long say(int log, const char *text)
+{
+	return write_file("/dev/kmsg", text) ? -1 : said(log, text);
+}
+
+/* Puts the victim into a cgroup with a limit. */
+static int limit(struct victim *v, const char *cgroup)
+{
+	char path[256], text[32];
+	int ret;
+
+	ret = write_file(CGROUP "/cgroup.subtree_control", "+memory");
+	if (!ret && mkdir(cgroup, 0755))
+		ret = -errno;
+	if (ret)
+		return ret;
+	snprintf(path, sizeof(path), "%s/memory.swap.max", cgroup);
+	write_file(path, "0"); /* there is no such file without swap */
+	snprintf(path, sizeof(path), "%s/memory.max", cgroup);
+	snprintf(text, sizeof(text), "%lu", CGROUP_LIMIT);
+	ret = write_file(path, text);
+	snprintf(path, sizeof(path), "%s/cgroup.procs", cgroup);
+	snprintf(text, sizeof(text), "%d", v->pid);
+	return ret ? ret : write_file(path, text);
+}
+
+/*
+ * The victim goes over its limit.  Does the OOM reaper say @text of it?  And little
+ * else, after the OOM killer's report.
+ */
+static void oom(struct __test_metadata *_metadata,
+		struct victim *v, const char *text)
+{
+	long long reported, reaped;
+	char cgroup[64], line[128];
+	int log = kernel_log();
+
+	ASSERT_LE(0, log);
+	snprintf(cgroup, sizeof(cgroup), CGROUP "/hmm_mirror.%d", getpid());
+	ASSERT_EQ(0, limit(v, cgroup));
+	ASSERT_EQ(1, write(v->go, &(char){ TAKE_TOO_MUCH }, 1));
+	EXPECT_TRUE(stops_at_its_end(v));
+	snprintf(line, sizeof(line), "Killed process %d ", v->pid);
+	reported = said(log, line);
+	EXPECT_LE(0, reported);
+	snprintf(line, sizeof(line), text, v->pid);
+	reaped = said(log, line);
+	EXPECT_LE(0, reaped) {
+		TH_LOG("the kernel did not say: %s", line);
+	}
+	EXPECT_GE(1, reaped - reported - 1);
+	close(log);
+}
+
+static void forget_limit(void)
+{
+	char cgroup[64];
+
+	snprintf(cgroup, sizeof(cgroup), CGROUP "/hmm_mirror.%d", getpid());
+	rmdir(cgroup);
+}
+
+TEST_F(mrelease, the_oom_reaper_takes_the_memory_of_a_mirror_with_a_spinlock)
+{
+	struct victim *v = &self->victim;
+
+	if (access(CGROUP "/cgroup.controllers", F_OK))
+		SKIP(return, "no cgroup2 in " CGROUP);
+	self->spinlock = mirror(v, variant->device);
+	ASSERT_LE(0, self->spinlock);
+	oom(_metadata, v, "oom_reaper: reaped process %d ");
+	EXPECT_EQ(0, pages(v));
+	EXPECT_EQ(0, entries(self->spinlock, v));
+	EXPECT_EQ(0, stale(self->spinlock, v->pid));
+	EXPECT_TRUE(exits(v));
+	forget_limit();
+}
+
+TEST_F(mrelease, the_oom_reaper_leaves_that_of_one_of_2017)
+{
+	struct victim *v = &self->victim;
+
+	if (access(CGROUP "/cgroup.controllers", F_OK))
+		SKIP(return, "no cgroup2 in " CGROUP);
+	if (access(OF_2017, F_OK))
+		SKIP(return, "there is no " OF_2017);
+	self->mutex = mutex_mirror(v, OF_2017);
+	ASSERT_LE(0, self->mutex);
+	oom(_metadata, v, "oom_reaper: unable to reap pid:%d ");
+	EXPECT_EQ(PAGES, pages(v));
+	EXPECT_EQ(PAGES, entries(self->mutex, v));
+	EXPECT_EQ(0, stale(self->mutex, v->pid));
+	EXPECT_TRUE(other_driver_works(v));
+	/* Nor does it hold up the exit, of which nothing is left. */
+	EXPECT_TRUE(exits(v));
+	EXPECT_EQ(0, entries(self->mutex, v));
+	forget_limit();
+}
+
+/* Refusals: one for each area, and no line in the log for each */
+
+static bool make_areas(struct victim *v)
+{
+	struct maps maps = { };
+	bool ret = told(v, MAKE_AREAS) && !maps_read(v->pid, &maps) && maps.nr >= AREAS;
+
+	maps_free(&maps);
+	return ret;
+}
+
+/* What process_mrelease(2) says, and how many lines the kernel says meanwhile. */
+static int mrelease_counted(int log, struct victim *v, long long *lines)
+{
+	long long begin = say(log, "hmm_mirror_oom: reaping begins\n");
+	int ret = mrelease(v);
+
+	*lines = say(log, "hmm_mirror_oom: reaping has ended\n") - begin - 1;
+	return begin < 0 ? -EIO : ret;
+}
+
+TEST_F_TIMEOUT(mrelease, one_of_2017_refuses_in_silence, AREAS_TIMEOUT)
+{
+	struct victim *v = &self->victim;
+	long long lines;
+	int log, i;
+
+	if (access(OF_2017, F_OK))
+		SKIP(return, "there is no " OF_2017);
+	log = kernel_log();
+	ASSERT_LE(0, log);
+	self->spinlock = mirror(v, variant->device);
+	self->mutex = mutex_mirror(v, OF_2017);
+	ASSERT_LE(0, self->spinlock);
+	ASSERT_LE(0, self->mutex);
+	ASSERT_TRUE(make_areas(v));
+	ASSERT_TRUE(killed(v));
+
+	for (i = 0; i < 3; i++) {
+		EXPECT_EQ(-EAGAIN, mrelease_counted(log, v, &lines));
+		EXPECT_LE(0, lines);
+		EXPECT_GE(1, lines);
+	}
+	EXPECT_EQ(PAGES, pages(v));
+	close(self->mutex);
+	self->mutex = -1;
+	EXPECT_EQ(0, mrelease(v));
+	EXPECT_TRUE(exits(v));
+	close(log);
+}
+
+TEST_F_TIMEOUT(mrelease, a_mutex_that_is_taken_refuses_in_silence, AREAS_TIMEOUT)
+{
+	struct victim *v = &self->victim;
+	long end = now() + PATIENCE * 1000;
+	long long lines;
+	int log, status;
+	__u64 before;
+	pid_t pid;
+
+	if (access(FLUSH_MS, F_OK))
+		SKIP(return, "there is no " FLUSH_MS);
+	log = kernel_log();
+	ASSERT_LE(0, log);
+	ASSERT_TRUE(make_areas(v));
+	self->mutex = mutex_mirror(v, MAY_SLEEP);
+	ASSERT_LE(0, self->mutex);
+	ASSERT_EQ(0, write_file(FLUSH_MS, "5000"));
+	before = invalidations(self->mutex);
+	pid = write_common(v);
+	ASSERT_LT(0, pid);
+	while (invalidations(self->mutex) == before && now() < end)
+		usleep(1000);
+	ASSERT_TRUE(killed(v));
+
+	EXPECT_EQ(-EAGAIN, mrelease_counted(log, v, &lines));
+	/* It is being flushed still, or this has shown nothing. */
+	EXPECT_EQ(0, waitpid(pid, &status, WNOHANG));
+	EXPECT_LE(0, lines);
+	EXPECT_GE(1, lines);
+	ASSERT_EQ(0, write_file(FLUSH_MS, "0"));
+	ASSERT_TRUE(changes_in_time(pid, &status));
+	EXPECT_EQ(0, mrelease(v));
+	EXPECT_TRUE(exits(v));
+	close(log);
+}
+
+TEST_F_TIMEOUT(mrelease, one_of_2017_refuses_the_oom_reaper_in_silence, AREAS_TIMEOUT)
+{
+	struct victim *v = &self->victim;
+
+	if (access(CGROUP "/cgroup.controllers", F_OK))
+		SKIP(return, "no cgroup2 in " CGROUP);
+	if (access(OF_2017, F_OK))
+		SKIP(return, "there is no " OF_2017);
+	self->mutex = mutex_mirror(v, OF_2017);
+	ASSERT_LE(0, self->mutex);
+	ASSERT_TRUE(make_areas(v));
+	oom(_metadata, v, "oom_reaper: unable to reap pid:%d ");
+	EXPECT_TRUE(exits(v));
+	forget_limit();
+}
+
+TEST_HARNESS_MAIN
