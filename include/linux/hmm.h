@@ -210,8 +210,7 @@ struct hmm_mirror_ops {
 	 * true, the device must not use any page of @update any more, as above.
 	 * A driver takes a struct hmm_mirror_range to put something there again;
 	 * get_user_pages() may still find the old page after this.  What the device may
-	 * have written is marked by set_page_dirty() after the flush, as a page that is
-	 * clean for the CPU may be dropped.
+	 * have written to is marked by hmm_pfn_mark_dirty(), under the driver's lock.
 	 *
 	 * Returns false if it cannot do that without sleeping, which @update does
 	 * not allow; then nothing changes, and the one who wanted to tries again
@@ -464,6 +463,52 @@ static inline bool __hmm_mirror_range_armed(const struct hmm_mirror_range *range
 static inline bool hmm_mirror_range_valid(const struct hmm_mirror_range *range)
 {
 	return range->read && __hmm_mirror_range_armed(range);
+}
+
+/**
+ * hmm_pfn_mark_dirty() - the device has written to a page, or may have
+ * @pfn: HMM pfn that hmm_mirror_range_fault() has read, and that the device has an
+ *	entry for.  Nothing is done unless %HMM_PFN_VALID and %HMM_PFN_WRITE are set, so
+ *	this may be called for whatever entry is taken out.
+ *
+ * %HMM_PFN_WRITE says that the process may write to the page, not that the page is
+ * dirty.  The CPU's entry is writable and clean after MADV_FREE, after a read has
+ * brought the page back from swap, and for a hole of a tmpfs file that was only read.
+ * Reclaim drops a page that is clean, and what the device has written is lost.
+ *
+ * The caller holds the lock that the mirror's callback takes, and the entry has not
+ * been given up: it is taken out under the same lock, in the callback or because the
+ * driver wants to, and before the mirror is unregistered.  Until the lock is dropped
+ * the CPU page table maps the page, since whoever changes that has to call the callback
+ * first.  So the page can be neither truncated nor freed, which the core has by the
+ * page table lock where it does the same.  Once the lock has been dropped without the
+ * entry, that may happen at any time: a driver with two passes calls this in
+ * &hmm_mirror_ops.invalidate_start, not in &hmm_mirror_ops.invalidate_finish.
+ *
+ * Whether the device's TLB has been flushed already does not matter.  Whoever makes the
+ * page clean invalidates it first, and goes on when the flush is over.  For the same
+ * reason once is enough for each entry: when it is taken out, or when it is put in.  A
+ * device that knows which entries it has written through is asked after the flush.
+ *
+ * All of a large folio gets dirty.  For anonymous memory, also in swap, device private
+ * memory, hugetlb, tmpfs and DAX this is one flag of the folio.  For other files the page
+ * fault that made the CPU's entry writable has made the folio dirty, or is about to, and
+ * the entry is write-protected before the folio is cleaned.  So a file system finds a
+ * folio that is dirty already.  That matters, as for one that is clean some need more
+ * than a flag: ext4, btrfs, ceph and ubifs want to have been asked first,
+ * iomap_dirty_folio() may allocate memory, and netfs_dirty_folio() may wait.  It is why
+ * a page must not be marked when there is no writable entry for it any more, even if
+ * it is there.
+ *
+ * Context: process context, with interrupts enabled.  Does not sleep: may be called
+ * under a spinlock, and for an update that must not block.
+ */
+static inline void hmm_pfn_mark_dirty(unsigned long pfn)
+{
+	const unsigned long writable = HMM_PFN_VALID | HMM_PFN_WRITE;
+
+	if ((pfn & writable) == writable)
+		folio_mark_dirty(page_folio(hmm_pfn_to_page(pfn)));
 }
 
 struct mm_struct *hmm_mirror_get_mm(int pidfd);

@@ -64,6 +64,8 @@ static bool context_invalidate(struct hmm_mirror *mirror,
 
 		if (entry->pfn && entry->addr >= update->start &&
 		    entry->addr < update->end) {
+			/* The device may have written to it */
+			hmm_pfn_mark_dirty(entry->pfn);
 			entry->pfn = 0;
 			removed = true;
 		}
@@ -93,6 +95,7 @@ static int context_commit(struct hmm_mirror_range *range, void *data)
 	spin_lock(&ctx->lock);
 	if (hmm_mirror_range_valid(range)) {
 		for (addr = range->start; addr < range->end; addr += PAGE_SIZE) {
+			hmm_pfn_mark_dirty(context_slot(ctx, addr)->pfn);
 			*context_slot(ctx, addr) = (struct entry) {
 				.addr = addr,
 				.pfn = *pfn++,

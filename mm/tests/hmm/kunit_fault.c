@@ -86,6 +86,33 @@ static void hmm_fault_reads_what_is_asked(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, hmm_test_read(test, dev->mm, dev->addr), 42);
 }
 
+/* What may be written to gets dirty, and nothing else */
+static void hmm_fault_mark_dirty(struct kunit *test)
+{
+	struct hmm_test_dev *dev = hmm_test_setup(test);
+	struct hmm_mirror_range *range;
+	struct folio *folio;
+	unsigned long pfn;
+
+	hmm_test_write(test, dev->mm, dev->addr, 7);
+	range = hmm_test_begin(test, dev, dev->addr, 1, HMM_TEST_READ);
+	hmm_test_fault(test, range);
+	pfn = hmm_test_pfns(range)[0];
+	KUNIT_ASSERT_TRUE(test, pfn & HMM_PFN_VALID);
+	KUNIT_ASSERT_TRUE(test, pfn & HMM_PFN_WRITE);
+	folio = page_folio(hmm_pfn_to_page(pfn));
+	KUNIT_ASSERT_FALSE(test, folio_test_dirty(folio));
+
+	hmm_pfn_mark_dirty(0);
+	hmm_pfn_mark_dirty(pfn & ~HMM_PFN_VALID);
+	hmm_pfn_mark_dirty(pfn & ~HMM_PFN_WRITE);
+	KUNIT_EXPECT_FALSE(test, folio_test_dirty(folio));
+	/* There is no invalidation that could take the page away */
+	KUNIT_ASSERT_TRUE(test, hmm_test_valid(range));
+	hmm_pfn_mark_dirty(pfn);
+	KUNIT_EXPECT_TRUE(test, folio_test_dirty(folio));
+}
+
 static void hmm_fault_errors(struct kunit *test)
 {
 	struct hmm_test_dev *dev = hmm_test_setup(test);
@@ -620,6 +647,7 @@ static void hmm_range_begun_again(struct kunit *test)
 static struct kunit_case hmm_fault_cases[] = {
 	KUNIT_CASE(hmm_fault_reads_right_pages),
 	KUNIT_CASE(hmm_fault_reads_what_is_asked),
+	KUNIT_CASE(hmm_fault_mark_dirty),
 	KUNIT_CASE(hmm_fault_errors),
 	KUNIT_CASE(hmm_fault_shadow_stack),
 	KUNIT_CASE(hmm_valid_only_if_read),
