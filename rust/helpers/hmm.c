@@ -14,6 +14,11 @@ __rust_helper struct page *rust_helper_hmm_pfn_to_page(unsigned long hmm_pfn)
 	return hmm_pfn_to_page(hmm_pfn);
 }
 
+__rust_helper void rust_helper_hmm_pfn_mark_dirty(unsigned long pfn)
+{
+	hmm_pfn_mark_dirty(pfn);
+}
+
 __rust_helper unsigned int
 rust_helper_hmm_pfn_to_map_order(unsigned long hmm_pfn)
 {

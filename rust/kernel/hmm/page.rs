@@ -3,6 +3,7 @@
 //! The pages that a commit lends to the driver.
 
 use super::{
+    access::Sealed,
     frame::Stamp,
     Access,
     Frame,
@@ -105,6 +106,12 @@ pub(super) fn block(addr: usize, order: u32) -> PageRange {
 /// It is used with the lock of the device's page table held. No method of it, or of a [`Page`],
 /// sleeps or fails.
 ///
+/// A page that is lent for [`Write`], by a fault for that or by [`Page::writable`], is marked dirty
+/// at once. The CPU's own entry may be writable and clean (after `MADV_FREE`, or when a read has
+/// brought the page back from swap), and the kernel would drop what the device has written. So a
+/// driver has nothing to do when it removes entries. It should not ask for [`Write`] if the device
+/// only reads, because a page that is marked has to be written to swap.
+///
 /// # Examples
 ///
 /// A device with huge pages of order 9, and a bit for those that it may write:
@@ -191,6 +198,9 @@ impl<'p, T: MirrorOps, A: Access> Iterator for Pages<'p, T, A> {
         while let Some(&pfn) = self.pfns.first() {
             let pfn = HmmPfn(pfn);
             let granted = pfn.grants::<A>();
+            // INVARIANT: By the safety requirements of `new`, and because it is used only if
+            // `granted`, which includes `HMM_PFN_VALID`. `order` is not 0 only if the CPU's mapping
+            // is at least as large.
             let page = Page {
                 pfn,
                 addr: self.addr,
@@ -203,8 +213,9 @@ impl<'p, T: MirrorOps, A: Access> Iterator for Pages<'p, T, A> {
             self.pfns = self.pfns.get(1 << page.order..).unwrap_or_default();
             self.addr = self.addr.wrapping_add(PAGE_SIZE << page.order);
             if granted {
-                // INVARIANT: By the safety requirements of `new`, and as `granted` includes
-                // `HMM_PFN_VALID`. `order` is not 0 only if the CPU's mapping is at least as large.
+                if A::GRANTED == Write::GRANTED {
+                    page.mark_dirty();
+                }
                 return Some(page);
             }
         }
@@ -252,11 +263,16 @@ impl<'p, T: MirrorOps, A: Access> Page<'p, T, A> {
 
     /// Returns the page with write access, if the process itself may write to it.
     ///
-    /// A driver that enters such a page as writable at once saves a fault later.
+    /// A driver that enters such a page as writable at once saves a fault later. The page counts as
+    /// written to, see [`Pages`].
     #[inline]
     pub fn writable(&self) -> Option<Page<'p, T, Write>> {
+        if !self.pfn.grants::<Write>() {
+            return None;
+        }
+        self.mark_dirty();
         // INVARIANT: As those of `self`.
-        self.pfn.grants::<Write>().then_some(Page {
+        Some(Page {
             pfn: self.pfn,
             addr: self.addr,
             order: self.order,
@@ -264,6 +280,18 @@ impl<'p, T: MirrorOps, A: Access> Page<'p, T, A> {
             _lent: PhantomData,
             _granted: PhantomData,
         })
+    }
+
+    /// Marks the page, or the block, as one that the device may write to, if the process may.
+    ///
+    /// That is done before the device can have written anything, and once for each entry. It is
+    /// enough: whoever makes the page clean again has to invalidate it first.
+    #[inline]
+    fn mark_dirty(&self) {
+        // SAFETY: By the type invariants the entry is valid, and the page is mapped as long as the
+        // lock of the mirror is held, which is for `'p`. A block is in one mapping, and so in one
+        // folio.
+        unsafe { bindings::hmm_pfn_mark_dirty(self.pfn.0) };
     }
 
     /// Returns the order of the block: the number of its pages as a power of two.

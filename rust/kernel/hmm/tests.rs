@@ -8,6 +8,7 @@
 
 use super::{
     invalidation::covering,
+    page::HmmPfn,
     range::{
         find_short,
         request_short, //

@@ -65,6 +65,41 @@ mod suite {
         Ok(())
     }
 
+    /// Returns whether a page that a commit lends is dirty.
+    fn is_dirty<A: Access>(page: &Page<'_, Device, A>) -> bool {
+        // SAFETY: The page is mapped while it is lent, and it is a small one.
+        let flags = unsafe { (*HmmPfn(page.pfn().as_usize()).page(0)).flags.f };
+
+        flags >> bindings::pageflags_PG_dirty & 1 != 0
+    }
+
+    #[test]
+    fn pages_lent_for_writing_are_dirty() -> Result {
+        attach_mm()?;
+        let addr = mmap(2, true)?;
+        let mirror = mirror!(Device)?;
+        let mut buffer = FaultBuffer::new(PageCount::ONE, GFP_KERNEL)?;
+        let mut faulter = mirror.faulter();
+
+        // The CPU's entry is dirty then, which is of no use after MADV_FREE.
+        put_user(addr, &[1])?;
+        put_user(addr + PAGE_SIZE, &[1])?;
+        let read = faulter.map(pages(addr, 0, 1)?, &mut buffer, Read, |_, mut pages| {
+            pages.next().map(|page| {
+                let lent = is_dirty(&page);
+
+                (lent, page.writable().is_some(), is_dirty(&page))
+            })
+        });
+        let write = faulter.map(pages(addr, 1, 1)?, &mut buffer, Write, |_, mut pages| {
+            pages.next().map(|page| is_dirty(&page))
+        });
+
+        assert_eq!(read, Ok(Some((false, true, true))));
+        assert_eq!(write, Ok(Some(true)));
+        Ok(())
+    }
+
     #[test]
     fn permissions_are_those_of_the_process() -> Result {
         attach_mm()?;
