@@ -167,9 +167,10 @@ static int entry_set(struct context *ctx, unsigned long addr,
 }
 
 /*
- * Takes out what maps [start, end) in @table, of which *@used slots are used, and
- * frees tables below it that become empty.  Stops once it has been in *@tables of
- * the last level.  Returns the address to go on at.
+ * Takes out what maps [start, end) in @table, of which *@used slots are used, marks
+ * what the device may have written to, and frees tables below it that become empty.
+ * Stops once it has been in *@tables of the last level.  Returns the address to go on
+ * at.
  */
 static unsigned long entries_clear(struct context *ctx, struct table *table,
 				   u16 *used, int level, unsigned long start,
@@ -184,6 +185,8 @@ static unsigned long entries_clear(struct context *ctx, struct table *table,
 			   end);
 		if (!level) {
 			if (table->entry[i]) {
+				/* The device has no bit that says whether it was */
+				hmm_pfn_mark_dirty(table->entry[i]);
 				table->entry[i] = 0;
 				--*used;
 				ctx->stats.pages--;
@@ -559,8 +562,6 @@ static int context_access(struct context *ctx, unsigned long addr, void *bytes,
 			if (write) {
 				memcpy_to_page(page, offset_in_page(addr), bytes,
 					       len);
-				/* The CPU's entry is not dirty after MADV_FREE */
-				set_page_dirty(page);
 				ctx->stats.written_bytes += len;
 			} else {
 				memcpy_from_page(bytes, page,
