@@ -40,12 +40,14 @@ work=$cache/work-$(printf %s "$repo" | sha256sum | cut -c1-12)${HMM_STOCK:+/stoc
 
 # The machine that guests run on, but for its devices, and what its kernel is
 # told: two nodes, to move pages between; to leave the last 512 MiB alone, which
-# hmm-tests uses as memory of devices; and not to test the timer, which is lost on
-# a busy host.
+# hmm-tests uses as memory of devices; to take some of what is before that for
+# persistent memory, of which selftests.guest makes a file system and a device; and not
+# to test the timer, which is lost on a busy host.
 # shellcheck disable=SC2034
 machine=(-cpu max -smp 2 -m 2560M -nodefaults -no-user-config -display none -no-reboot)
 # shellcheck disable=SC2016,SC2034 # the dollar sign is for the kernel
 cmdline='console=ttyS0 panic=-1 quiet loglevel=7 no_timer_check numa=fake=2 memmap=512M$0x80000000'
+cmdline+=' memmap=16M!0x7c000000 memmap=32M!0x7e000000'
 
 # configs TREE: print the fragments in harness/build/configs that its kernel is made of.
 configs() {
