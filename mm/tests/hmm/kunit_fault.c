@@ -184,6 +184,86 @@ static void hmm_fault_shadow_stack(struct kunit *test)
 						     HMM_TEST_WRITE));
 }
 
+#ifdef CONFIG_ARCH_SUPPORTS_PMD_PFNMAP
+/* What lies where no memory can be, as some memory of devices does */
+static pmd_t hmm_test_special_pmd(void)
+{
+	const unsigned long pfn = 1UL << (MAX_PHYSMEM_BITS - 1 - PAGE_SHIFT);
+
+	return pmd_mkspecial(pmd_mkhuge(pfn_pmd(pfn, PAGE_READONLY)));
+}
+
+/* Puts @entry, or nothing, in the place of a huge page; true if that can be done */
+static bool hmm_test_set_pmd(struct mm_struct *mm, unsigned long addr, const pmd_t *entry)
+{
+	p4d_t *p4d;
+	pud_t *pud;
+	pmd_t *pmd;
+
+	p4d = p4d_alloc(mm, pgd_offset(mm, addr), addr);
+	pud = p4d ? pud_alloc(mm, p4d, addr) : NULL;
+	pmd = pud ? pmd_alloc(mm, pud, addr) : NULL;
+	if (!pmd)
+		return false;
+	if (entry)
+		set_pmd_at(mm, addr, pmd, *entry);
+	else
+		pmdp_huge_get_and_clear(mm, addr, pmd);
+	return true;
+}
+
+static vm_fault_t hmm_test_no_fault(const struct vm_special_mapping *mapping,
+				    struct vm_area_struct *vma, struct vm_fault *vmf)
+{
+	return VM_FAULT_SIGBUS;
+}
+
+/* An area with VM_MIXEDMAP, in which there is a frame without struct pages */
+static void hmm_fault_special_pmd(struct kunit *test)
+{
+	static const struct vm_special_mapping mapping = {
+		.name = "[hmm_kunit]",
+		.fault = hmm_test_no_fault,
+	};
+	struct hmm_test_dev *dev = hmm_test_setup(test);
+	unsigned long addr = hmm_test_map(test, dev->mm, 2 * PMD_SIZE / PAGE_SIZE, PROT_READ);
+	unsigned long huge = ALIGN(addr, PMD_SIZE);
+	const pmd_t entry = hmm_test_special_pmd();
+	struct hmm_mirror_range *range;
+	struct vm_area_struct *vma;
+	bool set = false;
+
+	hmm_test_unmap(test, dev->mm, addr, 2 * PMD_SIZE / PAGE_SIZE);
+	mmap_write_lock(dev->mm);
+	vma = _install_special_mapping(dev->mm, huge, PMD_SIZE, VM_READ | VM_MAYREAD |
+				       VM_MIXEDMAP, &mapping);
+	if (!IS_ERR(vma))
+		set = hmm_test_set_pmd(dev->mm, huge, &entry);
+	mmap_write_unlock(dev->mm);
+	KUNIT_ASSERT_TRUE(test, set);
+
+	KUNIT_EXPECT_EQ(test, -EFAULT, hmm_test_fault_once(test, dev, huge + PAGE_SIZE, 1,
+							   HMM_TEST_READ));
+	KUNIT_EXPECT_EQ(test, -EPERM, hmm_test_fault_once(test, dev, huge + PAGE_SIZE, 1,
+							  HMM_TEST_WRITE));
+	range = hmm_test_snapshot(test, dev, huge + PAGE_SIZE, 2);
+	KUNIT_EXPECT_EQ(test, HMM_PFN_ERROR, hmm_test_pfns(range)[0]);
+	KUNIT_EXPECT_EQ(test, HMM_PFN_ERROR, hmm_test_pfns(range)[1]);
+	hmm_mirror_range_end(range);
+
+	/* There is no page to be unmapped */
+	mmap_write_lock(dev->mm);
+	hmm_test_set_pmd(dev->mm, huge, NULL);
+	mmap_write_unlock(dev->mm);
+	hmm_test_expect_idle(test, dev);
+}
+#else
+static void hmm_fault_special_pmd(struct kunit *test)
+{
+	kunit_skip(test, "this architecture has no huge special mappings");
+}
+#endif
+
 static void hmm_fault_drops_lock(struct kunit *test)
 {
 	struct hmm_test_dev *dev = hmm_test_setup(test);
@@ -650,6 +730,7 @@ static struct kunit_case hmm_fault_cases[] = {
 	KUNIT_CASE(hmm_fault_mark_dirty),
 	KUNIT_CASE(hmm_fault_errors),
 	KUNIT_CASE(hmm_fault_shadow_stack),
+	KUNIT_CASE(hmm_fault_special_pmd),
 	KUNIT_CASE(hmm_valid_only_if_read),
 	KUNIT_CASE(hmm_fault_drops_lock),
 	KUNIT_CASE(hmm_fault_is_given_time),
