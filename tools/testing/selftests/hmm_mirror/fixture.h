@@ -41,6 +41,9 @@ FIXTURE_VARIANT_ADD(hmm_mirror, c)
 	.device = DEVICE_C,
 };
 
+/* What a function takes that tests for others. */
+#define TEST_ARGS	struct __test_metadata *_metadata, FIXTURE_DATA(hmm_mirror) *self
+
 /* What a program adds to the set-up and before the end; it may define them. */
 typedef void hook(struct __test_metadata *_metadata, FIXTURE_DATA(hmm_mirror) *self,
 		  const FIXTURE_VARIANT(hmm_mirror) *variant);
