@@ -16,6 +16,7 @@
 #include <linux/fs.h>
 #include <linux/highmem.h>
 #include <linux/hmm.h>
+#include <linux/memcontrol.h>
 #include <linux/miscdevice.h>
 #include <linux/mm.h>
 #include <linux/module.h>
@@ -78,6 +79,7 @@ struct context {
 	struct work_struct work;	/* faults @ahead in */
 	struct hmm_mirror_map ahead;	/* its owner is who has set @working */
 	unsigned long working;
+	struct mm_struct *mm;		/* while the mirror is registered, which keeps it */
 	unsigned long end_address;	/* of the address space, exclusive */
 	spinlock_t lock;		/* callback and commit; protects the rest */
 	struct table *root;
@@ -453,6 +455,7 @@ static int context_bind(struct context *ctx, const struct hmm_mirror_bind *arg)
 		/* The callback may come before it is registered for good */
 		ctx->root = root;
 		ctx->stats.tables = 1;
+		ctx->mm = mm;
 		ctx->end_address = mm->task_size;
 		ctx->mirror.ops = context_choose_ops();
 		ctx->mirror.window_end = ADDR_END;
@@ -506,9 +509,15 @@ static struct workqueue_struct *context_workers;
 static void context_work(struct work_struct *work)
 {
 	struct context *ctx = container_of(work, struct context, work);
+	struct mem_cgroup *memcg, *outer;
 
+	/* The process pays for the tables, as the worker is in no cgroup but the root */
+	memcg = get_mem_cgroup_from_mm(ctx->mm);
+	outer = set_active_memcg(memcg);
 	/* Nobody waits for what comes of it */
 	context_map_checked(ctx, &ctx->ahead);
+	set_active_memcg(outer);
+	mem_cgroup_put(memcg);
 	clear_bit_unlock(0, &ctx->working);
 }
 

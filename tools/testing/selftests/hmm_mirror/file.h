@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* Files of one value, as sysfs, debugfs and cgroups have them. */
+/* Files of sysfs, debugfs and cgroups. */
 #ifndef HMM_MIRROR_TEST_FILE_H
 #define HMM_MIRROR_TEST_FILE_H
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -19,6 +20,23 @@ static inline int write_file(const char *path, const char *text)
 		ret = -errno;
 	close(fd);
 	return ret;
+}
+
+/* What memory.stat says of the kernel's memory in a cgroup, in bytes */
+static inline long kernel_memory(const char *cgroup)
+{
+	char path[96], name[32];
+	long value = -1, bytes;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "%s/memory.stat", cgroup);
+	file = fopen(path, "r");
+	while (file && fscanf(file, "%31s %ld", name, &bytes) == 2)
+		if (!strcmp(name, "kernel"))
+			value = bytes;
+	if (file)
+		fclose(file);
+	return value;
 }
 
 #endif

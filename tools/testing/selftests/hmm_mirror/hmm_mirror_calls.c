@@ -140,23 +140,6 @@ TEST_F(hmm_mirror, a_gigantic_snapshot_can_be_killed)
 	EXPECT_GE(5, ended.tv_sec - begun.tv_sec);
 }
 
-/* What memory.stat says of the kernel's memory in a cgroup, in bytes */
-static long kernel_memory(const char *cgroup)
-{
-	char path[96], name[32];
-	long value = -1, bytes;
-	FILE *file;
-
-	snprintf(path, sizeof(path), "%s/memory.stat", cgroup);
-	file = fopen(path, "r");
-	while (file && fscanf(file, "%31s %ld", name, &bytes) == 2)
-		if (!strcmp(name, "kernel"))
-			value = bytes;
-	if (file)
-		fclose(file);
-	return value;
-}
-
 /* Whoever makes the device need memory pays for it: it grows with what is mapped */
 TEST_F(hmm_mirror, page_tables_are_charged_to_who_maps)
 {

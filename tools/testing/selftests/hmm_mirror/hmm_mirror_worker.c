@@ -11,11 +11,13 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "file.h"
 #include "fixture.h"
 
 #define PATIENCE	10	/* seconds, for what should be over at once */
@@ -120,6 +122,48 @@ TEST_F(hmm_mirror, closing_gets_a_worker_out_of_a_page_that_nobody_serves)
 	EXPECT_GT(PATIENCE, longest);
 	TH_LOG("closed within %.0f ms", longest * 1e3);
 	close(uffd);
+}
+
+/* A worker itself is in no cgroup that has a limit. */
+TEST_F(hmm_mirror, page_tables_are_charged_to_the_process)
+{
+	const size_t regions = 256;	/* few more pages are not seen at once in statistics */
+	char cgroup[64], procs[96], *map = memory(regions * HUGE_SIZE);
+	long before, after;
+	int status, fd;
+	pid_t pid;
+	size_t i;
+
+	snprintf(cgroup, sizeof(cgroup), "/sys/fs/cgroup/hmm_mirror.%d", getpid());
+	snprintf(procs, sizeof(procs), "%s/cgroup.procs", cgroup);
+	if (write_file("/sys/fs/cgroup/cgroup.subtree_control", "+memory") ||
+	    mkdir(cgroup, 0755))
+		SKIP(return, "no memory controller of cgroup v2");
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (write_file(procs, "0"))
+			_exit(1);
+		for (i = 0; i < regions; i++)
+			map[i * HUGE_SIZE] = 1;
+		fd = device_open(variant->device);
+		if (fd < 0 || bind_self(fd))
+			_exit(2);
+		before = kernel_memory(cgroup);
+		for (i = 0; i < regions; i++)
+			while (map_async(fd, map + i * HUGE_SIZE, self->page) == -EBUSY)
+				usleep(100);
+		while (entries_in(fd, map, regions * HUGE_SIZE) != (long)regions)
+			usleep(1000);
+		after = kernel_memory(cgroup);
+		TH_LOG("%ld bytes for %zu tables", after - before, regions);
+		/* A page for each */
+		_exit(after - before >= (long)((regions - 4) * self->page) ? 0 : 3);
+	}
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status);
+	rmdir(cgroup);
 }
 
 /* Files are released in the reverse order, so that the page could never come. */
