@@ -500,7 +500,7 @@ static __always_inline void hmm_took(const struct hmm_mirror *mirror,
 				     const struct mmu_notifier_range *update,
 				     unsigned long begun)
 {
-	if (unlikely(jiffies != begun))
+	if (unlikely(time_after(jiffies, begun)))
 		hmm_check_time(mirror, update, begun);
 }
 

@@ -14,6 +14,16 @@ struct hmm_test_filler hmm_test_filler;
 
 KUNIT_DEFINE_ACTION_WRAPPER(hmm_test_free_filler, put_page, struct page *);
 
+/* Of no memory of the kernel's; persistent memory lies behind the rest */
+static unsigned long hmm_test_foreign_pfn(void)
+{
+	unsigned long pfn = max_pfn + 1;
+
+	while (pfn_valid(pfn))
+		pfn++;
+	return pfn;
+}
+
 static vm_fault_t hmm_test_fill(const struct vm_special_mapping *mapping,
 				struct vm_area_struct *vma, struct vm_fault *vmf)
 {
@@ -28,7 +38,7 @@ static vm_fault_t hmm_test_fill(const struct vm_special_mapping *mapping,
 		return VM_FAULT_NOPAGE | VM_FAULT_COMPLETED;
 	}
 	if (hmm_test_filler.foreign)
-		return vmf_insert_pfn(vma, vmf->address, max_pfn + 1);
+		return vmf_insert_pfn(vma, vmf->address, hmm_test_foreign_pfn());
 	if (hmm_test_filler.bad) {
 		if (hmm_test_filler.bad++ == 10 || vmf->flags & FAULT_FLAG_TRIED)
 			return VM_FAULT_SIGBUS;

@@ -52,7 +52,7 @@ impl<'m, T: MirrorOps> Faulter<'m, T> {
     /// Invalidations wait until the guard is dropped. Do not wait for anything that an invalidation
     /// can hold up while the guard exists: a fault of the process, its mmap lock, or memory
     /// allocated with [`GFP_KERNEL`]. Memory may be freed; but under a spinlock do not drop what
-    /// `vmalloc()` may have allocated, such as a [`VVec`] or [`KVVec`], because `vfree()` may sleep.
+    /// `vmalloc()` may have allocated, such as a [`VVec`] or a [`KVVec`]: `vfree()` may sleep.
     ///
     /// Sleeps if the lock is a mutex. Under a spinlock, do not sleep while the guard exists. Not
     /// for interrupt handlers, which may interrupt whoever holds the lock.
@@ -94,10 +94,9 @@ impl<'m, T: MirrorOps> Faulter<'m, T> {
     /// `commit` is called with the device's page table, locked, and the pages. It is called once if
     /// this succeeds, and not at all if it fails.
     ///
-    /// A range that collides again and again is read and committed with the mmap lock of the process
-    /// held for writing, so that no page fault, and no system call that changes mappings, can
-    /// invalidate it.
-    /// `hmm_mirror_range_map()` in C, which this calls, says what remains.
+    /// A range that collides again and again is read and committed with the mmap lock of the
+    /// process held for writing, so that no page fault, and no system call that changes mappings,
+    /// can invalidate it. `hmm_mirror_range_map()` in C, which this calls, says what remains.
     ///
     /// Sleeps. See [`Faulter`] for the locks that must not be held, and [`lock`](Self::lock) for
     /// what `commit` must not do. Nor must it access user memory.

@@ -289,8 +289,8 @@ impl<T: MirrorOps> Mirror<T> {
 
     /// Makes all faults of the mirror fail with [`FaultError::Cancelled`], now and from now on.
     ///
-    /// A fault in progress that waits for an invalidation, or for a page that `userfaultfd(2)` is to
-    /// bring, stops waiting. Others may still succeed and be committed. Invalidations go on.
+    /// A fault in progress that waits for an invalidation, or for a page that `userfaultfd(2)` is
+    /// to bring, stops waiting. Others may still succeed and be committed. Invalidations go on.
     ///
     /// Call it before you wait for a work item that faults, for example when a file is closed.
     /// Otherwise a dying process could make you wait for ever for a page that another of its files

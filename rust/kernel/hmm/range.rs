@@ -241,8 +241,9 @@ impl<'s, T: MirrorOps> FaultRange<'s, T> {
     /// ranges of the mirror become stale. While a device has the page, `fork(2)` of the process may
     /// fail.
     ///
-    /// Sleeps, as [`FaultRange::fault`] does. `commit` is called with the lock of the page table and
-    /// with the page locked: it must neither allocate memory, nor access user memory, nor fault.
+    /// Sleeps, as [`FaultRange::fault`] does. `commit` is called with the lock of the page table
+    /// and with the page locked: it must neither allocate memory, nor access user memory, nor
+    /// fault.
     ///
     /// # Errors
     ///
@@ -690,7 +691,9 @@ where
     F: FnOnce(Pin<&mut T::PageTable>, Pages<'_, T, A>) -> R,
 {
     /// Names the callback for this type, which has no name.
-    fn call_of(&self) -> unsafe extern "C" fn(*mut bindings::hmm_mirror_range, *mut c_void) -> c_int {
+    fn call_of(
+        &self,
+    ) -> unsafe extern "C" fn(*mut bindings::hmm_mirror_range, *mut c_void) -> c_int {
         Self::call
     }
 

@@ -166,15 +166,14 @@ struct disk {
 	char image[32];
 	char place[32];
 	char file[48];
-	char loop[32];
-	int fd;		/* of the loop device */
+	char loop[32];	/* empty when there is none */
 	int image_fd;
 };
 
 /* Returns why there is none, or NULL. */
 static const char *disk_attach(struct disk *disk)
 {
-	int control, nr;
+	int control, fd, nr, ret;
 
 	control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
 	if (control < 0)
@@ -182,10 +181,14 @@ static const char *disk_attach(struct disk *disk)
 	nr = ioctl(control, LOOP_CTL_GET_FREE);
 	close(control);
 	snprintf(disk->loop, sizeof(disk->loop), "/dev/loop%d", nr);
-	disk->fd = open(disk->loop, O_RDWR | O_CLOEXEC);
-	if (disk->fd < 0 || ioctl(disk->fd, LOOP_SET_FD, disk->image_fd))
-		return "there is no free loop device";
-	return NULL;
+	fd = open(disk->loop, O_RDWR | O_CLOEXEC);
+	ret = ioctl(fd, LOOP_SET_FD, disk->image_fd);
+	/* Who has it open for writing may keep it from being mounted */
+	close(fd);
+	if (!ret)
+		return NULL;
+	*disk->loop = 0;
+	return "there is no free loop device";
 }
 
 static const char *disk_mount(struct disk *disk)
@@ -194,7 +197,6 @@ static const char *disk_mount(struct disk *disk)
 	char cmd[256];
 
 	memset(disk, 0, sizeof(*disk));
-	disk->fd = -1;
 	strcpy(disk->image, "/tmp/hmm_mirror.XXXXXX");
 	disk->image_fd = mkstemp(disk->image);
 	if (disk->image_fd < 0 || ftruncate(disk->image_fd, DISK_SIZE))
@@ -216,11 +218,14 @@ static const char *disk_mount(struct disk *disk)
 
 static void disk_umount(struct disk *disk)
 {
-	umount2(disk->place, MNT_DETACH);
+	int fd;
+
+	umount(disk->place);
 	rmdir(disk->place);
-	if (disk->fd >= 0) {
-		ioctl(disk->fd, LOOP_CLR_FD);
-		close(disk->fd);
+	if (*disk->loop) {
+		fd = open(disk->loop, O_RDONLY | O_CLOEXEC);
+		ioctl(fd, LOOP_CLR_FD);
+		close(fd);
 	}
 	close(disk->image_fd);
 	unlink(disk->image);

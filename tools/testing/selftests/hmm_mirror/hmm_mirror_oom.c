@@ -15,8 +15,7 @@
 #include "proc.h"
 
 #define CGROUP			"/sys/fs/cgroup"
-#define AREAS_TIMEOUT		180	/* seconds; emulation takes its time for AREAS */
-#define LOG_PATIENCE		60
+#define LOG_PATIENCE		60	/* seconds */
 
 /* Where what the kernel says from now on can be read. */
 static int kernel_log(void)
@@ -152,71 +151,97 @@ TEST_F(mrelease, the_oom_reaper_leaves_that_of_one_of_2017)
 	forget_limit();
 }
 
-/* Refusals: one for each area, and no line in the log for each */
+/*
+ * Refusals: there is one for each area, and no line in the log for each.  Emulation takes
+ * its time for so many areas, so this is done once.
+ */
 
-static bool make_areas(struct victim *v)
+#define AREAS_TIMEOUT	240	/* seconds */
+
+FIXTURE(refusal)
 {
-	struct maps maps = { };
-	bool ret = told(v, MAKE_AREAS) && !maps_read(v->pid, &maps) && maps.nr >= AREAS;
+	struct victim victim;
+	int mutex;
+	int log;
+};
 
+FIXTURE_SETUP(refusal)
+{
+	const char *why = device_unusable(DEVICE_C);
+	struct maps maps = { };
+
+	self->mutex = -1;
+	if (why)
+		SKIP(return, DEVICE_C ": %s", why);
+	self->log = kernel_log();
+	ASSERT_LE(0, self->log);
+	ASSERT_EQ(0, start_victim(&self->victim));
+	ASSERT_TRUE(told(&self->victim, MAKE_AREAS));
+	ASSERT_EQ(0, maps_read(self->victim.pid, &maps));
+	ASSERT_LE(AREAS, maps.nr);
 	maps_free(&maps);
-	return ret;
 }
 
-/* What process_mrelease(2) says, and how many lines the kernel says meanwhile. */
-static int mrelease_counted(int log, struct victim *v, long long *lines)
+FIXTURE_TEARDOWN(refusal)
 {
-	long long begin = say(log, "hmm_mirror_oom: reaping begins\n");
+	end_victim(&self->victim);
+	write_file(FLUSH_MS, "0");
+	if (self->mutex >= 0)
+		close(self->mutex);
+}
+
+/* How many lines the kernel says while process_mrelease(2) is refused. */
+static long long lines_of_mrelease(int log, struct victim *v)
+{
+	long long begin = say(log, "hmm_mirror_oom: reaping begins\n"), end;
 	int ret = mrelease(v);
 
-	*lines = say(log, "hmm_mirror_oom: reaping has ended\n") - begin - 1;
-	return begin < 0 ? -EIO : ret;
+	end = say(log, "hmm_mirror_oom: reaping has ended\n");
+	return ret != -EAGAIN || begin < 0 || end < 0 ? -1 : end - begin - 1;
 }
 
-TEST_F_TIMEOUT(mrelease, one_of_2017_refuses_in_silence, AREAS_TIMEOUT)
+TEST_F_TIMEOUT(refusal, says_nothing_when_a_mirror_of_2017_refuses, AREAS_TIMEOUT)
 {
 	struct victim *v = &self->victim;
 	long long lines;
-	int log, i;
+	int i;
 
-	if (access(OF_2017, F_OK))
-		SKIP(return, "there is no " OF_2017);
-	log = kernel_log();
-	ASSERT_LE(0, log);
-	self->spinlock = mirror(v, variant->device);
 	self->mutex = mutex_mirror(v, OF_2017);
-	ASSERT_LE(0, self->spinlock);
 	ASSERT_LE(0, self->mutex);
-	ASSERT_TRUE(make_areas(v));
 	ASSERT_TRUE(killed(v));
-
 	for (i = 0; i < 3; i++) {
-		EXPECT_EQ(-EAGAIN, mrelease_counted(log, v, &lines));
+		lines = lines_of_mrelease(self->log, v);
 		EXPECT_LE(0, lines);
 		EXPECT_GE(1, lines);
 	}
 	EXPECT_EQ(PAGES, pages(v));
-	close(self->mutex);
-	self->mutex = -1;
-	EXPECT_EQ(0, mrelease(v));
 	EXPECT_TRUE(exits(v));
-	close(log);
 }
 
-TEST_F_TIMEOUT(mrelease, a_mutex_that_is_taken_refuses_in_silence, AREAS_TIMEOUT)
+/* It tries again and again */
+TEST_F_TIMEOUT(refusal, says_nothing_when_one_of_2017_refuses_the_oom_reaper, AREAS_TIMEOUT)
+{
+	struct victim *v = &self->victim;
+
+	if (access(CGROUP "/cgroup.controllers", F_OK))
+		SKIP(return, "no cgroup2 in " CGROUP);
+	self->mutex = mutex_mirror(v, OF_2017);
+	ASSERT_LE(0, self->mutex);
+	oom(_metadata, v, "oom_reaper: unable to reap pid:%d ");
+	EXPECT_EQ(PAGES, pages(v));
+	EXPECT_TRUE(exits(v));
+	forget_limit();
+}
+
+TEST_F_TIMEOUT(refusal, says_nothing_when_a_mutex_is_taken, AREAS_TIMEOUT)
 {
 	struct victim *v = &self->victim;
 	long end = now() + PATIENCE * 1000;
 	long long lines;
-	int log, status;
 	__u64 before;
+	int status;
 	pid_t pid;
 
-	if (access(FLUSH_MS, F_OK))
-		SKIP(return, "there is no " FLUSH_MS);
-	log = kernel_log();
-	ASSERT_LE(0, log);
-	ASSERT_TRUE(make_areas(v));
 	self->mutex = mutex_mirror(v, MAY_SLEEP);
 	ASSERT_LE(0, self->mutex);
 	ASSERT_EQ(0, write_file(FLUSH_MS, "5000"));
@@ -227,32 +252,14 @@ TEST_F_TIMEOUT(mrelease, a_mutex_that_is_taken_refuses_in_silence, AREAS_TIMEOUT
 		usleep(1000);
 	ASSERT_TRUE(killed(v));
 
-	EXPECT_EQ(-EAGAIN, mrelease_counted(log, v, &lines));
+	lines = lines_of_mrelease(self->log, v);
 	/* It is being flushed still, or this has shown nothing. */
 	EXPECT_EQ(0, waitpid(pid, &status, WNOHANG));
 	EXPECT_LE(0, lines);
 	EXPECT_GE(1, lines);
 	ASSERT_EQ(0, write_file(FLUSH_MS, "0"));
 	ASSERT_TRUE(changes_in_time(pid, &status));
-	EXPECT_EQ(0, mrelease(v));
 	EXPECT_TRUE(exits(v));
-	close(log);
-}
-
-TEST_F_TIMEOUT(mrelease, one_of_2017_refuses_the_oom_reaper_in_silence, AREAS_TIMEOUT)
-{
-	struct victim *v = &self->victim;
-
-	if (access(CGROUP "/cgroup.controllers", F_OK))
-		SKIP(return, "no cgroup2 in " CGROUP);
-	if (access(OF_2017, F_OK))
-		SKIP(return, "there is no " OF_2017);
-	self->mutex = mutex_mirror(v, OF_2017);
-	ASSERT_LE(0, self->mutex);
-	ASSERT_TRUE(make_areas(v));
-	oom(_metadata, v, "oom_reaper: unable to reap pid:%d ");
-	EXPECT_TRUE(exits(v));
-	forget_limit();
 }
 
 TEST_HARNESS_MAIN

@@ -65,7 +65,8 @@ static void make_areas(size_t page)
 		mprotect(map + i * page, page, PROT_READ);
 }
 
-void be_victim(const struct victim *v, int ready, int go)
+/* The victim's own: writes its memory, and then does what it is told. */
+static void be_victim(const struct victim *v, int ready, int go)
 {
 	const size_t more = 4 * CGROUP_LIMIT;
 	char byte = 0, *map;
@@ -85,6 +86,49 @@ void be_victim(const struct victim *v, int ready, int go)
 	map = memory(more);
 	write_pages(map, more, v->page);
 	_exit(3);
+}
+
+int start_victim(struct victim *v)
+{
+	int ready[2], go[2];
+	char byte;
+
+	v->other_driver = !access(OTHER_DRIVER, F_OK);
+	v->page = sysconf(_SC_PAGESIZE);
+	v->size = PAGES * v->page;
+	v->map = memory(2 * v->size);
+	v->common = memory(v->page);
+	if (v->map == MAP_FAILED || v->common == MAP_FAILED)
+		return -ENOMEM;
+	/* Where a huge page could be */
+	v->map += -(uintptr_t)v->map % v->size;
+	madvise(v->map, v->size, MADV_NOHUGEPAGE);
+	*v->common = 1;
+	if (pipe(ready) || pipe(go))
+		return -errno;
+	v->pid = fork();
+	if (v->pid < 0)
+		return -errno;
+	if (!v->pid)
+		be_victim(v, ready[1], go[0]);
+	close(ready[1]);
+	close(go[0]);
+	v->go = go[1];
+	v->ready = ready[0];
+	if (read(v->ready, &byte, 1) != 1)
+		return -EIO;
+	v->pidfd = syscall(SYS_pidfd_open, v->pid, 0);
+	if (v->pidfd < 0 || ptrace(PTRACE_SEIZE, v->pid, NULL, PTRACE_O_TRACEEXIT))
+		return -errno;
+	return 0;
+}
+
+void end_victim(struct victim *v)
+{
+	if (v->pid > 0) {
+		kill(v->pid, SIGKILL);
+		ptrace(PTRACE_CONT, v->pid, NULL, NULL);
+	}
 }
 
 int mirror(struct victim *v, const char *device)

@@ -46,8 +46,10 @@ long now(void);
 /* Does @pid, a child, come to an end in time, or to a stop? */
 bool changes_in_time(pid_t pid, int *status);
 
-/* The victim's own: writes its memory, and then does what it is told. */
-void be_victim(const struct victim *v, int ready, int go);
+/* A child that has written its memory, and does what it is told.  0, or negative errno. */
+int start_victim(struct victim *v);
+/* It may be at its end, or not. */
+void end_victim(struct victim *v);
 /* Tells the victim what to do, and waits until that is done. */
 bool told(struct victim *v, char byte);
 
