@@ -480,28 +480,31 @@ static void hmm_mark_collided(struct hmm *hmm,
 	}
 }
 
-/* The callback of @mirror has begun at @begun, and is over */
-static noinline void hmm_check_time(const struct hmm_mirror *mirror,
-				    const struct mmu_notifier_range *update,
-				    unsigned long begun)
+/* The callback of @mirror has begun at @begun, and is over.  Returns what time it is */
+static noinline unsigned long hmm_check_time(const struct hmm_mirror *mirror,
+					     const struct mmu_notifier_range *update,
+					     unsigned long begun)
 {
 	unsigned int ms = jiffies_to_msecs(jiffies - begun);
 	unsigned int limit = READ_ONCE(hmm_slow_callback_ms);
 
-	if (!limit || ms < limit)
-		return;
-	trace_hmm_slow(mirror, update, ms);
-	pr_warn_ratelimited("hmm: callback of %s (%ps) took %u ms\n",
-			    mirror->ops->name ?: "a mirror", mirror->ops, ms);
+	if (limit && ms >= limit) {
+		trace_hmm_slow(mirror, update, ms);
+		pr_warn_ratelimited("hmm: callback of %s (%ps) took %u ms\n",
+				    mirror->ops->name ?: "a mirror", mirror->ops, ms);
+	}
+	return jiffies;
 }
 
 /* It costs a comparison, where the clock has not ticked meanwhile */
 static __always_inline void hmm_took(const struct hmm_mirror *mirror,
 				     const struct mmu_notifier_range *update,
-				     unsigned long begun)
+				     unsigned long *begun)
 {
-	if (unlikely(time_after(jiffies, begun)))
-		hmm_check_time(mirror, update, begun);
+	unsigned long now = jiffies;
+
+	if (unlikely(now != *begun))
+		*begun = hmm_check_time(mirror, update, *begun);
 }
 
 /* Is this mirror not to be told? */
@@ -570,7 +573,7 @@ static bool hmm_mirror_invalidate(struct hmm_mirror *mirror,
 		done = ops->invalidate_start(mirror, update, fence);
 	else
 		done = hmm_mirror_sync(mirror, update);
-	hmm_took(mirror, update, begun);
+	hmm_took(mirror, update, &begun);
 	if (likely(done))
 		return true;
 
@@ -619,12 +622,12 @@ struct hmm_flush {
 static void hmm_finish(const struct hmm_flush *flush, unsigned int nr,
 		       const struct mmu_notifier_range *update)
 {
-	for (; nr; nr--, flush++) {
-		unsigned long begun = jiffies;
+	unsigned long begun = jiffies;
 
+	for (; nr; nr--, flush++) {
 		flush->mirror->ops->invalidate_finish(flush->mirror, update,
 						      flush->fence);
-		hmm_took(flush->mirror, update, begun);
+		hmm_took(flush->mirror, update, &begun);
 	}
 }
 
@@ -667,8 +670,8 @@ static noinline bool hmm_invalidate_from(struct hmm_mirror *mirror,
 static __always_inline bool
 hmm_invalidate(struct hmm *hmm, const struct mmu_notifier_range *update)
 {
+	unsigned long begun = jiffies;
 	struct hmm_mirror *mirror;
-	unsigned long begun;
 	bool done = true;
 
 	hmm_callbacks_begin(update);
@@ -682,9 +685,8 @@ hmm_invalidate(struct hmm *hmm, const struct mmu_notifier_range *update)
 				continue;
 		}
 		hmm_count(&mirror->updates);
-		begun = jiffies;
 		done = mirror->ops->invalidate(mirror, update);
-		hmm_took(mirror, update, begun);
+		hmm_took(mirror, update, &begun);
 		if (unlikely(!done)) {
 			done = !hmm_mirror_refuses(mirror, update);
 			if (!done)
@@ -707,20 +709,19 @@ static bool hmm_mirror_is_2017(const struct hmm_mirror *mirror)
 static void hmm_after(struct hmm *hmm, const struct mmu_notifier_range *update,
 		      bool of_2017)
 {
+	unsigned long begun = jiffies;
 	struct hmm_mirror *mirror;
-	unsigned long begun;
 
 	hmm_callbacks_begin(update);
 	hmm_for_each_mirror(mirror, hmm) {
 		if (of_2017 != hmm_mirror_is_2017(mirror) ||
 		    hmm_mirror_ignores(mirror, update))
 			continue;
-		begun = jiffies;
 		if (of_2017)
 			hmm_mirror_sync(mirror, update);
 		else if (mirror->ops->invalidate_end)
 			mirror->ops->invalidate_end(mirror, update);
-		hmm_took(mirror, update, begun);
+		hmm_took(mirror, update, &begun);
 	}
 	hmm_callbacks_end(update);
 }
@@ -945,6 +946,7 @@ void hmm_release(struct hmm *hmm)
 	struct hmm_dispatch dispatch;
 	struct hmm_snapshot others;
 	struct hmm_mirror *mirror;
+	unsigned long begun;
 
 	/* Model: release-lock */
 	spin_lock(&hmm->lock);
@@ -972,14 +974,13 @@ void hmm_release(struct hmm *hmm)
 	spin_unlock(&hmm->lock);
 	hmm_wait_for_callbacks(hmm, &others, &dispatch);
 
+	begun = jiffies;
 	lock_map_acquire(&hmm_callback_map);
 	hmm_for_each_mirror(mirror, hmm) {
-		unsigned long begun = jiffies;
-
 		trace_hmm_release(mirror, hmm->mm);
 		if (mirror->ops->release)
 			mirror->ops->release(mirror);
-		hmm_took(mirror, &update, begun);
+		hmm_took(mirror, &update, &begun);
 	}
 	lock_map_release(&hmm_callback_map);
 	hmm_dispatch_end(hmm, 0, &dispatch);

@@ -506,9 +506,14 @@ static inline bool hmm_mirror_range_valid(const struct hmm_mirror_range *range)
 static inline void hmm_pfn_mark_dirty(unsigned long pfn)
 {
 	const unsigned long writable = HMM_PFN_VALID | HMM_PFN_WRITE;
+	struct folio *folio;
 
-	if ((pfn & writable) == writable)
-		folio_mark_dirty(page_folio(hmm_pfn_to_page(pfn)));
+	if ((pfn & writable) != writable)
+		return;
+	folio = page_folio(hmm_pfn_to_page(pfn));
+	/* It is not being cleaned just now, as that begins with an invalidation */
+	if (!folio_test_dirty(folio))
+		folio_mark_dirty(folio);
 }
 
 struct mm_struct *hmm_mirror_get_mm(int pidfd);

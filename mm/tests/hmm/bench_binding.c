@@ -38,8 +38,11 @@ static void hmm_bench_enter(struct hmm_bench_dev *dev)
 		if (!entry)
 			continue;
 		*entry = (pfn & ~HMM_PFN_FLAGS) << PAGE_SHIFT | HMM_BENCH_ENTRY_VALID;
-		if (pfn & HMM_PFN_WRITE)
+		if (pfn & HMM_PFN_WRITE) {
 			*entry |= HMM_BENCH_ENTRY_WRITE;
+			/* As the binding does, which cannot know when it is written */
+			hmm_pfn_mark_dirty(pfn);
+		}
 	}
 }
 
