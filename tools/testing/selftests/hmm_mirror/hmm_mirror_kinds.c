@@ -14,6 +14,7 @@
 #include <fcntl.h>
 #include <linux/io_uring.h>
 #include <linux/userfaultfd.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,7 +48,7 @@
 #define RW		(PROT_READ | PROT_WRITE)
 #define PRIVATE_DEVICE	"/dev/hmm_dmirror0"	/* test_hmm, with memory of its own */
 #define COHERENT_DEVICE	"/dev/hmm_dmirror2"	/* the same, which the CPU can reach */
-#define GIGANTIC	(1UL << 30)
+#define GIGANTIC	(1024UL << 20)
 #define POOL		"/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"
 #define GIGANTIC_POOL	"/sys/kernel/mm/hugepages/hugepages-1048576kB/nr_hugepages"
 
@@ -166,6 +167,17 @@ static char *small_pages(TEST_ARGS)
 	return self->map;
 }
 
+/* What the compiler might leave out. */
+static char cpu_reads(const char *addr)
+{
+	return __atomic_load_n(addr, __ATOMIC_RELAXED);
+}
+
+static void cpu_writes(char *addr, char byte)
+{
+	__atomic_store_n(addr, byte, __ATOMIC_RELAXED);
+}
+
 /* Memory that is no memory of the process's own */
 
 /* VM_IO and VM_PFNMAP, and a private copy of such a page. */
@@ -179,17 +191,16 @@ TEST_F(hmm_mirror, memory_of_the_machine_is_refused)
 		SKIP(return, "no /dev/mem");
 	for (i = 0; i < ARRAY_SIZE(flags); i++) {
 		/* The last of what is below 1 MiB: firmware */
-		volatile char *map = mmap(NULL, self->page, RW, flags[i], fd, 0xff000);
+		char *map = mmap(NULL, self->page, RW, flags[i], fd, 0xff000);
 
 		if (map == MAP_FAILED)
 			SKIP(return, "/dev/mem cannot be mapped");
-		ASSERT_TRUE(has_flag((char *)map, " pf"));
-		(void)map[0];
+		ASSERT_TRUE(has_flag(map, " pf"));
+		cpu_reads(map);
 		if (flags[i] == MAP_PRIVATE)
-			map[0] = 1;
-		EXPECT_EQ(1, pages_present((char *)map, 1));
-		expect_refused(_metadata, self, (char *)map, self->page);
-		expect_gone(_metadata, self, (char *)map, self->page);
+			cpu_writes(map, 1);
+		expect_refused(_metadata, self, map, self->page);
+		expect_gone(_metadata, self, map, self->page);
 	}
 	close(fd);
 }
@@ -279,7 +290,7 @@ TEST_F(hmm_mirror, vvar_is_readable_at_most)
 
 	if (!vvar)
 		SKIP(return, "no [vvar]");
-	(void)*(volatile char *)vvar;
+	cpu_reads(vvar);
 	if (has_flag(vvar, " pf"))
 		expect_refused(_metadata, self, vvar, self->page);
 	else
@@ -294,21 +305,21 @@ TEST_F(hmm_mirror, vvar_is_readable_at_most)
 /* The page of vsyscalls, and pointers with something in their upper bits. */
 TEST_F(hmm_mirror, addresses_above_those_of_the_process_are_EINVAL)
 {
-	char *addr[] = {
-		(char *)0xffffffffff600000,
-		(char *)((uintptr_t)self->map | 1UL << 57),
-		(char *)((uintptr_t)self->map | 1UL << 62),
-		(char *)((uintptr_t)self->map | 1UL << 63),
+	const uintptr_t map = (uintptr_t)self->map;
+	const uintptr_t above[] = {
+		0xffffffffff600000, map | 1UL << 57, map | 1UL << 62, map | 1UL << 63,
 	};
 	size_t i;
 
 	self->map[0] = 1;
-	for (i = 0; i < ARRAY_SIZE(addr); i++) {
-		EXPECT_EQ(-EINVAL, byte_at(self->fd, addr[i]));
-		EXPECT_EQ(-EINVAL, write_at(self->fd, addr[i], "x", 1));
-		EXPECT_EQ(-EINVAL, map_read(self->fd, addr[i], self->page));
-		EXPECT_EQ(-EINVAL, map_write(self->fd, addr[i], self->page));
-		EXPECT_EQ(-EINVAL, map_present(self->fd, addr[i], self->page));
+	for (i = 0; i < ARRAY_SIZE(above); i++) {
+		char *addr = (char *)above[i];
+
+		EXPECT_EQ(-EINVAL, byte_at(self->fd, addr));
+		EXPECT_EQ(-EINVAL, write_at(self->fd, addr, "x", 1));
+		EXPECT_EQ(-EINVAL, map_read(self->fd, addr, self->page));
+		EXPECT_EQ(-EINVAL, map_write(self->fd, addr, self->page));
+		EXPECT_EQ(-EINVAL, map_present(self->fd, addr, self->page));
 	}
 	EXPECT_EQ(1, self->map[0]);
 	EXPECT_EQ(0, entries_in(self->fd, NULL, ABOVE));
@@ -376,7 +387,7 @@ TEST_F(hmm_mirror, a_stack_does_not_grow_for_a_device)
 	expect_usable(_metadata, self, map, self->size, 1);
 	expect_refused(_metadata, self, below, self->page);
 
-	*(volatile char *)below = 2;
+	cpu_writes(below, 2);
 	EXPECT_EQ(2, byte_at(self->fd, below));
 	/* And below that it is as before. */
 	expect_refused(_metadata, self, below - self->page, self->page);
@@ -443,7 +454,7 @@ TEST_F(hmm_mirror, shadow_stacks_are_refused)
 	if (map == MAP_FAILED)
 		SKIP(return, "no shadow stacks");
 	ASSERT_TRUE(has_flag(map, " ss"));
-	(void)*(volatile char *)map;
+	cpu_reads(map);
 	expect_refused(_metadata, self, map, self->size);
 	expect_gone(_metadata, self, map, self->size);
 }
@@ -470,11 +481,18 @@ TEST_F(hmm_mirror, locked_memory_stays)
 
 /* Bad memory */
 
-/* One page of @size bytes in all of @map, which the device may write. */
+static void ignore(int sig)
+{
+	(void)sig;
+}
+
+/* All of @map is the device's to write, then @bad goes bad, which is told by a signal. */
 static void expect_poisoned(TEST_ARGS, char *map, size_t size, char *bad, size_t bad_size)
 {
 	const long pages = size / self->page, bad_pages = bad_size / self->page;
+	struct sigaction action = { .sa_handler = ignore };
 
+	ASSERT_EQ(0, sigaction(SIGBUS, &action, NULL));
 	ASSERT_EQ(0, map_write(self->fd, map, size));
 	ASSERT_EQ(pages, writable_in(self->fd, map, size));
 	if (madvise(bad, self->page, MADV_HWPOISON))
@@ -889,7 +907,8 @@ TEST_F(hmm_mirror, files_on_persistent_memory_are_usable)
 	/* What the file loses. */
 	ASSERT_EQ(0, map_read(self->fd, map, self->size));
 	ASSERT_EQ(0, ftruncate(fd, self->size / 2));
-	EXPECT_EQ(PAGES / 2, entries_in(self->fd, map, 2 * self->size));
+	EXPECT_GE(PAGES / 2, entries_in(self->fd, map, 2 * self->size));
+	EXPECT_EQ('y', byte_at(self->fd, map));
 	expect_refused(_metadata, self, map + self->size / 2, self->size / 2);
 	expect_gone(_metadata, self, private, self->size);
 	expect_gone(_metadata, self, map, 2 * self->size);

@@ -189,7 +189,7 @@ static void *write_on(void *arg)
 /* While the device writes all the time, no page changes between two looks unseen. */
 static void expect_no_write_unseen(TEST_ARGS, struct watched *w)
 {
-	volatile __u64 *number = (__u64 *)(w->map + 11 * w->page);
+	const __u64 *number = (__u64 *)(w->map + 11 * w->page);
 	time_t end = time(NULL) + BUSY_S;
 	int seen = 0, unseen = 0;
 	pthread_t thread;
@@ -201,9 +201,9 @@ static void expect_no_write_unseen(TEST_ARGS, struct watched *w)
 		__u64 before, after;
 
 		ASSERT_EQ(0, begin(w));
-		before = *number;
+		before = __atomic_load_n(number, __ATOMIC_RELAXED);
 		sched_yield();
-		after = *number;
+		after = __atomic_load_n(number, __ATOMIC_RELAXED);
 		if (before == after)
 			continue;
 		if (written(w)[11] == 'x')
