@@ -368,7 +368,7 @@ TEST_F_TIMEOUT(hmm_mirror, a_fault_gets_its_turn_in_a_storm_on_its_pages, 2 * PA
 	turns = take_turns(self->fd, self->map, self->size, 8);
 	crew_stop(_metadata);
 	ASSERT_EQ(0, device_stats(self->fd, &stats));
-	TH_LOG("%ld faults of %d pages, %lld retries, in %ld rounds of the storm: the longest took %.0f ms",
+	TH_LOG("%ld faults of %d pages, %lld retries, in %ld rounds: at most %.0f ms",
 	       turns.faults, PAGES, stats.retries, (long)crew.rounds, turns.longest * 1e3);
 	EXPECT_EQ(0, turns.busy);
 	EXPECT_EQ(0, turns.wrong);
@@ -419,7 +419,7 @@ TEST_F_TIMEOUT(hmm_mirror, reclaim_and_migration_let_some_faults_through, 2 * PA
 	write_file(KSM "run", "2");
 	write_file(KSM "run", "0");
 	ASSERT_EQ(0, device_stats(self->fd, &stats));
-	TH_LOG("%ld faults of %d pages, %lld retries, %ld were busy, in %ld rounds of the storm: the longest took %.0f ms",
+	TH_LOG("%ld faults of %d pages, %lld retries, %ld busy, in %ld rounds: at most %.0f ms",
 	       turns.faults, PAGES, stats.retries, turns.busy, (long)crew.rounds,
 	       turns.longest * 1e3);
 	EXPECT_EQ(0, turns.wrong);

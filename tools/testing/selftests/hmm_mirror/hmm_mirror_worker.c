@@ -102,6 +102,7 @@ TEST_F(hmm_mirror, closing_gets_a_worker_out_of_a_page_that_nobody_serves)
 	char *map = memory(self->size);
 	int uffd = fill_by_userfaultfd(map, self->size), fd, i;
 	double begun, took, longest = 0;
+	bool waits;
 
 	ASSERT_LE(0, uffd);
 	/* It may wait already, or be about to. */
@@ -109,11 +110,8 @@ TEST_F(hmm_mirror, closing_gets_a_worker_out_of_a_page_that_nobody_serves)
 		fd = device_open(variant->device);
 		ASSERT_EQ(0, bind_self(fd));
 		ASSERT_EQ(0, map_async(fd, map, self->size));
-		if (i % 2) {
-			ASSERT_TRUE(is_asked(uffd));
-		} else {
-			usleep(20 * i);
-		}
+		waits = i % 2 ? is_asked(uffd) : !usleep(20 * i);
+		ASSERT_TRUE(waits);
 		begun = now();
 		close(fd);
 		took = now() - begun;
