@@ -36,6 +36,7 @@ const FAULT_UNDER_LOCK: u32 = _IO(0xbe, 6);
 const ALLOCATE_UNDER_LOCK: u32 = _IO(0xbe, 7);
 const MMAP_LOCK_IN_CALLBACK: u32 = _IO(0xbe, 8);
 const FAULT_IN_CALLBACK: u32 = _IO(0xbe, 9);
+const CANCEL_UNDER_LOCK: u32 = _IO(0xbe, 10);
 
 #[pin_data]
 struct Shared {
@@ -155,6 +156,13 @@ impl MiscDevice for Context {
                 let _table = faulter.lock();
 
                 drop(KBox::new(0, GFP_KERNEL)?);
+            }
+            CANCEL_UNDER_LOCK => {
+                let mirror = mirror(cmd, shared)?;
+                let mut faulter = mirror.faulter();
+                let _table = faulter.lock();
+
+                mirror.cancel();
             }
             MIRROR
             | DROP_IN_CALLBACK
