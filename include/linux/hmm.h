@@ -419,7 +419,7 @@ static inline void hmm_mirror_range_init(struct hmm_mirror_range *range,
  * has returned.
  */
 DEFINE_CLASS(hmm_mirror_range, struct hmm_mirror_range *,
-	     if (!IS_ERR(_T)) hmm_mirror_range_end(_T),
+	     IS_ERR(_T) ? (void)0 : hmm_mirror_range_end(_T),
 	     ERR_PTR(hmm_mirror_range_begin(range, mirror)) ?: range,
 	     struct hmm_mirror_range *range, struct hmm_mirror *mirror)
 
