@@ -41,14 +41,13 @@ work=$cache/work-$(printf %s "$repo" | sha256sum | cut -c1-12)${HMM_STOCK:+/stoc
 # The machine that guests run on, but for its devices, and what its kernel is
 # told: two nodes, to move pages between; to leave 512 MiB alone, which hmm-tests uses
 # as memory of devices; to take two pieces of what is behind that for persistent memory,
-# of which selftests.guest makes a device and a file system; and not to test the timer,
-# which is lost on a busy host.
+# of which selftests.guest makes a device and a file system, and to leave the end alone,
+# where there are tables of ACPI; and not to test the timer, which is lost on a busy host.
 # shellcheck disable=SC2034
-machine=(-cpu max -smp 2 -m 2624M -nodefaults -no-user-config -display none -no-reboot)
+machine=(-cpu max -smp 2 -m 2640M -nodefaults -no-user-config -display none -no-reboot)
 # shellcheck disable=SC2016,SC2034 # the dollar sign is for the kernel
-cmdline='console=ttyS0 panic=-1 quiet loglevel=7 no_timer_check numa=fake=2 memmap=512M$0x80000000'
-# shellcheck disable=SC2016 # nor is this one
-cmdline+=' memmap=16M!0xa0000000 memmap=16M$0xa1000000 memmap=32M!0xa2000000'
+cmdline='console=ttyS0 panic=-1 quiet loglevel=7 no_timer_check numa=fake=2 memmap=512M$0x80000000'\
+' memmap=16M!0xa0000000 memmap=16M$0xa1000000 memmap=32M!0xa2000000 memmap=16M$0xa4000000'
 
 # configs TREE: print the fragments in harness/build/configs that its kernel is made of.
 configs() {
