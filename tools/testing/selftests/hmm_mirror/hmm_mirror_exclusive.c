@@ -117,7 +117,10 @@ static void *add_by_device(void *unused)
 	int fd = team.fd[team.threads++], i, ret;
 
 	for (i = 0; i < ADDITIONS; i++) {
-		ret = add_at(fd, team.word, 1, NULL);
+		/* A busy host may not let it have its turn within its second */
+		do {
+			ret = add_at(fd, team.word, 1, NULL);
+		} while (ret == -EBUSY);
 		if (ret) {
 			team.failed++;
 			team.error = ret;
