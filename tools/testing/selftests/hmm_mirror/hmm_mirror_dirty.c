@@ -83,7 +83,8 @@ static void write_and_page_out(struct __test_metadata *_metadata,
 	ASSERT_EQ(0, device_stats(self->fd, &before));
 	ASSERT_EQ(0, device_writes(self, map));
 	ASSERT_EQ(0, device_stats(self->fd, &after));
-	EXPECT_EQ(before.faults, after.faults);
+	/* A few may have been taken away meanwhile, by whoever moves pages */
+	EXPECT_GE(PAGES / 8, after.faults - before.faults);
 
 	/* The first time a page that MADV_FREE was called for is kept, if it is dirty */
 	ASSERT_EQ(0, madvise(map, self->size, MADV_PAGEOUT));
