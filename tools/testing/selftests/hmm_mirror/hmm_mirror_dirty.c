@@ -88,9 +88,9 @@ static void write_and_page_out(struct __test_metadata *_metadata,
 
 	/* The first time a page that MADV_FREE was called for is kept, if it is dirty */
 	ASSERT_EQ(0, madvise(map, self->size, MADV_PAGEOUT));
-	EXPECT_EQ(0, entries_in(self->fd, map, self->size));
-	ASSERT_EQ(0, madvise(map, self->size, MADV_PAGEOUT));
 	/* A few may be on their way to the list that reclaim takes them from */
+	EXPECT_GE(PAGES / 2, entries_in(self->fd, map, self->size));
+	ASSERT_EQ(0, madvise(map, self->size, MADV_PAGEOUT));
 	EXPECT_GE(PAGES / 2, present(map));
 	EXPECT_EQ(PAGES, count(self, map, DEVICE));
 }
