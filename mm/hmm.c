@@ -159,6 +159,7 @@ struct hmm {
 	struct mm_struct	*mm;
 	struct mmu_notifier	*notifier;	/* NULL, but see hmm_list.c */
 	struct list_head	list;		/* in hmm_all */
+	unsigned int		refs;		/* under hmm_all_lock, see hmm_put() */
 	atomic_long_t		updates;	/* counted, see hmm_count() */
 	atomic_long_t		covered;
 
@@ -176,27 +177,34 @@ struct hmm_dispatch {
 static DEFINE_SPINLOCK(hmm_all_lock);
 static LIST_HEAD(hmm_all);
 
-/* From here on it must be freed with the mm_struct, which is what debugfs holds */
+/* From here on it is shown in debugfs */
 static void hmm_all_add(struct hmm *hmm)
 {
 	unsigned long flags;
 
-	/* So those of hmm_list.c are not here */
-	if (hmm->notifier)
-		return;
 	spin_lock_irqsave(&hmm_all_lock, flags);
 	if (list_empty(&hmm->list))
 		list_add_tail(&hmm->list, &hmm_all);
 	spin_unlock_irqrestore(&hmm_all_lock, flags);
 }
 
-static void hmm_all_del(struct hmm *hmm)
+/*
+ * One reference is that of who frees it, and one that of each who shows it: hmm_list.c
+ * does not keep it for as long as there is an mm_struct.  It is in the list until the last
+ * one goes, so that who shows it finds the next.
+ */
+static void hmm_put(struct hmm *hmm)
 {
 	unsigned long flags;
+	bool last;
 
 	spin_lock_irqsave(&hmm_all_lock, flags);
-	list_del(&hmm->list);
+	last = !--hmm->refs;
+	if (last)
+		list_del(&hmm->list);
 	spin_unlock_irqrestore(&hmm_all_lock, flags);
+	if (last)
+		kfree(hmm);
 }
 
 /* Counting costs an atomic operation here and there, so it is off until asked for */
@@ -1021,16 +1029,15 @@ struct hmm *hmm_alloc(struct mm_struct *mm, struct mmu_notifier *notifier)
 	init_waitqueue_head(&hmm->wq);
 	INIT_LIST_HEAD(&hmm->dispatches);
 	INIT_LIST_HEAD(&hmm->list);
+	hmm->refs = 1;
 	return hmm;
 }
 
-/* Called in the last mmdrop() of the mm */
+/* Called in the last mmdrop() of the mm, or before that, by hmm_list.c */
 void hmm_free(struct hmm *hmm)
 {
-	if (!hmm)
-		return;
-	hmm_all_del(hmm);
-	kfree(hmm);
+	if (hmm)
+		hmm_put(hmm);
 }
 
 /*
@@ -1103,8 +1110,8 @@ static int hmm_attach_by_list(struct hmm_mirror *mirror, struct mm_struct *mm)
 static void hmm_detach(struct hmm *hmm)
 {
 	/* Model: drop */
-	if (hmm->notifier)
-		mmu_notifier_put(hmm->notifier);
+	if (hmm_use_list)
+		hmm_list_put(hmm->notifier);
 	else
 		mmdrop(hmm->mm);
 }
@@ -2257,6 +2264,8 @@ EXPORT_SYMBOL_GPL(hmm_mirror_range_end);
  * * -ESRCH: the process is gone, or has no address space
  * * -EACCES: not permitted
  * * -EINTR: a fatal signal is pending
+ * * -EOPNOTSUPP: the registry is a module, which may give a process its own address space
+ *   only, and the pidfd is that of another
  */
 struct mm_struct *hmm_mirror_get_mm(int pidfd)
 {
@@ -2277,8 +2286,8 @@ EXPORT_SYMBOL_GPL(hmm_mirror_get_mm);
 #ifdef CONFIG_DEBUG_FS
 
 /*
- * Each is held while it is shown, so that hmm_all_lock is not: the last mmdrop(), which
- * takes it, may come in an interrupt while this CPU holds hmm->lock.
+ * Each is held while it is shown, and so is its mm_struct, so that hmm_all_lock is not: the
+ * last mmdrop(), which takes it, may come in an interrupt while this CPU holds hmm->lock.
  */
 static struct hmm *hmm_get_next(struct list_head *at, loff_t skip)
 {
@@ -2292,12 +2301,22 @@ static struct hmm *hmm_get_next(struct list_head *at, loff_t skip)
 			skip--;
 		} else if (atomic_inc_not_zero(&hmm->mm->mm_count)) {
 			/* It does not wait for the lock, to leave */
+			hmm->refs++;
 			spin_unlock_irq(&hmm_all_lock);
 			return hmm;
 		}
 	}
 	spin_unlock_irq(&hmm_all_lock);
 	return NULL;
+}
+
+static void hmm_put_shown(struct hmm *hmm)
+{
+	struct mm_struct *mm = hmm->mm;
+
+	/* In this order: whatever is in the list has an mm_struct */
+	hmm_put(hmm);
+	mmdrop(mm);
 }
 
 static void *hmm_counters_start(struct seq_file *m, loff_t *pos)
@@ -2310,7 +2329,7 @@ static void *hmm_counters_next(struct seq_file *m, void *v, loff_t *pos)
 	struct hmm *hmm = v, *next = hmm_get_next(&hmm->list, 0);
 
 	++*pos;
-	mmdrop(hmm->mm);
+	hmm_put_shown(hmm);
 	return next;
 }
 
@@ -2319,7 +2338,7 @@ static void hmm_counters_stop(struct seq_file *m, void *v)
 	struct hmm *hmm = v;
 
 	if (hmm)
-		mmdrop(hmm->mm);
+		hmm_put_shown(hmm);
 }
 
 /* Whose address space it is, as far as the kernel keeps that */

@@ -32,12 +32,16 @@ struct hmm *hmm_alloc(struct mm_struct *mm, struct mmu_notifier *notifier);
 int hmm_range_set_task(struct hmm_mirror_range *range, struct task_struct *task);
 
 /* In hmm_list.c */
-#ifdef CONFIG_HMM_MIRROR_LIST
+#ifdef MODULE
+#define hmm_use_list true	/* the core that a module is loaded into does not know of it */
+#elif defined(CONFIG_HMM_MIRROR_LIST)
 extern bool hmm_use_list;
 #else
 #define hmm_use_list false
 #endif
 struct hmm *hmm_list_get(struct mm_struct *mm);
+void hmm_list_put(struct mmu_notifier *notifier);
+void hmm_list_drain(void);
 
 /* In mmu_notifier.c */
 struct hmm *mmu_notifier_hmm(struct mm_struct *mm);
