@@ -351,6 +351,7 @@ static const struct hmm_mirror_ops context_ops = {
 	.name		= "hmm_mirror_c",
 	.invalidate	= context_invalidate,
 	.release	= context_gone,
+	.flags		= HMM_MIRROR_ATOMIC,
 };
 
 static const struct hmm_mirror_ops context_sleeping_ops = {
