@@ -4,12 +4,15 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "device.h"
+#include "inject.h"
 
 /* The most entries that one DUMP call returns, see struct hmm_mirror_dump. */
 #define DUMP_BATCH	512
@@ -33,6 +36,42 @@ static int device_ioctl(int fd, unsigned long request, void *arg)
 	return ioctl(fd, request, arg) ? -errno : 0;
 }
 
+static _Thread_local const char *bind_why;
+static long bind_options;
+
+const char *device_bind_why(void)
+{
+	return bind_why ?: "the driver says no more";
+}
+
+void device_bind_traced(long options)
+{
+	bind_options = options;
+}
+
+/* The driver is a module: has @pid bind the device that @fd is, and puts that in its place. */
+static int device_bind_by(int fd, pid_t pid)
+{
+	char link[32], path[PATH_MAX];
+	ssize_t len;
+	int bound;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	len = readlink(link, path, sizeof(path) - 1);
+	if (len < 0)
+		return -errno;
+	path[len] = '\0';
+	bound = bind_by_process(path, pid, bind_options, &bind_why);
+	if (bound < 0)
+		return bound;
+	if (dup3(bound, fd, O_CLOEXEC) < 0) {
+		close(bound);
+		return -errno;
+	}
+	close(bound);
+	return 0;
+}
+
 int device_bind(int fd, pid_t pid)
 {
 	struct hmm_mirror_bind bind = { };
@@ -47,7 +86,7 @@ int device_bind(int fd, pid_t pid)
 		return -errno;
 	ret = device_ioctl(fd, HMM_MIRROR_IOC_BIND, &bind);
 	close(bind.pidfd);
-	return ret;
+	return ret == -EOPNOTSUPP ? device_bind_by(fd, pid) : ret;
 }
 
 int device_map(int fd, __u64 addr, __u64 len, __u32 flags,

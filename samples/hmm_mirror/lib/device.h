@@ -32,7 +32,15 @@ struct entries {
 /* The one in Rust, or the one in C where that is the only one. */
 const char *device_default(void);
 int device_open(const char *path);
+
+/*
+ * Where the driver is a module, which lets a process bind its own memory only, @pid is
+ * made to do so by ptrace(2), see inject.h. On -EOPNOTSUPP device_bind_why() says why that
+ * could not be. Whoever traces @pid already says with which options.
+ */
 int device_bind(int fd, pid_t pid);
+const char *device_bind_why(void);
+void device_bind_traced(long options);
 
 /* @pages may be NULL; it is set on failure too, to what was filled in before. */
 int device_map(int fd, __u64 addr, __u64 len, __u32 flags,

@@ -24,7 +24,7 @@ int open_or_complain(const char *device)
 	case ENODEV:
 	case ENXIO:
 		warnx("there is no %s: the sample driver is not loaded", device);
-		warnx("try 'modprobe %s'; the kernel needs CONFIG_SAMPLE_HMM_MIRROR_RUST",
+		warnx("try 'modprobe %s'; the kernel needs CONFIG_SAMPLE_HMM_MIRROR_RUST, or _C, or the modules of hmm-mirror-dkms",
 		      slash ? slash + 1 : device);
 		break;
 	case EACCES:
@@ -69,6 +69,14 @@ void complain_bind(const char *device, pid_t pid, int error)
 	case EACCES:
 		warnx("no permission to mirror process %d", pid);
 		warnx("it takes what a debugger needs to attach: run this as root");
+		break;
+	case EOPNOTSUPP:
+		warnx("cannot mirror process %d: %s", pid, device_bind_why());
+		warnx("the driver of this kernel lets a process bind its own memory only, so it has to do that itself");
+		break;
+	case EBUSY:
+		warnx("process %d does not stop: is it waiting for a child that it has vforked? Try again",
+		      pid);
 		break;
 	case ENOTTY:
 		warnx("%s is not an HMM mirroring device", device);

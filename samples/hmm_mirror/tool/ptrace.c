@@ -26,6 +26,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "device.h"
 #include "ptrace.h"
 
 /*
@@ -577,6 +578,7 @@ static void trace_begin(bool follow, const struct trace_ops *ops)
 	trace.ops = ops;
 	trace.follow = follow;
 	trace.no_kcmp = memory_shared(getpid(), getpid()) != 1;
+	device_bind_traced(TRACE_OPTIONS);
 }
 
 int trace_spawn(char **argv, const sigset_t *mask, bool follow,

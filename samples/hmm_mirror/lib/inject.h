@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Has another process open and bind a device.
+ *
+ * A driver that is a module cannot see whether a process may look into another, so it lets
+ * each bind its own memory only. But who may trace a process may have it do so: then what
+ * ptrace(2) permits is permitted, and nothing else.
+ */
+#ifndef HMM_MIRROR_INJECT_H
+#define HMM_MIRROR_INJECT_H
+
+#include <sys/types.h>
+
+/*
+ * Has the main thread of @pid open @device, and bind it to its address space, and fetches
+ * the file. Nothing is left of that in the process. It is stopped meanwhile; where this
+ * thread traces and has stopped it already, it stays so, with the ptrace options @options.
+ *
+ * Returns a descriptor, or a negative errno value; on -EOPNOTSUPP, *@why says why.
+ */
+int bind_by_process(const char *device, pid_t pid, long options, const char **why);
+
+#endif /* HMM_MIRROR_INJECT_H */
