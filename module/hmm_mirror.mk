@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# For the Kbuild of a driver of HMM mirroring, where that is a module: include this, and
+# <linux/hmm.h> is the one of the registry, whose symbols are known.
+#
+#	include /usr/src/hmm-mirror/module/hmm_mirror.mk
+#
+# HMM_MIRROR_SYMVERS says where its Module.symvers is, unless the package hmm-mirror-dkms
+# has built it for this kernel.
+
+hmm-mirror-dir := $(patsubst %/,%,$(dir $(lastword $(MAKEFILE_LIST))))/..
+
+# Before the kernel's own
+LINUXINCLUDE := -I$(hmm-mirror-dir)/include -I$(hmm-mirror-dir)/module/include $(LINUXINCLUDE)
+
+HMM_MIRROR_SYMVERS ?= $(wildcard /var/lib/hmm-mirror-dkms/$(KERNELRELEASE)/Module.symvers)
+KBUILD_EXTRA_SYMBOLS += $(HMM_MIRROR_SYMVERS)
