@@ -172,20 +172,28 @@ void dead_context(int fd, const char *what)
 
 void step_exit(void)
 {
+	int fd, ret, said[2];
 	pid_t pid;
-	int fd, ret;
 
 	fresh_arena();
 	fd = device_open(work.device);
 	fflush(stdout);
+	if (pipe(said))
+		err(1, "pipe");
 	pid = fork();
 	if (pid < 0)
 		err(1, "fork");
 	if (!pid) {
-		pause();
+		/* The file is the parent's as well, which may not be let at its child */
+		ret = device_bind(fd, getpid());
+		if (write(said[1], &ret, sizeof(ret)) == sizeof(ret))
+			pause();
 		_exit(1);
 	}
-	ret = device_bind(fd, pid);
+	close(said[1]);
+	if (read(said[0], &ret, sizeof(ret)) != sizeof(ret))
+		ret = -ESRCH;
+	close(said[0]);
 	if (!ret) {
 		/* To part so many pages from the parent's may take longer than a fault tries */
 		do {

@@ -38,6 +38,7 @@ struct injection {
 	pid_t pid;
 	long options;
 	bool seized;			/* by us, and only for this */
+	bool running;			/* before that, though this thread traces it */
 	bool group_stop;		/* somebody has stopped the process */
 	bool suspended;			/* its seccomp filter */
 	bool filled;			/* what follows */
@@ -191,6 +192,15 @@ static int suspend_seccomp(struct injection *it)
 	return 0;
 }
 
+static bool has_memory(pid_t pid)
+{
+	struct maps maps = { };
+	bool has = !maps_read(pid, &maps) && maps.nr;
+
+	maps_free(&maps);
+	return has;
+}
+
 /* Stops it, unless this thread has done so. */
 static int stop(struct injection *it)
 {
@@ -198,8 +208,16 @@ static int stop(struct injection *it)
 
 	if (!ptrace(PTRACE_GETREGS, it->pid, 0, &it->regs))
 		return 0;
-	if (ptrace(PTRACE_SEIZE, it->pid, 0, it->options))
-		return -errno;
+	if (!ptrace(PTRACE_INTERRUPT, it->pid, 0, 0)) {
+		it->running = true;
+		return wait_stop(it, &event, &sig);
+	}
+	if (ptrace(PTRACE_SEIZE, it->pid, 0, it->options)) {
+		int error = errno;
+
+		/* Zombies and kernel threads are not to be traced, either */
+		return error == EPERM && !geteuid() && !has_memory(it->pid) ? -ESRCH : -error;
+	}
 	it->seized = true;
 	if (ptrace(PTRACE_INTERRUPT, it->pid, 0, 0))
 		return -errno;
@@ -272,6 +290,8 @@ static void release(struct injection *it)
 		ptrace(PTRACE_SETSIGINFO, it->pid, 0, &it->info);
 	if (it->seized) {
 		ptrace(PTRACE_DETACH, it->pid, 0, (long)it->signal);
+	} else if (it->running && !it->group_stop) {
+		ptrace(PTRACE_CONT, it->pid, 0, (long)it->signal);
 	} else if (it->group_stop) {
 		/* Back to where whoever traces it believes it to be */
 		ptrace(PTRACE_INTERRUPT, it->pid, 0, 0);
@@ -325,7 +345,9 @@ static int open_and_bind(struct injection *it, const char *device)
 		ret = give_up(it, "it cannot open the device: are there too many open files?");
 	if (!ret)
 		err = remote(it, &ret, SYS_ioctl, fd, HMM_MIRROR_IOC_BIND, it->page, 0, 0);
-	if (!ret)
+	if (err == -EOPNOTSUPP)
+		ret = give_up(it, "the device is told to have a callback that may sleep, which a module must not");
+	else if (!ret)
 		ret = err ? err : fetch(it->pid, fd);
 
 	/* Also after what has failed, unless it is no more */

@@ -14,7 +14,7 @@
 /*
  * Has the main thread of @pid open @device, and bind it to its address space, and fetches
  * the file. Nothing is left of that in the process. It is stopped meanwhile; where this
- * thread traces and has stopped it already, it stays so, with the ptrace options @options.
+ * thread traces it already, with the ptrace options @options, it does so afterwards.
  *
  * Returns a descriptor, or a negative errno value; on -EOPNOTSUPP, *@why says why.
  */

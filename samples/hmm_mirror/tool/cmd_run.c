@@ -151,11 +151,18 @@ static struct target *target_find(pid_t pid)
 static void target_begin(pid_t pid)
 {
 	struct target *target;
-	int fd;
+	int fd, ret;
 
-	fd = bind_or_complain(session.options->device, pid);
-	if (fd < 0) {
-		session.failed = true;
+	fd = open_or_complain(session.options->device);
+	ret = fd < 0 ? fd : device_bind(fd, pid);
+	if (ret) {
+		/* It stands still, so it has been killed before it could run */
+		if (fd >= 0 && ret != -ESRCH)
+			complain_bind(session.options->device, pid, ret);
+		if (fd >= 0)
+			close(fd);
+		if (ret != -ESRCH)
+			session.failed = true;
 		return;
 	}
 	target = must(calloc(1, sizeof(*target)));
