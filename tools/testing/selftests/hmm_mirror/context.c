@@ -24,6 +24,11 @@ const char *device_unusable(const char *device)
 	return access(device, F_OK) ? "there is no such device" : NULL;
 }
 
+bool registry_is_module(void)
+{
+	return !access("/sys/module/hmm_mirror", F_OK);
+}
+
 int call(int fd, unsigned long request, void *arg)
 {
 	return ioctl(fd, request, arg) ? -errno : 0;

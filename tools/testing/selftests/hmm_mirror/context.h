@@ -7,6 +7,7 @@
 #define HMM_MIRROR_TEST_CONTEXT_H
 
 #include <linux/types.h>
+#include <stdbool.h>
 #include <sys/types.h>
 
 #include "device.h"
@@ -20,6 +21,9 @@
 
 /* Why there can be no test of a device here, or NULL. */
 const char *device_unusable(const char *device);
+
+/* Is this a kernel that knows nothing of HMM mirroring, and has it as a module? */
+bool registry_is_module(void);
 
 /* An ioctl as it is: 0 or a negative errno value. */
 int call(int fd, unsigned long request, void *arg);

@@ -44,6 +44,8 @@ TEST_F(mrelease, a_mirror_with_a_mutex_lets_memory_go)
 {
 	struct victim *v = &self->victim;
 
+	if (registry_is_module())
+		SKIP(return, "mirrors that may sleep need the core of the kernel");
 	if (access(MAY_SLEEP, F_OK))
 		SKIP(return, "there is no " MAY_SLEEP);
 	self->spinlock = mirror(v, variant->device);
@@ -71,6 +73,8 @@ TEST_F(mrelease, a_mutex_that_is_taken_refuses_until_it_is_free)
 	__u64 before;
 	pid_t pid;
 
+	if (registry_is_module())
+		SKIP(return, "mirrors that may sleep need the core of the kernel");
 	if (access(FLUSH_MS, F_OK))
 		SKIP(return, "there is no " FLUSH_MS);
 	self->mutex = mutex_mirror(v, MAY_SLEEP);
@@ -104,6 +108,8 @@ TEST_F(mrelease, one_mirror_of_2017_is_enough_to_refuse)
 {
 	struct victim *v = &self->victim;
 
+	if (registry_is_module())
+		SKIP(return, "mirrors that may sleep need the core of the kernel");
 	if (access(OF_2017, F_OK))
 		SKIP(return, "there is no " OF_2017);
 	self->spinlock = mirror(v, variant->device);
