@@ -5,7 +5,7 @@
 
 # A tree of one's own to work on, instead of the one that is fetched; or another
 # series to fetch.
-export LINUX KERNEL
+export LINUX KERNEL STOCK
 # Taken as it is typed, dollar signs and all.
 export HMM_CMD = $(value CMD)
 
@@ -18,6 +18,7 @@ unexport SECONDS
 help:
 	@echo 'HMM mirroring for Linux, with a Rust binding'
 	@echo
+	@echo "  make try                 a quick look: modules in Debian's own kernel, in 4 minutes"
 	@echo '  make demo                mirror real programs in a real kernel, and watch'
 	@echo '  make test                run all tests; logs lie in build/test/'
 	@echo '  make test-c KERNEL=6.12  test the C half alone, on an older kernel'
@@ -46,6 +47,10 @@ help:
 	@echo '                           this checkout (DIR=DIR: there)'
 	@echo '  make try-driver DIR=DIR  build it, boot, load it, and run its test'
 	@echo
+	@echo '  make module KDIR=DIR     build it as modules for a kernel as it is shipped, without KDIR'
+	@echo '                           for the one that runs'
+	@echo '  make deb                 pack these for DKMS, and the program, as packages of Debian'
+	@echo
 	@echo '  make integrate LINUX=DIR put HMM mirroring into a kernel tree'
 	@echo '  make remove LINUX=DIR    take it out again, byte for byte'
 	@echo
@@ -71,8 +76,12 @@ test-c:
 	@harness/test --c
 root source kernel clean:
 	@harness/build/$@
-demo:
+demo try:
 	@harness/guest/$@
+module:
+	@KDIR='$(KDIR)' harness/build/module
+deb:
+	@harness/ship/deb
 compile-fail docs hmm-tests intree lint llvm matrix model mutants selftests:
 	@harness/check/$@
 bench coverage:
@@ -103,6 +112,6 @@ remove:
 distclean:
 	@harness/build/clean --all
 
-.PHONY: help bench clean compile-fail coverage demo distclean docs fuzz hmm-tests integrate intree \
-	kernel kunit lint llvm matrix model mutants new-driver remove root run sanitize selftests series shell \
-	source test test-c torture try-driver
+.PHONY: help bench clean compile-fail coverage deb demo distclean docs fuzz hmm-tests integrate intree \
+	kernel kunit lint llvm matrix model module mutants new-driver remove root run sanitize selftests series shell \
+	source test test-c torture try try-driver

@@ -5,13 +5,14 @@
 #
 #	include /usr/src/hmm-mirror/module/hmm_mirror.mk
 #
-# HMM_MIRROR_SYMVERS says where its Module.symvers is, unless the package hmm-mirror-dkms
-# has built it for this kernel.
+# HMM_MIRROR_SYMVERS says where its Module.symvers is, unless it was built for this kernel
+# here, or by the package hmm-mirror-dkms.
 
 hmm-mirror-dir := $(patsubst %/,%,$(dir $(lastword $(MAKEFILE_LIST))))/..
 
 # Before the kernel's own
 LINUXINCLUDE := -I$(hmm-mirror-dir)/include -I$(hmm-mirror-dir)/module/include $(LINUXINCLUDE)
 
-HMM_MIRROR_SYMVERS ?= $(wildcard /var/lib/hmm-mirror-dkms/$(KERNELRELEASE)/Module.symvers)
+HMM_MIRROR_SYMVERS ?= $(or $(wildcard $(hmm-mirror-dir)/module/Module.symvers), \
+	$(wildcard /var/lib/hmm-mirror-dkms/$(KERNELRELEASE)/Module.symvers))
 KBUILD_EXTRA_SYMBOLS += $(HMM_MIRROR_SYMVERS)

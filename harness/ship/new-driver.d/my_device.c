@@ -83,6 +83,8 @@ static bool context_invalidate(struct hmm_mirror *mirror,
 static const struct hmm_mirror_ops context_ops = {
 	.name		= "my_device",
 	.invalidate	= context_invalidate,
+	/* TODO: leave this out if the callback has to sleep to flush the TLB */
+	.flags		= HMM_MIRROR_ATOMIC,
 };
 
 /* Puts what was read into the device's page table, unless it is stale */
