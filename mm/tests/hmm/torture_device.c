@@ -156,6 +156,7 @@ static const struct hmm_mirror_ops hmt_atomic_ops = {
 	.name		= "torture-atomic",
 	.invalidate	= hmt_invalidate,
 	.release	= hmt_release,
+	.flags		= HMM_MIRROR_ATOMIC,
 };
 
 static const struct hmm_mirror_ops hmt_sleeping_ops = {
@@ -170,6 +171,7 @@ static const struct hmm_mirror_ops hmt_two_pass_ops = {
 	.invalidate_start	= hmt_start,
 	.invalidate_finish	= hmt_finish,
 	.release		= hmt_release,
+	.flags			= HMM_MIRROR_ATOMIC,
 };
 
 /* What a worker does with a device */
@@ -211,6 +213,9 @@ int hmt_register(struct hmt_worker *worker, struct hmt_dev *dev,
 	if (ret)
 		WRITE_ONCE(dev->registered, false);
 	hmt_count(ret ? HMT_TOO_LATE : HMT_REGISTERED, 1);
+	/* The registry is a module, and attaches by the list of notifiers */
+	if (ret == -EOPNOTSUPP && dev->may_sleep)
+		return ret;
 	if (ret && ret != -ESRCH)
 		hmt_wrong(HMT_BROKEN, "register: error %d", ret);
 	return ret;
