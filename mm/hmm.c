@@ -159,7 +159,7 @@ struct hmm {
 	struct mm_struct	*mm;
 	struct mmu_notifier	*notifier;	/* NULL, but see hmm_list.c */
 	struct list_head	list;		/* in hmm_all */
-	unsigned int		refs;		/* under hmm_all_lock, see hmm_put() */
+	unsigned int		refs;		/* under hmm_all_lock */
 	atomic_long_t		updates;	/* counted, see hmm_count() */
 	atomic_long_t		covered;
 
@@ -188,11 +188,7 @@ static void hmm_all_add(struct hmm *hmm)
 	spin_unlock_irqrestore(&hmm_all_lock, flags);
 }
 
-/*
- * One reference is that of who frees it, and one that of each who shows it: hmm_list.c
- * does not keep it for as long as there is an mm_struct.  It is in the list until the last
- * one goes, so that who shows it finds the next.
- */
+/* A reference is that of who frees it, or shows it.  In the list until the last one goes */
 static void hmm_put(struct hmm *hmm)
 {
 	unsigned long flags;
