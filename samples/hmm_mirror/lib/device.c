@@ -36,7 +36,7 @@ static int device_ioctl(int fd, unsigned long request, void *arg)
 	return ioctl(fd, request, arg) ? -errno : 0;
 }
 
-static _Thread_local const char *bind_why;
+static __thread const char *bind_why;
 static long bind_options;
 
 const char *device_bind_why(void)

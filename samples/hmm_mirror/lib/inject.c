@@ -187,7 +187,7 @@ static int suspend_seccomp(struct injection *it)
 	if (status_of(it->pid, "Seccomp") <= 0)
 		return 0;
 	if (ptrace(PTRACE_SETOPTIONS, it->pid, 0, it->options | PTRACE_O_SUSPEND_SECCOMP))
-		return give_up(it, "it has a seccomp filter, which only root can lift for a moment");
+		return give_up(it, "it has a seccomp filter, which only root can lift");
 	it->suspended = true;
 	return 0;
 }
@@ -328,7 +328,7 @@ static int open_and_bind(struct injection *it, const char *device)
 
 	if (strlen(device) >= sizeof(arg.path))
 		return -ENAMETOOLONG;
-	strcpy(arg.path, device);
+	memcpy(arg.path, device, strlen(device));
 	self = remote(it, &ret, SYS_getpid, 0, 0, 0, 0, 0);
 	pidfd = remote(it, &ret, SYS_pidfd_open, self, 0, 0, 0, 0);
 	arg.bind.pidfd = pidfd;
@@ -338,7 +338,7 @@ static int open_and_bind(struct injection *it, const char *device)
 	if (!ret && pidfd < 0)
 		ret = give_up(it, "it cannot open a pidfd: are there too many open files?");
 	else if (!ret && (fd == -EACCES || fd == -EPERM))
-		ret = give_up(it, "it may not open the device itself; the mode of the device says who may");
+		ret = give_up(it, "it may not open the device itself, see the mode of that");
 	else if (!ret && fd == -ENOENT)
 		ret = give_up(it, "there is no such device where it is: is it in a container?");
 	else if (!ret && fd < 0)
@@ -346,7 +346,7 @@ static int open_and_bind(struct injection *it, const char *device)
 	if (!ret)
 		err = remote(it, &ret, SYS_ioctl, fd, HMM_MIRROR_IOC_BIND, it->page, 0, 0);
 	if (err == -EOPNOTSUPP)
-		ret = give_up(it, "the device is told to have a callback that may sleep, which a module must not");
+		ret = give_up(it, "a callback that may sleep is not for a module");
 	else if (!ret)
 		ret = err ? err : fetch(it->pid, fd);
 

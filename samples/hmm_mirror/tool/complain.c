@@ -24,8 +24,9 @@ int open_or_complain(const char *device)
 	case ENODEV:
 	case ENXIO:
 		warnx("there is no %s: the sample driver is not loaded", device);
-		warnx("try 'modprobe %s'; the kernel needs CONFIG_SAMPLE_HMM_MIRROR_RUST, or _C, or the modules of hmm-mirror-dkms",
+		warnx("try 'modprobe %s'; the kernel needs CONFIG_SAMPLE_HMM_MIRROR_RUST",
 		      slash ? slash + 1 : device);
+		warnx("or _C, or the modules of the package hmm-mirror-dkms");
 		break;
 	case EACCES:
 	case EPERM:
@@ -72,11 +73,11 @@ void complain_bind(const char *device, pid_t pid, int error)
 		break;
 	case EOPNOTSUPP:
 		warnx("cannot mirror process %d: %s", pid, device_bind_why());
-		warnx("the driver of this kernel lets a process bind its own memory only, so it has to do that itself");
+		warnx("this kernel's driver lets a process bind its own memory only");
 		break;
 	case EBUSY:
-		warnx("process %d does not stop: is it waiting for a child that it has vforked? Try again",
-		      pid);
+		warnx("process %d does not stop: is it waiting for a vforked child?", pid);
+		warnx("try again");
 		break;
 	case ENOTTY:
 		warnx("%s is not an HMM mirroring device", device);

@@ -111,8 +111,10 @@ static void callback(void)
 	if (access(MAY_SLEEP, F_OK))
 		return;
 	/* Where the registry is a module as well, neither is taken */
-	if (!access("/sys/module/hmm_mirror", F_OK))
-		of_2017 = may_sleep = false;
+	if (!access("/sys/module/hmm_mirror", F_OK)) {
+		of_2017 = false;
+		may_sleep = false;
+	}
 	if (!write_file(OF_2017, of_2017 ? "Y" : "N") &&
 	    !write_file(MAY_SLEEP, may_sleep ? "Y" : "N"))
 		count(FIGURE_CALLBACK, 1);
