@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "context.h"
@@ -118,6 +119,14 @@ int byte_at(int fd, const char *addr)
 	int ret = read_at(fd, addr, &byte, 1);
 
 	return ret ? ret : byte;
+}
+
+double seconds(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec + t.tv_nsec / 1e9;
 }
 
 pid_t sleeper(void)

@@ -48,6 +48,9 @@ char *memory(size_t size);
 /* Memory with a huge page, or NULL. */
 char *huge_memory(void);
 
+/* On a clock that is never set */
+double seconds(void);
+
 /* A child that sleeps until it is killed. */
 pid_t sleeper(void);
 void reap(pid_t pid);

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* Returns 0, or a negative errno. */
@@ -20,6 +21,17 @@ static inline int write_file(const char *path, const char *text)
 		ret = -errno;
 	close(fd);
 	return ret;
+}
+
+#define CGROUP			"/sys/fs/cgroup"
+
+/* A cgroup for this test, which is to be removed.  Returns 0, or a negative errno. */
+static inline int make_cgroup(char *path, size_t size)
+{
+	int ret = write_file(CGROUP "/cgroup.subtree_control", "+memory");
+
+	snprintf(path, size, CGROUP "/hmm_mirror.%d", getpid());
+	return !ret && mkdir(path, 0755) ? -errno : ret;
 }
 
 /* What memory.stat says of the kernel's memory in a cgroup, in bytes */

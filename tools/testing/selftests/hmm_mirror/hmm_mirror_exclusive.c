@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "fixture.h"
@@ -38,14 +37,6 @@ static void set_up_exclusive(struct __test_metadata *_metadata,
 }
 
 static hook *set_up = set_up_exclusive, *tear_down;
-
-static double now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec + t.tv_nsec / 1e9;
-}
 
 TEST_F(hmm_mirror, an_addition_is_seen_by_both_sides)
 {
@@ -141,7 +132,7 @@ static void *add_by_cpu(void *unused)
 TEST_F_TIMEOUT(hmm_mirror, the_sum_of_all_is_right, 2 * PATIENCE)
 {
 	pthread_t thread[DEVICES + CPUS];
-	double begun = now();
+	double begun = seconds();
 	size_t i;
 
 	team.word = (__u64 *)self->map;
@@ -161,9 +152,9 @@ TEST_F_TIMEOUT(hmm_mirror, the_sum_of_all_is_right, 2 * PATIENCE)
 		TH_LOG("the last one failed with %d", team.error);
 	}
 	EXPECT_EQ((DEVICES + CPUS) * ADDITIONS - team.failed, *team.word);
-	EXPECT_GT(PATIENCE, now() - begun);
+	EXPECT_GT(PATIENCE, seconds() - begun);
 	TH_LOG("%d additions by %d devices beside %d CPUs: %.0f us each", DEVICES * ADDITIONS,
-	       DEVICES, CPUS, (now() - begun) * 1e6 / (DEVICES * ADDITIONS));
+	       DEVICES, CPUS, (seconds() - begun) * 1e6 / (DEVICES * ADDITIONS));
 	for (i = 1; i < DEVICES; i++) {
 		EXPECT_EQ(0, stale(team.fd[i], getpid()));
 		close(team.fd[i]);

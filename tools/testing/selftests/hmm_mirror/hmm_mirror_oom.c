@@ -7,14 +7,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "reap_fixture.h"
 
 #include "proc.h"
 
-#define CGROUP			"/sys/fs/cgroup"
 #define LOG_PATIENCE		60	/* seconds */
 
 /* Where what the kernel says from now on can be read. */
@@ -57,15 +55,12 @@ static long long say(int log, const char *text)
 	return write_file("/dev/kmsg", text) ? -1 : said(log, text);
 }
 
-/* Puts the victim into a cgroup with a limit. */
-static int limit(struct victim *v, const char *cgroup)
+/* Puts the victim into a cgroup with a limit, whose path is in @cgroup then. */
+static int limit(struct victim *v, char *cgroup, size_t size)
 {
 	char path[256], text[32];
-	int ret;
+	int ret = make_cgroup(cgroup, size);
 
-	ret = write_file(CGROUP "/cgroup.subtree_control", "+memory");
-	if (!ret && mkdir(cgroup, 0755))
-		ret = -errno;
 	if (ret)
 		return ret;
 	snprintf(path, sizeof(path), "%s/memory.swap.max", cgroup);
@@ -90,8 +85,7 @@ static void oom(struct __test_metadata *_metadata,
 	int log = kernel_log();
 
 	ASSERT_LE(0, log);
-	snprintf(cgroup, sizeof(cgroup), CGROUP "/hmm_mirror.%d", getpid());
-	ASSERT_EQ(0, limit(v, cgroup));
+	ASSERT_EQ(0, limit(v, cgroup, sizeof(cgroup)));
 	ASSERT_EQ(1, write(v->go, &(char){ TAKE_TOO_MUCH }, 1));
 	EXPECT_TRUE(stops_at_its_end(v));
 	snprintf(line, sizeof(line), "Killed process %d ", v->pid);
@@ -240,20 +234,14 @@ TEST_F_TIMEOUT(refusal, says_nothing_when_one_of_2017_refuses_the_oom_reaper, AR
 TEST_F_TIMEOUT(refusal, says_nothing_when_a_mutex_is_taken, AREAS_TIMEOUT)
 {
 	struct victim *v = &self->victim;
-	long end = now() + PATIENCE * 1000;
 	long long lines;
-	__u64 before;
 	int status;
 	pid_t pid;
 
 	self->mutex = mutex_mirror(v, MAY_SLEEP);
 	ASSERT_LE(0, self->mutex);
-	ASSERT_EQ(0, write_file(FLUSH_MS, "5000"));
-	before = invalidations(self->mutex);
-	pid = write_common(v);
+	pid = write_common(v, self->mutex, "5000");
 	ASSERT_LT(0, pid);
-	while (invalidations(self->mutex) == before && now() < end)
-		usleep(1000);
 	ASSERT_TRUE(killed(v));
 
 	lines = lines_of_mrelease(self->log, v);

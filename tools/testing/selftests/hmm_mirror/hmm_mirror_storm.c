@@ -17,7 +17,6 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "file.h"
@@ -142,14 +141,6 @@ TEST_F(hmm_mirror, counters_are_those_of_the_mirrors_in_use)
 	close(fd[0]);
 }
 
-static time_t now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec;
-}
-
 /* Threads that run one function until they are told to stop; a test has no other ones. */
 
 static struct {
@@ -243,13 +234,13 @@ static void change_elsewhere(unsigned int thread)
 
 TEST_F_TIMEOUT(hmm_mirror, elsewhere_does_not_concern_faults, 2 * PATIENCE)
 {
-	const time_t end = now() + PATIENCE;
+	const double end = seconds() + PATIENCE;
 	struct hmm_mirror_stats stats;
 	struct counters counters;
 	__u64 i;
 
 	crew_start(change_elsewhere, self->fd, self->map);
-	for (i = 1; i <= FAULTS && now() < end; i++) {
+	for (i = 1; i <= FAULTS && seconds() < end; i++) {
 		char *map = self->map + i % PAGES * self->page;
 		__u64 *word = (__u64 *)map;
 		__u64 value = i;
@@ -324,14 +315,6 @@ static void replace_target(unsigned int thread)
 		}
 		crew.rounds++;
 	}
-}
-
-static double seconds(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec + t.tv_nsec / 1e9;
 }
 
 /* What came of faults of all pages, one after the other */
@@ -429,12 +412,12 @@ TEST_F_TIMEOUT(hmm_mirror, reclaim_and_migration_let_some_faults_through, 2 * PA
 /* The counters do count: what does concern faults makes them start again. */
 TEST_F_TIMEOUT(hmm_mirror, on_the_target_makes_faults_start_again, 2 * PATIENCE)
 {
-	const time_t end = now() + PATIENCE;
+	const double end = seconds() + PATIENCE;
 	struct hmm_mirror_stats stats = { };
 	struct counters counters = { };
 
 	crew_start(discard, self->fd, self->map);
-	while (!(stats.retries && counters.waits) && now() < end) {
+	while (!(stats.retries && counters.waits) && seconds() < end) {
 		int ret = map_present(self->fd, self->map, self->size);
 
 		if (ret != -EBUSY)
@@ -566,12 +549,12 @@ static void change_target(unsigned int thread)
 
 TEST_F_TIMEOUT(hmm_mirror, on_the_target_is_seen_by_the_device, 2 * PATIENCE)
 {
-	const time_t end = now() + 4;
+	const double end = seconds() + 4;
 	struct hmm_mirror_stats stats;
 	__u32 flags = 0;
 
 	crew_start(change_target, self->fd, self->map);
-	while (now() < end) {
+	while (seconds() < end) {
 		/* Some pages may be unmapped, or not be writable. */
 		int ret = device_map(self->fd, (uintptr_t)self->map, self->size, flags, NULL);
 

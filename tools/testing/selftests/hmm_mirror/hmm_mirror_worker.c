@@ -11,10 +11,8 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "file.h"
@@ -36,14 +34,6 @@ static void skip_without_worker(struct __test_metadata *_metadata,
 }
 
 static hook *set_up = skip_without_worker, *tear_down;
-
-static double now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec + t.tv_nsec / 1e9;
-}
 
 /* Memory that userfaultfd(2) is to fill in.  Returns a file descriptor of it, or -errno. */
 static int fill_by_userfaultfd(char *map, size_t size)
@@ -71,9 +61,9 @@ static bool is_asked(int uffd)
 
 TEST_F(hmm_mirror, a_worker_maps)
 {
-	double end = now() + PATIENCE;
+	double end = seconds() + PATIENCE;
 
-	while (entries_in(self->fd, self->map, self->page) != 1 && now() < end)
+	while (entries_in(self->fd, self->map, self->page) != 1 && seconds() < end)
 		usleep(1000);
 	EXPECT_EQ(1, entries_in(self->fd, self->map, self->page));
 	EXPECT_EQ(-EINVAL, device_map(self->fd, (uintptr_t)self->map, self->page,
@@ -112,9 +102,9 @@ TEST_F(hmm_mirror, closing_gets_a_worker_out_of_a_page_that_nobody_serves)
 		ASSERT_EQ(0, map_async(fd, map, self->size));
 		waits = i % 2 ? is_asked(uffd) : !usleep(20 * i);
 		ASSERT_TRUE(waits);
-		begun = now();
+		begun = seconds();
 		close(fd);
-		took = now() - begun;
+		took = seconds() - begun;
 		longest = took > longest ? took : longest;
 	}
 	EXPECT_GT(PATIENCE, longest);
@@ -132,11 +122,9 @@ TEST_F(hmm_mirror, page_tables_are_charged_to_the_process)
 	pid_t pid;
 	size_t i;
 
-	snprintf(cgroup, sizeof(cgroup), "/sys/fs/cgroup/hmm_mirror.%d", getpid());
-	snprintf(procs, sizeof(procs), "%s/cgroup.procs", cgroup);
-	if (write_file("/sys/fs/cgroup/cgroup.subtree_control", "+memory") ||
-	    mkdir(cgroup, 0755))
+	if (make_cgroup(cgroup, sizeof(cgroup)))
 		SKIP(return, "no memory controller of cgroup v2");
+	snprintf(procs, sizeof(procs), "%s/cgroup.procs", cgroup);
 	pid = fork();
 	ASSERT_LE(0, pid);
 	if (!pid) {
@@ -167,7 +155,7 @@ TEST_F(hmm_mirror, page_tables_are_charged_to_the_process)
 /* Files are released in the reverse order, so that the page could never come. */
 TEST_F(hmm_mirror, a_process_exits_that_is_to_serve_its_own_page)
 {
-	double end = now() + PATIENCE;
+	double end = seconds() + PATIENCE;
 	int status = -1;
 	pid_t pid = fork();
 
@@ -182,7 +170,7 @@ TEST_F(hmm_mirror, a_process_exits_that_is_to_serve_its_own_page)
 			_exit(1);
 		_exit(is_asked(uffd) ? 0 : 2);
 	}
-	while (!waitpid(pid, &status, WNOHANG) && now() < end)
+	while (!waitpid(pid, &status, WNOHANG) && seconds() < end)
 		usleep(1000);
 	EXPECT_EQ(0, status);
 }

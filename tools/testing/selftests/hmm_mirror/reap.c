@@ -231,10 +231,24 @@ bool other_driver_works(struct victim *v)
 	return pid > 0 && changes_in_time(pid, &status) && !status;
 }
 
-pid_t write_common(struct victim *v)
+static __u64 invalidations(int fd)
 {
-	pid_t pid = fork();
+	struct hmm_mirror_stats stats = { };
 
+	device_stats(fd, &stats);
+	return stats.invalidations;
+}
+
+pid_t write_common(struct victim *v, int mirror, const char *ms)
+{
+	__u64 before = invalidations(mirror);
+	long end = now() + PATIENCE * 1000;
+	int ret = write_file(FLUSH_MS, ms);
+	pid_t pid;
+
+	if (ret)
+		return ret;
+	pid = fork();
 	if (!pid) {
 		char path[32];
 		int fd;
@@ -243,13 +257,7 @@ pid_t write_common(struct victim *v)
 		fd = open(path, O_RDWR);
 		_exit(pwrite(fd, "x", 1, (uintptr_t)v->common) != 1);
 	}
+	while (pid > 0 && invalidations(mirror) == before && now() < end)
+		usleep(1000);
 	return pid;
-}
-
-__u64 invalidations(int fd)
-{
-	struct hmm_mirror_stats stats = { };
-
-	device_stats(fd, &stats);
-	return stats.invalidations;
 }

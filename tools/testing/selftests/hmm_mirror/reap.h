@@ -59,12 +59,14 @@ int mirror(struct victim *v, const char *device);
 int mutex_mirror(struct victim *v, const char *parameter);
 /* The number of entries for the victim's memory, or a negative errno value. */
 long entries(int fd, struct victim *v);
-__u64 invalidations(int fd);
 
 /* The number of pages that the victim has, or a negative errno value. */
 long pages(struct victim *v);
-/* Writes to the page in common, by a child: so the victim gets one of its own. */
-pid_t write_common(struct victim *v);
+/*
+ * Writes to the page in common, by a child: so the victim gets one of its own.  The device
+ * of @mirror has begun to flush, which takes @ms milliseconds.  Else, negative errno.
+ */
+pid_t write_common(struct victim *v, int mirror, const char *ms);
 /* Has the victim been killed, and stopped at its end with all its memory? */
 bool stops_at_its_end(struct victim *v);
 bool killed(struct victim *v);
