@@ -79,14 +79,14 @@
 /* How often hmm_wait_for_callbacks() looks before it sleeps */
 #define HMM_SPINS	100
 
-/* Milliseconds for which the mmap lock is held for write, for invalidations to end */
-#define HMM_BRIEF_MS	20
-
 /* For how long it does so before it says that something is wrong */
 #define HMM_STUCK	(10 * HZ)
 
 /* Collisions until hmm_mirror_range_map() locks changes by system calls out */
 #define HMM_NR_COLLISIONS 16
+
+/* Milliseconds for which the mmap lock is held for write, for invalidations to end */
+#define HMM_BRIEF_MS	20
 
 /* A callback that takes longer is named in the log; 0: none is */
 static unsigned int hmm_slow_callback_ms = 100;
