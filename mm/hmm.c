@@ -103,6 +103,7 @@ MODULE_PARM_DESC(slow_callback_ms, "Milliseconds from which on a mirror's callba
 static struct lockdep_map hmm_callback_map =
 	STATIC_LOCKDEP_MAP_INIT("hmm_callback", &hmm_callback_map);
 
+#ifndef MODULE	/* to which the map of the notifiers is not exported */
 static int __init hmm_lockdep_init(void)
 {
 	lock_map_acquire(&__mmu_notifier_invalidate_range_start_map);
@@ -112,6 +113,7 @@ static int __init hmm_lockdep_init(void)
 	return 0;
 }
 core_initcall(hmm_lockdep_init);
+#endif
 #endif
 
 struct hmm_span {

@@ -46,8 +46,7 @@ int hmm_range_fault_checked(struct hmm_range *range)
 static bool hmm_pidfd_is_self(int pidfd)
 {
 #ifdef PIDFD_SELF_THREAD_GROUP
-	return pidfd == PIDFD_SELF_THREAD_GROUP ||
-	       (pidfd == PIDFD_SELF_THREAD && thread_group_leader(current));
+	return pidfd == PIDFD_SELF_THREAD_GROUP || pidfd == PIDFD_SELF_THREAD;
 #else
 	return false;
 #endif

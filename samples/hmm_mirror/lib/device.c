@@ -5,9 +5,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -49,12 +51,24 @@ void device_bind_traced(long options)
 	bind_options = options;
 }
 
-/* The driver is a module: has @pid bind the device that @fd is, and puts that in its place. */
-static int device_bind_by(int fd, pid_t pid)
+/* A process may have been made to open something else, by whoever else controls it. */
+static bool is_same_device(int a, int b)
+{
+	struct stat stat_a, stat_b;
+
+	return !fstat(a, &stat_a) && !fstat(b, &stat_b) && S_ISCHR(stat_a.st_mode) &&
+	       S_ISCHR(stat_b.st_mode) && stat_a.st_rdev == stat_b.st_rdev;
+}
+
+/*
+ * The driver is a module: has @pid, which @pidfd belongs to, bind the device that @fd is,
+ * and puts that in its place.
+ */
+static int device_bind_by(int fd, pid_t pid, int pidfd)
 {
 	char link[32], path[PATH_MAX];
+	int bound, ret = 0;
 	ssize_t len;
-	int bound;
 
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
 	len = readlink(link, path, sizeof(path) - 1);
@@ -64,12 +78,17 @@ static int device_bind_by(int fd, pid_t pid)
 	bound = bind_by_process(path, pid, bind_options, &bind_why);
 	if (bound < 0)
 		return bound;
-	if (dup3(bound, fd, O_CLOEXEC) < 0) {
-		close(bound);
-		return -errno;
+	/* As long as that process is not reaped, @pid is the number of no other */
+	if (syscall(SYS_pidfd_send_signal, pidfd, 0, NULL, 0)) {
+		ret = -errno;
+	} else if (!is_same_device(bound, fd)) {
+		bind_why = "what it has opened by that name is another file";
+		ret = -EOPNOTSUPP;
+	} else if (dup3(bound, fd, O_CLOEXEC) < 0) {
+		ret = -errno;
 	}
 	close(bound);
-	return 0;
+	return ret;
 }
 
 int device_bind(int fd, pid_t pid)
@@ -85,8 +104,10 @@ int device_bind(int fd, pid_t pid)
 	if (bind.pidfd < 0)
 		return -errno;
 	ret = device_ioctl(fd, HMM_MIRROR_IOC_BIND, &bind);
+	if (ret == -EOPNOTSUPP)
+		ret = device_bind_by(fd, pid, bind.pidfd);
 	close(bind.pidfd);
-	return ret == -EOPNOTSUPP ? device_bind_by(fd, pid) : ret;
+	return ret;
 }
 
 int device_map(int fd, __u64 addr, __u64 len, __u32 flags,
