@@ -13,8 +13,13 @@
 
 /*
  * Has the main thread of @pid open @device, and bind it to its address space, and fetches
- * the file. Nothing is left of that in the process. It is stopped meanwhile; where this
- * thread traces it already, with the ptrace options @options, it does so afterwards.
+ * the file. It is stopped meanwhile; where this thread traces it already, with the ptrace
+ * options @options, it does so afterwards.
+ *
+ * Nothing is left of that in the process, unless this thread is killed meanwhile, or a
+ * call takes more than 2 seconds there: then the process may not survive. It is not for
+ * processes that use syscall user dispatch or restartable sequences, or that ignore or
+ * block SIGTRAP. Other threads run on, and a child that they fork meanwhile has the file.
  *
  * Returns a descriptor, or a negative errno value; on -EOPNOTSUPP, *@why says why.
  */
