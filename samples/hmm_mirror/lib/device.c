@@ -75,7 +75,7 @@ static int device_bind_by(int fd, pid_t pid, int pidfd)
 	if (len < 0)
 		return -errno;
 	path[len] = '\0';
-	bound = bind_by_process(path, pid, bind_options, &bind_why);
+	bound = bind_by_process(path, pid, pidfd, bind_options, &bind_why);
 	if (bound < 0)
 		return bound;
 	/* As long as that process is not reaped, @pid is the number of no other */

@@ -36,6 +36,7 @@
 
 struct injection {
 	pid_t pid;
+	int pidfd;
 	long options;
 	bool seized;			/* by us, and only for this */
 	bool running;			/* before that, though this thread traces it */
@@ -302,17 +303,11 @@ static void release(struct injection *it)
 		close(it->mem);
 }
 
-static int fetch(pid_t pid, int remote_fd)
+static int fetch(int pidfd, int remote_fd)
 {
-	int ret, pidfd = syscall(SYS_pidfd_open, pid, 0);
+	int ret = syscall(SYS_pidfd_getfd, pidfd, remote_fd, 0);
 
-	if (pidfd < 0)
-		return -errno;
-	ret = syscall(SYS_pidfd_getfd, pidfd, remote_fd, 0);
-	if (ret < 0)
-		ret = -errno;
-	close(pidfd);
-	return ret;
+	return ret < 0 ? -errno : ret;
 }
 
 /* What is bound is fetched, and then closed over there. */
@@ -348,7 +343,7 @@ static int open_and_bind(struct injection *it, const char *device)
 	if (err == -EOPNOTSUPP)
 		ret = give_up(it, "a callback that may sleep is not for a module");
 	else if (!ret)
-		ret = err ? err : fetch(it->pid, fd);
+		ret = err ? err : fetch(it->pidfd, fd);
 
 	/* Also after what has failed, unless it is no more */
 	gone = ret == -ESRCH ? ret : 0;
@@ -359,9 +354,11 @@ static int open_and_bind(struct injection *it, const char *device)
 	return ret;
 }
 
-int bind_by_process(const char *device, pid_t pid, long options, const char **why)
+int bind_by_process(const char *device, pid_t pid, int pidfd, long options, const char **why)
 {
-	struct injection it = { .pid = pid, .options = options, .mem = -1 };
+	struct injection it = {
+		.pid = pid, .pidfd = pidfd, .options = options, .mem = -1,
+	};
 	const size_t size = sysconf(_SC_PAGESIZE);
 	int gone, ret;
 
@@ -386,10 +383,11 @@ int bind_by_process(const char *device, pid_t pid, long options, const char **wh
 
 #else
 
-int bind_by_process(const char *device, pid_t pid, long options, const char **why)
+int bind_by_process(const char *device, pid_t pid, int pidfd, long options, const char **why)
 {
 	(void)device;
 	(void)pid;
+	(void)pidfd;
 	(void)options;
 	*why = "that is done on x86-64 only";
 	return -EOPNOTSUPP;

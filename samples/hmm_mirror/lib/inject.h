@@ -12,9 +12,9 @@
 #include <sys/types.h>
 
 /*
- * Has the main thread of @pid open @device, and bind it to its address space, and fetches
- * the file. It is stopped meanwhile; where this thread traces it already, with the ptrace
- * options @options, it does so afterwards.
+ * Has the main thread of @pid, which @pidfd is of, open @device, and bind it to its address
+ * space, and fetches the file. It is stopped meanwhile; where this thread traces it
+ * already, with the ptrace options @options, it does so afterwards.
  *
  * Nothing is left of that in the process, unless this thread is killed meanwhile, or a
  * call takes more than 2 seconds there: then the process may not survive. It is not for
@@ -23,6 +23,6 @@
  *
  * Returns a descriptor, or a negative errno value; on -EOPNOTSUPP, *@why says why.
  */
-int bind_by_process(const char *device, pid_t pid, long options, const char **why);
+int bind_by_process(const char *device, pid_t pid, int pidfd, long options, const char **why);
 
 #endif /* HMM_MIRROR_INJECT_H */
