@@ -556,6 +556,14 @@ static noinline bool hmm_mirror_refuses(struct hmm_mirror *mirror,
 	return true;
 }
 
+/* The device has let go of all that is in @update: what was mapped for it goes as well */
+static void hmm_dma_invalidate(struct hmm_mirror *mirror,
+			       const struct mmu_notifier_range *update)
+{
+	if (mirror->dev)
+		__hmm_dma_invalidate(mirror, update);
+}
+
 /*
  * Tell one mirror.  False: it refuses.  What is in @fence is not 0 where the mirror's
  * flush has only been started, and is to be handed to its invalidate_finish().
@@ -580,11 +588,14 @@ static bool hmm_mirror_invalidate(struct hmm_mirror *mirror,
 	else
 		done = hmm_mirror_sync(mirror, update);
 	hmm_took(mirror, update, &begun);
-	if (likely(done))
-		return true;
-
-	*fence = 0;
-	return !hmm_mirror_refuses(mirror, update);
+	if (unlikely(!done)) {
+		*fence = 0;
+		if (hmm_mirror_refuses(mirror, update))
+			return false;
+	}
+	if (!*fence)
+		hmm_dma_invalidate(mirror, update);
+	return true;
 }
 
 /*
@@ -634,6 +645,7 @@ static void hmm_finish(const struct hmm_flush *flush, unsigned int nr,
 		flush->mirror->ops->invalidate_finish(flush->mirror, update,
 						      flush->fence);
 		hmm_took(flush->mirror, update, &begun);
+		hmm_dma_invalidate(flush->mirror, update);
 	}
 }
 
@@ -683,7 +695,7 @@ hmm_invalidate(struct hmm *hmm, const struct mmu_notifier_range *update)
 	hmm_callbacks_begin(update);
 	hmm_for_each_mirror(mirror, hmm) {
 		if (unlikely(!mirror->simple)) {
-			if (!mirror->ops->invalidate) {
+			if (!mirror->ops->invalidate || mirror->dev) {
 				done = hmm_invalidate_from(mirror, update);
 				break;
 			}
@@ -1185,8 +1197,10 @@ int hmm_mirror_register(struct hmm_mirror *mirror, struct mm_struct *mm)
 
 	INIT_LIST_HEAD(&mirror->ranges);
 	mirror->cancelled = false;
+	spin_lock_init(&mirror->dma_lock);
+	mirror->dma = RB_ROOT_CACHED;
 	mirror->simple = mirror->ops->invalidate && !mirror->window_start &&
-			 !mirror->window_end &&
+			 !mirror->window_end && !mirror->dev &&
 			 !(mirror->ops->flags & (HMM_MIRROR_IGNORE_SOFT_DIRTY |
 						 HMM_MIRROR_IGNORE_OWN));
 	atomic_long_set(&mirror->updates, 0);
@@ -1345,6 +1359,10 @@ void hmm_mirror_unregister(struct hmm_mirror *mirror)
 		  __builtin_return_address(0));
 
 	hmm_wait_for_callbacks(hmm, &callbacks, NULL);
+	if (WARN_ONCE(!RB_EMPTY_ROOT(&mirror->dma.rb_root),
+		      "%ps unregisters a mirror with DMA addresses\n",
+		      __builtin_return_address(0)))
+		hmm_dma_drop(mirror);
 
 	trace_hmm_unregister(mirror, hmm->mm);
 	WRITE_ONCE(mirror->hmm, NULL);

@@ -8,6 +8,7 @@
 #include <linux/types.h>
 
 struct hmm;
+struct hmm_mirror;
 struct hmm_mirror_range;
 struct mm_struct;
 struct mmu_notifier;
@@ -42,6 +43,17 @@ extern bool hmm_use_list;
 struct hmm *hmm_list_get(struct mm_struct *mm);
 void hmm_list_put(struct mmu_notifier *notifier);
 void hmm_list_drain(void);
+
+/* In hmm_dma.c */
+#ifdef CONFIG_HMM_MIRROR_DMA
+void __hmm_dma_invalidate(struct hmm_mirror *mirror,
+			  const struct mmu_notifier_range *update);
+void hmm_dma_drop(struct hmm_mirror *mirror);
+#else
+static inline void __hmm_dma_invalidate(struct hmm_mirror *mirror,
+					const struct mmu_notifier_range *update) { }
+static inline void hmm_dma_drop(struct hmm_mirror *mirror) { }
+#endif
 
 /* In mmu_notifier.c */
 struct hmm *mmu_notifier_hmm(struct mm_struct *mm);

@@ -25,6 +25,8 @@
 #include <linux/list.h>
 #include <linux/minmax.h>
 #include <linux/mmu_notifier.h>
+#include <linux/rbtree_types.h>
+#include <linux/spinlock_types.h>
 #include <linux/types.h>
 
 /**
@@ -93,6 +95,7 @@
  * synchronisation a driver does.
  */
 
+struct device;
 struct hmm;
 struct hmm_dma_map;
 struct hmm_mirror;
@@ -161,7 +164,10 @@ static inline bool hmm_update_clip(const struct mmu_notifier_range *update,
  *	cleared the soft-dirty bits, as long as the device has a writable entry.
  * @HMM_MIRROR_IGNORE_OWN: the callbacks are not called for what
  *	hmm_update_is_own() is true for, with the mirror itself as the owner.  The
- *	driver takes the entries of those addresses away itself.
+ *	driver takes the entries of those addresses away itself, and unmaps them by
+ *	hmm_mirror_dma_unmap().
+ * @HMM_MIRROR_DMA_DIRECT: the device has no page table of its own, but uses DMA addresses
+ *	as they are.  So they have to keep it from writing, and from what was unmapped.
  *
  * What is ignored still hits ranges in flight.
  */
@@ -169,6 +175,7 @@ enum hmm_mirror_flags {
 	HMM_MIRROR_ATOMIC		= 1U << 0,
 	HMM_MIRROR_IGNORE_SOFT_DIRTY	= 1U << 1,
 	HMM_MIRROR_IGNORE_OWN		= 1U << 2,
+	HMM_MIRROR_DMA_DIRECT		= 1U << 3,
 };
 
 /**
@@ -288,12 +295,16 @@ struct hmm_mirror_ops {
  * @window_end: end of these addresses, in bytes, exclusive, page aligned; 0 where there
  *	is none.  No callback is called for an update that is outside, and no range
  *	may be.  One that is partly outside is passed on whole, see hmm_update_clip().
- *	None of @ops, @window_start and @window_end may change while it is registered.
+ * @dev: optional, set by the driver before it registers: the device that pages are mapped
+ *	for, see hmm_mirror_dma_init().  Bound to its driver until the mirror is unregistered.
+ *	None of @ops, @window_start, @window_end and @dev may change while it is registered.
  * @hmm: private to the registry: what it keeps for the mm_struct, %NULL after
  *	hmm_mirror_unregister()
  * @cancelled: private to the registry: hmm_mirror_cancel() was called
  * @simple: private to the registry: &hmm_mirror_ops.invalidate is told of all updates
  * @ranges: private to the registry: its ranges in flight
+ * @dma_lock: private to the registry: nests inside the driver's lock
+ * @dma: private to the registry: interval tree of &struct hmm_mirror_dma
  * @updates: private to the registry: updates it was told of, counted for debugfs
  * @vetoes: private to the registry: updates that it has refused
  * @faults: private to the registry: calls of hmm_mirror_range_fault()
@@ -313,6 +324,9 @@ struct hmm_mirror {
 	bool cancelled;
 	bool simple;
 	struct list_head ranges;
+	struct device *dev;
+	spinlock_t dma_lock;
+	struct rb_root_cached dma;
 	atomic_long_t updates;
 	atomic_long_t vetoes;
 	atomic_long_t faults;

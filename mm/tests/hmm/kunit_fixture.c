@@ -442,6 +442,7 @@ struct hmm_test_dev *hmm_test_dev(struct kunit *test, struct mm_struct *mm,
 	dev->mirror.hmm = NULL;
 	dev->mirror.window_start = 0;
 	dev->mirror.window_end = 0;
+	dev->mirror.dev = NULL;
 	dev->mirror.ops = ops;
 	if (hmm_use_list && ops) {
 		/* They must not refuse, nor do they where a case makes none do so */
