@@ -1944,6 +1944,18 @@ static int hmm_range_fault_begin(struct hmm_mirror_range *range)
 	return 0;
 }
 
+/* May it be read again?  Reading overwrites what is asked of single pages */
+static bool hmm_range_can_retry(const struct hmm_mirror_range *range)
+{
+	return !range->pfn_flags_mask || range->request;
+}
+
+static void hmm_range_request(struct hmm_mirror_range *range)
+{
+	if (range->pfn_flags_mask && range->request)
+		range->request(range, range->request_data);
+}
+
 /* Reads @range, with mm_users held.  -EBUSY: it collides more often, or longer, than that */
 static int hmm_range_try(struct hmm *hmm, struct hmm_mirror_range *range,
 			 struct hmm_limit *limit)
@@ -1959,9 +1971,10 @@ static int hmm_range_try(struct hmm *hmm, struct hmm_mirror_range *range,
 				break;
 		}
 		hmm_inject_collision(range, false);
+		hmm_range_request(range);
 		ret = hmm_range_read(range, limit);
-		if (ret != -EBUSY || range->pfn_flags_mask || hmm_limit_is_over(limit) ||
-		    ++collisions == limit->collisions)
+		if (ret != -EBUSY || !hmm_range_can_retry(range) ||
+		    hmm_limit_is_over(limit) || ++collisions == limit->collisions)
 			break;
 		range->retries++;
 	}
@@ -2009,7 +2022,8 @@ static int hmm_range_fault_limited(struct hmm_mirror_range *range, struct hmm_li
  * &hmm_mirror_range.flags and, as &hmm_mirror_range.pfn_flags_mask lets them, the
  * input flags of each page ask for.  Without %HMM_PFN_REQ_FAULT nothing is faulted in:
  * that is a snapshot.  When the range collides with an invalidation meanwhile,
- * all that is done again, until the time is over; except with a pfn_flags_mask,
+ * all that is done again, until the time is over; except with a pfn_flags_mask and
+ * without &hmm_mirror_range.request,
  * as the reading has overwritten the input flags, and only the driver knows them.
  * The mmap lock is dropped while a page is waited for, such as one that comes from a
  * disk, or that userfaultfd(2) fills in, and that time does not count.
@@ -2026,8 +2040,8 @@ static int hmm_range_fault_limited(struct hmm_mirror_range *range, struct hmm_li
  *
  * Return: 0, or
  *
- * * -EBUSY: collided until the time was over; or once, with a pfn_flags_mask.
- *   Worth another try
+ * * -EBUSY: collided until the time was over; or once, with a pfn_flags_mask and without
+ *   &hmm_mirror_range.request.  Worth another try
  * * -EINTR: a fatal signal is pending
  * * -ECANCELED: hmm_mirror_cancel() was called
  * * -ESRCH: the address space is dead
@@ -2088,8 +2102,10 @@ int hmm_mirror_range_fault_locked(struct hmm_mirror_range *range)
 
 	if (!__hmm_mirror_range_armed(range))
 		ret = hmm_range_try_arm(hmm, range);
-	if (!ret)
+	if (!ret) {
+		hmm_range_request(range);
 		ret = hmm_range_read_locked(range);
+	}
 	range->read = !ret;
 	trace_hmm_fault_end(range, ret);
 	return ret;
@@ -2164,7 +2180,7 @@ put:
 
 /**
  * hmm_mirror_range_map() - fault a range in, and enter it in the device's page table
- * @range: range in flight, without a pfn_flags_mask
+ * @range: range in flight, without a pfn_flags_mask, or with &hmm_mirror_range.request
  * @timeout: time limit in jiffies, as for hmm_mirror_range_fault()
  * @commit: called when the range was read.  Takes the lock that the mirror's callback takes,
  *	asks hmm_mirror_range_valid(), and either writes the device's entries under it and
@@ -2188,7 +2204,7 @@ put:
  * Return: 0, what @commit has returned, or one of the errors of hmm_mirror_range_fault(),
  * of which
  *
- * * -EINVAL: also with a pfn_flags_mask
+ * * -EINVAL: also with a pfn_flags_mask and without &hmm_mirror_range.request
  */
 int hmm_mirror_range_map(struct hmm_mirror_range *range, unsigned long timeout,
 			 hmm_commit_fn commit, void *data)
@@ -2198,7 +2214,7 @@ int hmm_mirror_range_map(struct hmm_mirror_range *range, unsigned long timeout,
 	struct hmm *hmm;
 	int ret;
 
-	if (!range || !commit || range->pfn_flags_mask)
+	if (!range || !commit || !hmm_range_can_retry(range))
 		return -EINVAL;
 	hmm = READ_ONCE(range->hmm);
 	if (WARN_ON_ONCE(!hmm))

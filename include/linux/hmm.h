@@ -345,6 +345,11 @@ struct hmm_mirror {
  *	%HMM_PFN_REQ_WRITE
  * @pfn_flags_mask: which of these may be set for a single page, in @pfns, before
  *	each read; 0 for none
+ * @request: optional, with a @pfn_flags_mask: sets them, in all of @pfns.  Called before
+ *	each read by the thread that faults, with the mmap lock held where
+ *	hmm_mirror_range_fault_locked() and hmm_mirror_range_map() read with it.  Without it
+ *	the driver sets them before each fault, and each fault is one read only
+ * @request_data: for @request
  * @owner: whose device private pages may be read, as &hmm_range.dev_private_owner
  * @dma_map: %NULL
  * @retries: how often a fault of it has collided since it was begun, and was made again.
@@ -362,6 +367,8 @@ struct hmm_mirror_range {
 	unsigned long *pfns;
 	unsigned long flags;
 	unsigned long pfn_flags_mask;
+	void (*request)(struct hmm_mirror_range *range, void *data);
+	void *request_data;
 	void *owner;
 	struct hmm_dma_map *dma_map;
 	unsigned int retries;

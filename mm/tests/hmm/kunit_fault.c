@@ -460,6 +460,21 @@ static void hmm_fault_per_page_flags(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, pfns[69] & HMM_PFN_WRITE);
 }
 
+/* Asks for the second page only */
+static void hmm_test_request(struct hmm_mirror_range *range, void *data)
+{
+	unsigned int *requests = data;
+
+	hmm_test_pfns(range)[0] = 0;
+	hmm_test_pfns(range)[1] = HMM_TEST_WRITE;
+	++*requests;
+}
+
+static int hmm_test_commit_requested(struct hmm_mirror_range *range, void *data)
+{
+	return hmm_test_valid(range) ? 0 : -EAGAIN;
+}
+
 /*
  * A write fault of the zero page replaces it, which is an invalidation of its own
  * range, by the same task.  It has to get past that; where it cannot, as the input
@@ -470,6 +485,7 @@ static void hmm_fault_invalidates_itself(struct kunit *test)
 	struct hmm_test_dev *dev = hmm_test_setup(test);
 	const unsigned long second = dev->addr + PAGE_SIZE;
 	struct hmm_mirror_range *range;
+	unsigned int requests = 0;
 	unsigned long *pfns;
 
 	hmm_test_read(test, dev->mm, dev->addr);
@@ -490,6 +506,28 @@ static void hmm_fault_invalidates_itself(struct kunit *test)
 	pfns[0] = HMM_TEST_WRITE;
 	hmm_test_fault(test, range);
 	KUNIT_EXPECT_TRUE(test, pfns[0] & HMM_PFN_WRITE);
+
+	/* Unless somebody can say again what was asked for */
+	range = hmm_test_begin(test, dev, second, 2, 0);
+	pfns = hmm_test_pfns(range);
+	hmm_test_range_set_flags(range, 0, HMM_TEST_WRITE);
+	range->request = hmm_test_request;
+	range->request_data = &requests;
+	hmm_test_read(test, dev->mm, second + PAGE_SIZE);
+	hmm_test_discard(test, dev->mm, second, 1);
+	hmm_test_fault(test, range);
+	KUNIT_EXPECT_EQ(test, requests, 2);
+	KUNIT_EXPECT_FALSE(test, pfns[0] & HMM_PFN_VALID);
+	KUNIT_EXPECT_TRUE(test, pfns[1] & HMM_PFN_WRITE);
+
+	hmm_test_discard(test, dev->mm, second, 2);
+	hmm_test_read(test, dev->mm, second + PAGE_SIZE);
+	requests = 0;
+	KUNIT_EXPECT_EQ(test, 0, hmm_mirror_range_map(range, HMM_TEST_PATIENCE,
+						      hmm_test_commit_requested, NULL));
+	KUNIT_EXPECT_EQ(test, requests, 2);
+	KUNIT_EXPECT_FALSE(test, pfns[0] & HMM_PFN_VALID);
+	KUNIT_EXPECT_TRUE(test, pfns[1] & HMM_PFN_WRITE);
 }
 
 static void hmm_fault_waits_for_invalidation(struct kunit *test)

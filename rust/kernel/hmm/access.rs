@@ -79,16 +79,6 @@ impl PageRequest {
             PageRequest::Write => Write::REQUEST,
         }
     }
-
-    /// What an entry needs to be as good as was requested. A page that is [`PageRequest::Present`]
-    /// need not be there.
-    pub(super) fn granted(self) -> usize {
-        match self {
-            PageRequest::Present => 0,
-            PageRequest::Read => Read::GRANTED,
-            PageRequest::Write => Write::GRANTED,
-        }
-    }
 }
 
 impl Sealed for Present {

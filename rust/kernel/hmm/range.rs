@@ -5,7 +5,6 @@
 use super::{
     access::Sealed,
     page::{
-        HmmPfn,
         Page,
         Pages, //
     },
@@ -36,9 +35,7 @@ use crate::{
     time::{
         msecs_to_jiffies,
         Delta,
-        Instant,
         Jiffies,
-        Monotonic,
         Msecs, //
     },
     types::{
@@ -47,10 +44,6 @@ use crate::{
     },
 };
 use core::marker::PhantomData;
-
-/// How long faults are retried, as in C by default.
-pub(super) const FAULT_TIMEOUT: Delta =
-    Delta::from_millis(bindings::HMM_RANGE_DEFAULT_TIMEOUT as i64);
 
 /// A buffer for the result of a fault, with an entry for each page.
 ///
@@ -384,8 +377,7 @@ impl<'s, T: MirrorOps> FaultRange<'s, T> {
     /// # Errors
     ///
     /// Those of [`FaultRange::fault`]. [`FaultError::Unmapped`] and [`FaultError::ReadOnly`] come
-    /// only for pages that are requested to be read or written. The time that a page takes to come,
-    /// as from a disk or a `userfaultfd(2)` handler, counts for the time limit here.
+    /// only for pages that are requested to be read or written.
     ///
     /// # Examples
     ///
@@ -424,79 +416,32 @@ impl<'s, T: MirrorOps> FaultRange<'s, T> {
     ///     Err(EBUSY)
     /// }
     /// ```
-    pub fn fault_each(
+    pub fn fault_each<F>(
         mut self: Pin<&mut Self>,
-        mut request: impl FnMut(VirtAddr) -> PageRequest,
-    ) -> Result<Faulted<'_, 's, T, Read>, FaultError> {
-        let begun = Instant::<Monotonic>::now();
-        let start = self.as_mut().pfns_mut().0;
-        let mut request = |i| request(VirtAddr::new(start + i * PAGE_SIZE));
-        let mut failed = None;
-
-        loop {
-            for (i, pfn) in self.as_mut().pfns_mut().1.iter_mut().enumerate() {
-                *pfn = request(i).flags();
-            }
-            match self.as_mut().read_each() {
-                Ok(()) => {
-                    let pfns = self.as_mut().pfns_mut().1;
-                    if find_short(pfns, &mut request).is_none() {
-                        return Ok(Faulted::new(self));
-                    }
-                    if let Some(error) = failed {
-                        return Err(error);
-                    }
-
-                    request_short(start, pfns, &mut request);
-                    match self.as_mut().read_each() {
-                        Ok(()) => match find_short(self.as_mut().pfns_mut().1, &mut request) {
-                            None => return Ok(Faulted::new(self)),
-                            short => failed = short,
-                        },
-                        // It may be about a page that is only to be present, if the mapping has
-                        // changed meanwhile. The next round tells: nothing falls short in it then.
-                        Err(error @ (FaultError::Unmapped | FaultError::ReadOnly)) => {
-                            failed = Some(error)
-                        }
-                        Err(FaultError::Busy) => (),
-                        Err(error) => return Err(error),
-                    }
-                }
-                // The result has overwritten the requests, so the C side cannot retry.
-                Err(FaultError::Busy) => (),
-                Err(error) => return Err(error),
-            }
-            if begun.elapsed() >= FAULT_TIMEOUT {
-                return Err(FaultError::Busy);
-            }
-        }
-    }
-
-    /// Faults in the pages as the flags in the pfn array say.
-    fn read_each(mut self: Pin<&mut Self>) -> Result<(), FaultError> {
+        mut request: F,
+    ) -> Result<Faulted<'_, 's, T, Read>, FaultError>
+    where
+        F: FnMut(VirtAddr) -> PageRequest,
+    {
         let raw = self.raw.get();
 
         // SAFETY: By the type invariants `raw` is in flight, so it is valid. We have `&mut`, so
-        // only the registry uses it, which does not access this field meanwhile.
-        unsafe { (*raw).pfn_flags_mask = Write::REQUEST };
+        // only the registry uses it, which accesses these fields in faults only.
+        unsafe {
+            (*raw).pfn_flags_mask = Write::REQUEST;
+            (*raw).request = Some(request_each::<F>);
+            (*raw).request_data = (&raw mut request).cast();
+        }
         let result = self.as_mut().read_raw(0, default_timeout());
-        // SAFETY: As above.
-        unsafe { (*raw).pfn_flags_mask = 0 };
-        result
-    }
+        // SAFETY: As above. From here on nothing points to `request`.
+        unsafe {
+            (*raw).pfn_flags_mask = 0;
+            (*raw).request = None;
+            (*raw).request_data = core::ptr::null_mut();
+        }
 
-    /// Returns the first address of the range, and its pfn array.
-    fn pfns_mut(self: Pin<&mut Self>) -> (usize, &mut [c_ulong]) {
-        let raw = self.raw.get();
-
-        // SAFETY: By the type invariants `raw` is in flight, so it is valid and these fields do not
-        // change.
-        let (start, end, pfns) = unsafe { ((*raw).start, (*raw).end, (*raw).pfns) };
-        // SAFETY: By the type invariants the array has room for all pages of the range, and is
-        // ours. The registry writes to it in faults only, which take `&mut`.
-        let pfns = unsafe { core::slice::from_raw_parts_mut(pfns, (end - start) >> PAGE_SHIFT) };
-
-        (start, pfns)
+        result?;
+        Ok(Faulted::new(self))
     }
 
     fn read<A: Access>(
@@ -721,55 +666,26 @@ where
     }
 }
 
-/// Returns the error that fits the first page that does not permit what is requested for it.
+/// Writes what `F` requests for each page into the pfn array of a range.
 ///
-/// `hmm_range_fault()` looks at the request for one page of a hugetlb page only, which is the first
-/// one in the range, and reports success.
-pub(super) fn find_short(
-    pfns: &[c_ulong],
-    request: &mut impl FnMut(usize) -> PageRequest,
-) -> Option<FaultError> {
-    pfns.iter().enumerate().find_map(|(i, pfn)| {
-        let wanted = request(i).granted();
-
-        if pfn & wanted == wanted {
-            None
-        } else if pfn & Read::GRANTED == 0 {
-            Some(FaultError::Unmapped)
-        } else {
-            Some(FaultError::ReadOnly)
-        }
-    })
-}
-
-/// Replaces the result of a fault by requests, as [`FaultRange::fault_each`] makes them, but so
-/// that the first page of each mapping in the range stands for those that fell short.
+/// # Safety
 ///
-/// `start` is the address of the first page.
-pub(super) fn request_short(
-    start: usize,
-    pfns: &mut [c_ulong],
-    request: &mut impl FnMut(usize) -> PageRequest,
+/// `raw` is in flight, and nobody else uses its pfn array. `data` points to an `F` that nobody else
+/// uses.
+unsafe extern "C" fn request_each<F: FnMut(VirtAddr) -> PageRequest>(
+    raw: *mut bindings::hmm_mirror_range,
+    data: *mut c_void,
 ) {
-    let mut first = 0;
+    // SAFETY: By the safety requirements `raw` is valid, and these fields do not change.
+    let (start, end, pfns) = unsafe { ((*raw).start, (*raw).end, (*raw).pfns) };
+    // SAFETY: The array has an element for each page of the range, and is ours by the safety
+    // requirements.
+    let pfns = unsafe { core::slice::from_raw_parts_mut(pfns, (end - start) >> PAGE_SHIFT) };
+    // SAFETY: By the safety requirements.
+    let request = unsafe { &mut *data.cast::<F>() };
 
-    while first < pfns.len() {
-        // The mapping is aligned to its size. This one may begin before the range.
-        let size = 1 << HmmPfn(pfns[first]).map_order();
-        let within = ((start >> PAGE_SHIFT) + first) % size;
-        let end = pfns.len().min(first + size - within);
-
-        let mut missing = 0;
-        for (i, pfn) in pfns.iter_mut().enumerate().take(end).skip(first) {
-            let wanted = request(i);
-
-            if *pfn & wanted.granted() != wanted.granted() {
-                missing |= wanted.flags();
-            }
-            *pfn = wanted.flags();
-        }
-        pfns[first] |= missing;
-        first = end;
+    for (i, pfn) in pfns.iter_mut().enumerate() {
+        *pfn = request(VirtAddr::new(start + i * PAGE_SIZE)).flags();
     }
 }
 

@@ -9,10 +9,6 @@
 use super::{
     invalidation::covering,
     page::HmmPfn,
-    range::{
-        find_short,
-        request_short, //
-    },
     *, //
 };
 use crate::{

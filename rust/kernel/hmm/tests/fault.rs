@@ -213,6 +213,48 @@ mod suite {
     }
 
     #[test]
+    fn requests_are_made_again_after_a_collision() -> Result {
+        attach_mm()?;
+        let addr = mmap(2, true)?;
+        // A write replaces the zero page, which invalidates the range.
+        get_user(addr + PAGE_SIZE, &mut [0])?;
+        let mirror = mirror!(Device)?;
+        let mut buffer = FaultBuffer::new(PageCount::new(2), GFP_KERNEL)?;
+        let mut faulter = mirror.faulter();
+        let mut requests = 0;
+        let seen = {
+            pin_init::stack_try_pin_init!(
+                let range: FaultRange<'_, Device> =? faulter.range(pages(addr, 0, 2)?, &mut buffer)
+            );
+            let faulted = range.as_mut().fault_each(|at| {
+                requests += 1;
+                if at.as_usize() == addr {
+                    PageRequest::Present
+                } else {
+                    PageRequest::Write
+                }
+            })?;
+
+            let seen = faulted.commit(|_, pages| {
+                let mut seen = [None; 2];
+
+                for page in pages {
+                    seen[(page.addr().as_usize() - addr) / PAGE_SIZE] =
+                        Some(page.writable().is_some());
+                }
+                seen
+            });
+            // The next fault is for all pages, and is made again as well.
+            get_user(addr, &mut [0])?;
+            (seen, range.as_mut().fault(Write).map(|_| ()))
+        };
+
+        assert_eq!(seen, (Ok([None, Some(true)]), Ok(())));
+        assert_eq!(requests, 4);
+        Ok(())
+    }
+
+    #[test]
     fn range_in_flight_knows_when_it_is_stale() -> Result {
         attach_mm()?;
         let addr = mmap(2, true)?;
@@ -343,55 +385,6 @@ mod suite {
             })?;
 
         assert_eq!(seen, [false; 2]);
-        Ok(())
-    }
-
-    #[test]
-    fn requests_in_hugetlb_pages_are_looked_at() -> Result {
-        use PageRequest::{Present, Read, Write};
-
-        let shift = bindings::hmm_pfn_flags_HMM_PFN_ORDER_SHIFT;
-        let (valid, writable, fault, write) = (
-            bindings::hmm_pfn_flags_HMM_PFN_VALID,
-            bindings::hmm_pfn_flags_HMM_PFN_VALID | bindings::hmm_pfn_flags_HMM_PFN_WRITE,
-            PageRequest::Read.flags(),
-            PageRequest::Write.flags(),
-        );
-        // The mappings: the second half of one of 4 pages, one of 2 that is not present, and
-        // others.
-        let order = |order: usize| order << shift;
-        let result = [
-            valid | order(2),
-            valid | order(2),
-            order(1),
-            order(1),
-            writable,
-            0,
-        ];
-        let check = |requests: [PageRequest; 6]| {
-            let mut pfns = result;
-            let mut request = |i: usize| requests[i];
-            let short = find_short(&pfns, &mut request);
-
-            request_short(2 * PAGE_SIZE, &mut pfns, &mut request);
-            (short, pfns)
-        };
-
-        assert_eq!(
-            check([Read, Present, Present, Present, Write, Present]),
-            (None, [fault, 0, 0, 0, write, 0])
-        );
-        assert_eq!(
-            check([Present, Write, Present, Present, Read, Present]),
-            (Some(FaultError::ReadOnly), [write, write, 0, 0, fault, 0])
-        );
-        assert_eq!(
-            check([Read, Present, Present, Read, Read, Present]),
-            (
-                Some(FaultError::Unmapped),
-                [fault, 0, fault, fault, fault, 0]
-            )
-        );
         Ok(())
     }
 
