@@ -1853,7 +1853,6 @@ static int hmm_range_read_locked(struct hmm_mirror_range *range)
  * * -EINVAL: an argument is %NULL, @mirror is not registered, the range is empty,
  *   wraps, is not page aligned or exceeds the address space or the mirror's window,
  *   or has no pfn array, or %HMM_PFN_REQ_WRITE without %HMM_PFN_REQ_FAULT
- * * -EOPNOTSUPP: the range has a DMA map
  * * -EALREADY: @range is in flight already (a bug of the driver, warned of)
  * * -ECANCELED: hmm_mirror_cancel() was called
  * * -ESRCH: the address space is dead
@@ -1882,8 +1881,6 @@ int hmm_mirror_range_begin(struct hmm_mirror_range *range,
 	if ((range->flags & (HMM_PFN_REQ_FAULT | HMM_PFN_REQ_WRITE)) ==
 	    HMM_PFN_REQ_WRITE)
 		return -EINVAL;
-	if (range->dma_map)
-		return -EOPNOTSUPP;
 
 	range->mirror = mirror;
 	range->read = false;

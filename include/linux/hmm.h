@@ -97,7 +97,6 @@
 
 struct device;
 struct hmm;
-struct hmm_dma_map;
 struct hmm_mirror;
 
 /**
@@ -351,7 +350,6 @@ struct hmm_mirror {
  *	the driver sets them before each fault, and each fault is one read only
  * @request_data: for @request
  * @owner: whose device private pages may be read, as &hmm_range.dev_private_owner
- * @dma_map: %NULL
  * @retries: how often a fault of it has collided since it was begun, and was made again.
  *	Written by the registry
  *
@@ -370,7 +368,6 @@ struct hmm_mirror_range {
 	void (*request)(struct hmm_mirror_range *range, void *data);
 	void *request_data;
 	void *owner;
-	struct hmm_dma_map *dma_map;
 	unsigned int retries;
 	/* private: */
 	struct hmm_mirror *mirror;
