@@ -25,6 +25,7 @@
 #include <linux/sched.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
+#include <linux/swiotlb.h>
 
 #include "hmm.h"
 
@@ -321,6 +322,9 @@ static int hmm_dma_check(struct hmm_mirror_dma *dma, size_t nr)
 		return -EOPNOTSUPP;
 	if (dma->use_iova)
 		return 0;
+	/* hmm_dma_map_alloc() sees that once the device has been given a copy, and not before */
+	if (is_swiotlb_force_bounce(dma->dev))
+		return -EOPNOTSUPP;
 	/* What is unmapped one by one may be flushed later */
 	if (hmm_dma_is_direct(dma) && dma_need_unmap(dma->dev))
 		return -EOPNOTSUPP;
