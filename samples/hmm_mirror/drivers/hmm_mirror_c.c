@@ -29,7 +29,7 @@
 #include <linux/uaccess.h>
 #include <linux/workqueue.h>
 
-#include "../hmm_mirror_uapi.h"
+#include "sample.h"
 
 #define LEVELS		4
 #define SLOT_BITS	9
@@ -524,16 +524,10 @@ static void context_work(struct work_struct *work)
 
 static int context_map(struct context *ctx, struct hmm_mirror_map *arg)
 {
-	unsigned long end;
+	int ret = sample_map_check(arg, ctx->end_address);
 
-	if (arg->reserved || !arg->len ||
-	    check_add_overflow(arg->addr, arg->len, &end) ||
-	    end > ctx->end_address || !PAGE_ALIGNED(arg->addr | end))
-		return -EINVAL;
-	if (arg->flags & ~(HMM_MIRROR_MAP_WRITE | HMM_MIRROR_MAP_PRESENT |
-			   HMM_MIRROR_MAP_ASYNC) ||
-	    (arg->flags & HMM_MIRROR_MAP_WRITE && arg->flags & HMM_MIRROR_MAP_PRESENT))
-		return -EINVAL;
+	if (ret)
+		return ret;
 	if (!(arg->flags & HMM_MIRROR_MAP_ASYNC))
 		return context_map_checked(ctx, arg);
 
@@ -549,9 +543,10 @@ static int context_map(struct context *ctx, struct hmm_mirror_map *arg)
  * One access of the device to bytes of one page: follows the page table, and
  * faults while there is no entry that permits it.
  */
-static int context_access(struct context *ctx, unsigned long addr, void *bytes,
-			  size_t len, bool write)
+static int context_access(void *data, unsigned long addr, void *bytes, size_t len,
+			  bool write)
 {
+	struct context *ctx = data;
 	unsigned long need = HMM_PFN_VALID | (write ? HMM_PFN_WRITE : 0);
 	unsigned int tries;
 
@@ -640,42 +635,6 @@ static int context_add(struct context *ctx, struct hmm_mirror_add *arg)
 		return ret;
 	ret = hmm_mirror_range_map_exclusive(&range, FAULT_TIMEOUT, context_commit_add, &add);
 	hmm_mirror_range_end(&range);
-	return ret;
-}
-
-static int context_rw(struct context *ctx, struct hmm_mirror_rw *arg, bool write)
-{
-	unsigned long end;
-	void *bytes;
-	int ret = 0;
-
-	if (check_add_overflow(arg->addr, arg->len, &end) ||
-	    end > ctx->end_address)
-		return -EINVAL;
-
-	bytes = kmalloc(PAGE_SIZE, GFP_KERNEL);
-	if (!bytes)
-		return -ENOMEM;
-
-	arg->done = 0;
-	while (arg->done < arg->len && !ret) {
-		unsigned long addr = arg->addr + arg->done;
-		void __user *user = u64_to_user_ptr(arg->buf + arg->done);
-		size_t len = min_t(u64, PAGE_SIZE - offset_in_page(addr),
-				   arg->len - arg->done);
-
-		if (fatal_signal_pending(current))
-			ret = -EINTR;
-		else if (write && copy_from_user(bytes, user, len))
-			ret = -EFAULT;
-		else
-			ret = context_access(ctx, addr, bytes, len, write);
-		if (!ret && !write && copy_to_user(user, bytes, len))
-			ret = -EFAULT;
-		if (!ret)
-			arg->done += len;
-	}
-	kfree(bytes);
 	return ret;
 }
 
@@ -784,17 +743,10 @@ static int context_release(struct inode *inode, struct file *file)
 	return 0;
 }
 
-union argument {
-	struct hmm_mirror_bind bind;
-	struct hmm_mirror_map map;
-	struct hmm_mirror_rw rw;
-	struct hmm_mirror_add add;
-	struct hmm_mirror_dump dump;
-	struct hmm_mirror_stats stats;
-};
-
-static int context_call(struct context *ctx, unsigned int cmd, union argument *arg)
+static int context_call(void *data, unsigned int cmd, union sample_argument *arg)
 {
+	struct context *ctx = data;
+
 	/* Pairs with the smp_store_release() in context_bind() */
 	if (cmd != HMM_MIRROR_IOC_BIND && !smp_load_acquire(&ctx->bound))
 		return -ENXIO;
@@ -805,9 +757,9 @@ static int context_call(struct context *ctx, unsigned int cmd, union argument *a
 	case HMM_MIRROR_IOC_MAP:
 		return context_map(ctx, &arg->map);
 	case HMM_MIRROR_IOC_READ:
-		return context_rw(ctx, &arg->rw, false);
+		return sample_rw(ctx, &arg->rw, false, ctx->end_address, context_access);
 	case HMM_MIRROR_IOC_WRITE:
-		return context_rw(ctx, &arg->rw, true);
+		return sample_rw(ctx, &arg->rw, true, ctx->end_address, context_access);
 	case HMM_MIRROR_IOC_ADD:
 		return context_add(ctx, &arg->add);
 	case HMM_MIRROR_IOC_DUMP:
@@ -823,32 +775,7 @@ static int context_call(struct context *ctx, unsigned int cmd, union argument *a
 
 static long context_ioctl(struct file *file, unsigned int cmd, unsigned long user)
 {
-	size_t size = _IOC_SIZE(cmd);
-	union argument arg = { };
-	int ret;
-
-	switch (cmd) {
-	case HMM_MIRROR_IOC_BIND:
-	case HMM_MIRROR_IOC_MAP:
-	case HMM_MIRROR_IOC_READ:
-	case HMM_MIRROR_IOC_WRITE:
-	case HMM_MIRROR_IOC_ADD:
-	case HMM_MIRROR_IOC_DUMP:
-	case HMM_MIRROR_IOC_STATS:
-		break;
-	default:
-		return -ENOTTY;
-	}
-
-	if (_IOC_DIR(cmd) & _IOC_WRITE &&
-	    copy_from_user(&arg, (void __user *)user, size))
-		return -EFAULT;
-	ret = context_call(file->private_data, cmd, &arg);
-	/* What a call has done before it failed is given back as well. */
-	if (_IOC_DIR(cmd) & _IOC_READ && ret != -ENXIO &&
-	    copy_to_user((void __user *)user, &arg, size))
-		return -EFAULT;
-	return ret;
+	return sample_ioctl(file->private_data, cmd, user, context_call);
 }
 
 static const struct file_operations context_fops = {
