@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -31,6 +32,14 @@ int device_open(const char *path)
 	int fd = open(path, O_RDWR | O_CLOEXEC);
 
 	return fd < 0 ? -errno : fd;
+}
+
+size_t device_pages(const char *path)
+{
+	const char *name = strrchr(path, '/');
+
+	/* It needs 0.2 s for each */
+	return strncmp(name ? name + 1 : path, "hmm_mirror_edu", 14) ? SIZE_MAX : 200;
 }
 
 static int device_ioctl(int fd, unsigned long request, void *arg)

@@ -21,6 +21,7 @@
 
 #define DEVICE_RUST	"/dev/hmm_mirror_rust"
 #define DEVICE_C	"/dev/hmm_mirror_c"
+#define DEVICE_EDU_C	"/dev/hmm_mirror_edu_c"
 
 /* The device's page table, or a part of it, in address order. */
 struct entries {
@@ -32,6 +33,12 @@ struct entries {
 /* The one in Rust, or the one in C where that is the only one. */
 const char *device_default(void);
 int device_open(const char *path);
+
+/*
+ * How many pages it is worth while to have the device access, of a program that runs: a real
+ * one may be slow, and all do the same.  By its name, as that says which driver it has.
+ */
+size_t device_pages(const char *path);
 
 /*
  * Where the driver is a module, which lets a process bind its own memory only, @pid is

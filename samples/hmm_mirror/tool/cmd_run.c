@@ -9,6 +9,9 @@
  * The mirrored program must not notice. So the device does not write to its
  * memory, unless it is asked to; then it writes back what is there, and only
  * while all threads stand still.
+ *
+ * A device that is slow gets a sample of the pages only, a few of each 2 MiB, and there are
+ * no more of them once it has had as many as device_pages() says.
  */
 #include <err.h>
 #include <errno.h>
@@ -35,6 +38,7 @@
 #define CHUNK		(2ULL << 20)	/* bytes mirrored and read in one go */
 #define CHUNK_MAX	(32 * CHUNK)	/* ... where nothing is in memory */
 #define DATA_CHECKS	16		/* pages to look into, per verification */
+#define SAMPLE_PAGES	4		/* of each CHUNK, for a device that is slow */
 
 /* One address space. */
 struct target {
@@ -65,6 +69,8 @@ static struct {
 	sigset_t signals;		/* that we wait for */
 	sigset_t mask;			/* as it was before */
 	__u64 dumped;			/* pages in the largest table so far */
+	size_t pages_left;		/* that the device may still access */
+	bool sampled;			/* if that is not all of them */
 	char *buffer;
 
 	/* Totals. */
@@ -219,6 +225,13 @@ static void device_use(struct target *target, const struct vma *vma,
 			if (entry[nr].addr != entry->addr + nr * page ||
 			    entry[nr].flags != entry->flags)
 				break;
+		if (session.sampled) {
+			if (nr > session.pages_left)
+				nr = session.pages_left;
+			if (!nr)
+				break;
+			session.pages_left -= nr;
+		}
 		if (write && !(entry->flags & HMM_MIRROR_ENTRY_WRITE))
 			device_map(target->fd, entry->addr, nr * page,
 				   HMM_MIRROR_MAP_WRITE, NULL);
@@ -228,11 +241,27 @@ static void device_use(struct target *target, const struct vma *vma,
 	entries_free(&entries);
 }
 
+/* Has a device that is slow mirror and read some pages of [start, end) */
+static void target_sample(struct target *target, const struct vma *vma, __u64 start,
+			  __u64 end)
+{
+	const __u64 size = SAMPLE_PAGES * sysconf(_SC_PAGESIZE);
+	__u64 pages = 0;
+
+	if (end - start > size)
+		end = start + size;
+	device_map(target->fd, start, end - start, HMM_MIRROR_MAP_PRESENT, &pages);
+	if (pages)
+		device_use(target, vma, start, end);
+}
+
 /* Goes on with the pass through the address space, until the time is up. */
 static void target_work(struct target *target, double until)
 {
 	size_t i;
 
+	if (session.sampled && !session.pages_left)
+		return;
 	if (!target->cursor && maps_read(target->pid, &target->maps))
 		return;
 
@@ -253,6 +282,13 @@ static void target_work(struct target *target, double until)
 			end = vma->end;
 			if (end - start > target->chunk)
 				end = start + target->chunk;
+			if (session.sampled) {
+				target_sample(target, vma, start, end);
+				target->cursor = end;
+				if (!session.pages_left)
+					return;
+				continue;
+			}
 			device_map(target->fd, start, end - start,
 				   HMM_MIRROR_MAP_PRESENT, &pages);
 			if (!pages && target->chunk < CHUNK_MAX)
@@ -306,13 +342,18 @@ static void data_checks(struct target *target, bool write)
 
 	if (mem >= 0 && !device_dump(target->fd, 0, ~0ULL, &entries) &&
 	    !maps_read(target->pid, &maps)) {
-		for (i = 0; entries.nr && i < DATA_CHECKS; i++) {
+		for (i = 0; entries.nr && i < DATA_CHECKS && session.pages_left; i++) {
 			const struct hmm_mirror_entry *entry =
 				&entries.entry[random() % entries.nr];
 
 			/* Others may write to what is not its own alone. */
-			if (private_anonymous(maps_find(&maps, entry->addr)))
-				data_check(target, mem, entry, write);
+			if (!private_anonymous(maps_find(&maps, entry->addr)))
+				continue;
+			data_check(target, mem, entry, write);
+			if (session.sampled) {
+				session.pages_left--;
+				break;
+			}
 		}
 	}
 	maps_free(&maps);
@@ -544,6 +585,11 @@ static void session_begin(const struct session_options *options)
 	session.start = now();
 	session.running = true;
 	session.buffer = must(malloc(CHUNK));
+	session.pages_left = device_pages(options->device);
+	session.sampled = session.pages_left != SIZE_MAX;
+	if (session.sampled)
+		warnx("%s is slow: it accesses %zu pages at most, some of each 2 MiB",
+		      options->device, session.pages_left);
 
 	signals_heard(&session.signals, signals, ARRAY_SIZE(signals));
 	sigaddset(&session.signals, SIGCHLD);

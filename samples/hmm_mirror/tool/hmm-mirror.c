@@ -68,7 +68,8 @@ static const char help[] =
 "  --color WHEN       always, never, or auto (on a terminal)\n"
 "\n"
 "The device is " DEVICE_RUST ", or " DEVICE_C " where that is\n"
-"the only one, unless PATH says otherwise.\n"
+"the only one, unless PATH says otherwise. " DEVICE_EDU_C " is a PCI device\n"
+"that is slow: run and attach have it access 200 pages at most.\n"
 "\n"
 "Exit status: 0 for success, 1 when verify found a stale entry or the command\n"
 "failed, 2 for wrong usage. run exits as CMD does, with 128 + N when signal N has\n"
@@ -176,6 +177,12 @@ static int fail_access(const char *what, pid_t pid, __u64 addr, int error)
 		why = "the process has ended";
 	else if (error == -EBUSY)
 		why = "the process changes this memory all the time; try again";
+	else if (error == -EOPNOTSUPP)
+		why = "the device cannot have its pages in place; the kernel's log says more";
+	else if (error == -EIO)
+		why = "the device does not answer";
+	else if (error == -ENODEV)
+		why = "the device has been removed";
 	warnx("cannot %s process %d at %#llx: %s", what, pid, addr,
 	      why);
 	return EXIT_STALE_OR_FAILED;
