@@ -27,6 +27,8 @@ help:
 	@echo '  make shell               boot, and give a shell'
 	@echo '  make kunit               run the KUnit suites (ARCH=um, ARCH=x86_64, ...)'
 	@echo '  make selftests           run the kselftests in the guest'
+	@echo '  make iommu               have a PCI device do DMA, and an IOMMU judge it; with MUTANTS=1'
+	@echo '                           see that it would notice'
 	@echo '  make hmm-tests           run the selftest of the kernel for hmm_range_fault()'
 	@echo '  make intree              compile all drivers of the kernel that use HMM'
 	@echo '  make lint                check the sources'
@@ -82,6 +84,8 @@ module:
 	@KDIR='$(KDIR)' harness/build/module
 deb:
 	@harness/ship/deb
+iommu:
+	@harness/check/iommu $(if $(MUTANTS),--mutants)
 compile-fail docs hmm-tests intree lint llvm matrix model mutants selftests:
 	@harness/check/$@
 bench coverage:
@@ -112,6 +116,6 @@ remove:
 distclean:
 	@harness/build/clean --all
 
-.PHONY: help bench clean compile-fail coverage deb demo distclean docs fuzz hmm-tests integrate intree \
+.PHONY: help bench clean compile-fail coverage deb demo distclean docs fuzz hmm-tests integrate intree iommu \
 	kernel kunit lint llvm matrix model module mutants new-driver remove root run sanitize selftests series shell \
 	source test test-c torture try try-driver

@@ -53,6 +53,7 @@ cmdline='console=ttyS0 panic=-1 quiet loglevel=7 no_timer_check numa=fake=2 memm
 configs() {
 	local default='x86_64 debug'
 	[ ! -f "$1/rust/kernel/hmm.rs" ] || default+=' rust kunit' # else it is too old
+	[ ! -f "$1/mm/hmm_dma.c" ] || default+=' iommu'
 	echo "${HMM_CONFIGS-$default}"
 }
 
@@ -82,6 +83,7 @@ toolchain() {
 build_dir() {
 	local configs
 	configs=$(configs "$2")
+	configs=${configs% iommu} # never the only difference
 	echo "$work/$1-$(printf %s "$2${configs#x86_64 debug rust kunit}" | sha256sum | cut -c1-8)"
 }
 
