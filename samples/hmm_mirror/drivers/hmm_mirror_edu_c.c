@@ -466,9 +466,12 @@ static int context_bind(struct context *ctx, const struct hmm_mirror_bind *arg)
 	if (ret)
 		return ret;
 
-	mutex_lock(&edu->contexts_lock);
-	list_add(&ctx->list, &edu->contexts);
-	mutex_unlock(&edu->contexts_lock);
+	scoped_guard(mutex, &edu->contexts_lock) {
+		list_add(&ctx->list, &edu->contexts);
+		/* edu_remove() may have gone through the list already, and waits for faults */
+		if (READ_ONCE(edu->unplugged))
+			hmm_mirror_cancel(&ctx->mirror);
+	}
 	/* Pairs with the smp_load_acquire() in context_call() */
 	smp_store_release(&ctx->bound, true);
 	return 0;
