@@ -51,7 +51,6 @@ struct task {
 	int birth;		/* event by which its parent told, until it stops */
 	bool unborn;		/* has not stopped yet; or its parent has not told */
 	bool stopped;		/* in a ptrace stop, waits for us */
-	bool group_stop;	/* somebody has stopped the whole process */
 	bool away;		/* in the kernel, and does not stop: in vfork(), or stuck */
 	bool exiting;		/* has begun to end */
 	bool dead;		/* has ended, but is to be reaped with its process */
@@ -219,11 +218,23 @@ static char thread_state(pid_t tgid, pid_t tid)
 	return state;
 }
 
+/*
+ * Has somebody stopped the whole process? That may have changed since the task stopped,
+ * as device_bind() makes it go on for a moment.
+ */
+static bool group_stopped(pid_t tid)
+{
+	siginfo_t info;
+
+	return !ptrace(PTRACE_GETSIGINFO, tid, 0, &info) && info.si_code > 0 &&
+	       info.si_code >> 8 == PTRACE_EVENT_STOP && info.si_signo != SIGTRAP;
+}
+
 static void task_go_on(struct task *task)
 {
 	/* A failure means that it has died; waitpid() will tell. */
 	task->stopped = false;
-	if (task->group_stop)
+	if (group_stopped(task->tid))
 		ptrace(PTRACE_LISTEN, task->tid, 0, 0);
 	else
 		ptrace(PTRACE_CONT, task->tid, 0, (long)task->sig);
@@ -318,7 +329,6 @@ static void task_stopped(pid_t tid, int sig, int event)
 		task->unborn = true;
 	}
 	task->stopped = true;
-	task->group_stop = false;
 	task->away = false;
 	if (task->unborn) {
 		/* Without kcmp(), what its parent tells is all there is. */
@@ -329,10 +339,13 @@ static void task_stopped(pid_t tid, int sig, int event)
 
 	switch (event) {
 	case 0:
+		/* It is delivered; what is held stops once more, before a handler runs. */
 		task->sig = sig;
-		break;
-	case PTRACE_EVENT_STOP:
-		task->group_stop = sig != SIGTRAP;
+		if (task->space == trace.held) {
+			ptrace(PTRACE_INTERRUPT, tid, 0, 0);
+			task_go_on(task);
+			return;
+		}
 		break;
 	case PTRACE_EVENT_EXEC:
 		if (!task_execed(tid))
