@@ -60,7 +60,7 @@ void device_bind_traced(long options)
 	bind_options = options;
 }
 
-/* A process may have been made to open something else, by whoever else controls it. */
+/* Where the process is, the name may be that of something else. */
 static bool is_same_device(int a, int b)
 {
 	struct stat stat_a, stat_b;
@@ -84,7 +84,7 @@ static int device_bind_by(int fd, pid_t pid, int pidfd)
 	if (len < 0)
 		return -errno;
 	path[len] = '\0';
-	bound = bind_by_process(path, pid, pidfd, bind_options, &bind_why);
+	bound = bind_by_process(path, pid, bind_options, &bind_why);
 	if (bound < 0)
 		return bound;
 	/* As long as that process is not reaped, @pid is the number of no other */

@@ -12,17 +12,30 @@
 #include <sys/types.h>
 
 /*
- * Has the main thread of @pid, which @pidfd is of, open @device, and bind it to its address
- * space, and fetches the file. It is stopped meanwhile; where this thread traces it
- * already, with the ptrace options @options, it does so afterwards.
+ * Has the main thread of @pid clone a helper, a process with the same memory and with
+ * descriptors of its own. That opens @device and binds it to this memory, the file is
+ * fetched, and the helper killed. So @pid itself never has the file, nor has a child that
+ * it forks meanwhile, and nobody else can put another in its place. The device node is the
+ * one of that name where @pid is; that it is the right one is left to the caller.
  *
- * Nothing is left of that in the process, unless this thread is killed meanwhile, or a
- * call takes more than 2 seconds there: then the process may not survive. It is not for
- * processes that use syscall user dispatch or restartable sequences, or that ignore or
- * block SIGTRAP. Other threads run on, and a child that they fork meanwhile has the file.
+ * The main thread is stopped meanwhile. If this thread traces it already, that is with the
+ * ptrace options @options; and if it has stopped it, that is in a PTRACE_EVENT_STOP then.
+ * -EBUSY is returned if @pid waits for a vforked child or is frozen, if it is stopped by a
+ * signal that this thread is to deliver, or by an event that this is to be told of. One that
+ * does not stop stays traced.
+ *
+ * Nothing is left of that in @pid: interrupted calls are restarted, restartable sequences
+ * begin anew, and signals that come are delivered afterwards, SIGSTOP at once. Only
+ * sleeps that the kernel ends with EINTR whenever a thread is stopped do end, see signal(7).
+ * Signals of this thread are blocked. SIGKILL cannot be: if it comes while the main thread
+ * makes one of the two calls that it is needed for, clone() and wait4(), the process does
+ * not survive. If it comes between them, a page and a zombie are left; so they are when a
+ * helper takes more than 2 seconds over a call and 10 to end, as the device or its file
+ * system hangs. Both calls are short, and if it does not come back from one nevertheless,
+ * that is waited for without end, with a message.
  *
  * Returns a descriptor, or a negative errno value; on -EOPNOTSUPP, *@why says why.
  */
-int bind_by_process(const char *device, pid_t pid, int pidfd, long options, const char **why);
+int bind_by_process(const char *device, pid_t pid, long options, const char **why);
 
 #endif /* HMM_MIRROR_INJECT_H */

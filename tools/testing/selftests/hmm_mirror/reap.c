@@ -120,6 +120,7 @@ int start_victim(struct victim *v)
 	v->pidfd = syscall(SYS_pidfd_open, v->pid, 0);
 	if (v->pidfd < 0 || ptrace(PTRACE_SEIZE, v->pid, NULL, PTRACE_O_TRACEEXIT))
 		return -errno;
+	device_bind_traced(PTRACE_O_TRACEEXIT);
 	return 0;
 }
 
