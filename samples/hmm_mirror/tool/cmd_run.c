@@ -794,14 +794,12 @@ int session_attach(const struct session_options *options, pid_t pid)
 	session_begin(options);
 	session.attached = true;
 	session.pid = pid;
-	/* This says better than ptrace() what is wrong with the process. */
-	fd = bind_or_complain(options->device, pid);
-	if (fd < 0)
-		return EXIT_MIRROR;
-	close(fd);
 	ret = trace_attach(pid, options->follow, &ops);
 	if (ret) {
-		complain_trace(pid, ret);
+		/* This says better than ptrace() what is wrong with the process. */
+		fd = bind_or_complain(options->device, pid);
+		if (fd >= 0)
+			complain_trace(pid, ret);
 		return EXIT_MIRROR;
 	}
 	/* Not while it calls execve(), which would bind to what is no more. */
