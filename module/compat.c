@@ -6,6 +6,7 @@
 #include <linux/cleanup.h>
 #include <linux/err.h>
 #include <linux/file.h>
+#include <linux/poll.h>
 #include <linux/printk.h>
 #include <linux/sched.h>
 #include <linux/sched/task.h>
@@ -71,6 +72,9 @@ struct task_struct *hmm_pidfd_get_self(int pidfd)
 		return ERR_PTR(-EBADF);
 	if (inode->i_private == task_tgid(current))
 		return get_task_struct(current);
+	/* What poll(2) tells anyone of a process: that it has ended */
+	if (vfs_poll(fd_file(f), NULL) & EPOLLIN)
+		return ERR_PTR(-ESRCH);
 
 	pr_notice_once("%s[%d] has asked for the memory of another process, which a module cannot check the right to: let that process bind the device itself, as 'hmm-mirror run' and 'attach' make it do\n",
 		       current->comm, task_tgid_nr(current));
