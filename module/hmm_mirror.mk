@@ -10,8 +10,12 @@
 
 hmm-mirror-dir := $(patsubst %/,%,$(dir $(lastword $(MAKEFILE_LIST))))/..
 
+# What a driver and the registry have to have in common, see hmm_range.h
+hmm-mirror-headers := include/linux/hmm.h include/linux/hmm_mirror_dma.h module/include/linux/hmm_range.h
+hmm-mirror-abi := $(firstword $(shell cat $(addprefix $(hmm-mirror-dir)/,$(hmm-mirror-headers)) | cksum))
+
 # Before the kernel's own
-LINUXINCLUDE := -I$(hmm-mirror-dir)/include -I$(hmm-mirror-dir)/module/include $(LINUXINCLUDE)
+LINUXINCLUDE := -DHMM_MIRROR_ABI=$(hmm-mirror-abi) -I$(hmm-mirror-dir)/include -I$(hmm-mirror-dir)/module/include $(LINUXINCLUDE)
 
 HMM_MIRROR_SYMVERS ?= $(or $(wildcard $(hmm-mirror-dir)/module/Module.symvers), \
 	$(wildcard /var/lib/hmm-mirror-dkms/$(KERNELRELEASE)/Module.symvers))

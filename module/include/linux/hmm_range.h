@@ -21,4 +21,12 @@
 #define CONFIG_HMM_MIRROR_EXCLUSIVE 1
 #endif
 
+/*
+ * A kernel without MODVERSIONS, as Debian's is, would load a driver that was built with
+ * another <linux/hmm.h> than the registry, and each would take the structures of the other
+ * for its own.  So the name of what every driver calls first has the checksum of the
+ * headers in it, from hmm_mirror.mk, and such a driver does not find it.
+ */
+#define hmm_mirror_register	__PASTE(hmm_mirror_register_, HMM_MIRROR_ABI)
+
 #endif /* _LINUX_HMM_RANGE_H */

@@ -405,11 +405,16 @@ static void counts_up(int sig, siginfo_t *info, void *context)
 	shared->count++;
 }
 
+static void nothing(int sig)
+{
+}
+
 static int counts(void)
 {
 	struct sigaction action = { .sa_sigaction = counts_up, .sa_flags = SA_SIGINFO };
 
 	sigaction(SIGRTMIN, &action, NULL);
+	signal(SIGTRAP, nothing);
 	shared->ready = 1;
 	while (!shared->stop)
 		shared->spins++;
@@ -426,6 +431,7 @@ static int send_signals(pid_t pid)
 				return 1;
 			usleep(1000);
 		}
+		kill(pid, SIGTRAP);
 		usleep(200);
 	}
 	return 0;
@@ -450,44 +456,61 @@ TEST_F(hmm_mirror, signals_come_once_and_in_order)
 	EXPECT_EQ(0, shared->bad);
 }
 
-static int stop_and_continue(pid_t pid)
+static bool goes_on(void)
 {
+	const unsigned long spins = shared->spins;
 	int i;
 
-	for (i = 0; i < SIGNALS; i++) {
-		kill(pid, SIGSTOP);
-		usleep(i % 7 * 50);
-		kill(pid, SIGCONT);
-		usleep(i % 5 * 50);
-	}
+	for (i = 0; i < 100 && shared->spins == spins; i++)
+		usleep(10000);
+	return shared->spins != spins;
+}
+
+static int stop_and_continue(pid_t pid, int i)
+{
+	usleep(i * 100);
+	kill(pid, SIGSTOP);
+	usleep(i % 8 * 100);
+	kill(pid, SIGCONT);
 	return 0;
 }
 
 TEST_F(hmm_mirror, a_process_that_was_continued_goes_on)
 {
 	pid_t pid = start(counts), sender;
-	unsigned long spins;
-	int status = -1, i;
+	int i;
 
 	ASSERT_LT(0, pid);
 	shared->count = SIGNALS;
-	sender = fork();
-	if (!sender)
-		_exit(stop_and_continue(pid));
-	for (i = 0; !waitpid(sender, &status, WNOHANG); i++)
+	for (i = 0; i < 200; i++) {
+		sender = fork();
+		if (!sender)
+			_exit(stop_and_continue(pid, i));
+		while (!waitpid(sender, NULL, WNOHANG))
+			ASSERT_EQ(0, bind_once(variant->device, pid));
+		ASSERT_TRUE(goes_on());
+	}
+	EXPECT_EQ(0, finish(pid));
+}
+
+TEST_F(hmm_mirror, a_process_that_was_stopped_stays_so)
+{
+	pid_t pid = start(counts);
+	int status, i;
+
+	ASSERT_LT(0, pid);
+	shared->count = SIGNALS;
+	for (i = 0; i < BINDS; i++) {
+		kill(pid, SIGSTOP);
+		ASSERT_EQ(pid, waitpid(pid, &status, WUNTRACED));
 		ASSERT_EQ(0, bind_once(variant->device, pid));
-	spins = shared->spins;
-	for (i = 0; i < 100 && shared->spins == spins; i++)
 		usleep(10000);
-	EXPECT_NE(spins, shared->spins);
-	kill(pid, SIGSTOP);
-	waitpid(pid, &status, WUNTRACED);
-	ASSERT_EQ(0, bind_once(variant->device, pid));
-	usleep(100000);
-	spins = shared->spins;
-	usleep(100000);
-	EXPECT_EQ(spins, shared->spins);
-	kill(pid, SIGCONT);
+		shared->spins = 0;
+		usleep(20000);
+		EXPECT_EQ(0, shared->spins);
+		kill(pid, SIGCONT);
+		ASSERT_TRUE(goes_on());
+	}
 	EXPECT_EQ(0, finish(pid));
 }
 
