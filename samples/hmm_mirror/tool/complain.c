@@ -76,7 +76,7 @@ void complain_bind(const char *device, pid_t pid, int error)
 		warnx("this kernel's driver lets a process bind its own memory only");
 		break;
 	case EBUSY:
-		warnx("process %d does not stop: does it wait for a vforked child, or is it frozen?",
+		warnx("process %d does not stop: is it frozen, or waiting for a vforked child?",
 		      pid);
 		warnx("try again");
 		break;
