@@ -271,6 +271,10 @@ extern struct hmm_test_filler {
 	bool foreign;		/* no memory of the kernel's */
 	bool completes;		/* drops the lock, and needs not be tried again */
 	bool nothing;		/* nothing comes, and no error either */
+	unsigned int faults;	/* how often it was faulted in */
+	struct completion entered;	/* a page fault was */
+	bool hold;		/* hold the next one up, ... */
+	struct completion go_on;	/* ... until this, with the mmap lock */
 } hmm_test_filler;
 
 unsigned long hmm_test_map_filler(struct kunit *test, struct mm_struct *mm);

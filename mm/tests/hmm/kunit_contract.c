@@ -99,6 +99,7 @@ static void hmm_register_twice(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, dev->calls, 1);
 	hmm_test_unregister(test, dev);
 	HMM_TEST_WARNS(test, hmm_mirror_unregister(&dev->mirror));
+	HMM_TEST_WARNS(test, hmm_mirror_cancel(&dev->mirror));
 	hmm_test_register(test, dev);
 	hmm_test_invalidate(mm2, HMM_TEST_BASE, 1);
 	KUNIT_EXPECT_EQ(test, dev->calls, 2);

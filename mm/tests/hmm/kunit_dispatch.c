@@ -46,16 +46,25 @@ static void hmm_end_is_told(struct kunit *test)
 	struct hmm_test_dev *late, *sync;
 	struct hmm_test_opened *opened;
 	struct mmu_notifier_range inv, inv2;
+	struct hmm_mirror_range *range;
+	struct hmm_test_job *job;
 
 	dev->addr = HMM_TEST_BASE;
 	dev->probe = true;
 	hmm_test_start(&inv, mm, HMM_TEST_BASE, 1);
+	range = hmm_test_begin(test, dev, HMM_TEST_BASE, 1, 0);
+	job = hmm_test_fault_job(test, range, 3 * HMM_TEST_PATIENCE);
+	msleep(HMM_TEST_DELAY_MS);
 	KUNIT_EXPECT_EQ(test, dev->calls, 1);
 	KUNIT_EXPECT_EQ(test, dev->probes_valid, 0);
 	/* One that comes in between knows of it, and is told of the end only */
 	late = hmm_test_mirror(test, mm, &hmm_test_end_ops);
 	KUNIT_EXPECT_TRUE(test, hmm_test_busy(late, HMM_TEST_BASE, 1));
+	KUNIT_EXPECT_FALSE(test, completion_done(&job->done));
 	hmm_test_end(&inv);
+	hmm_test_finish(test, job);
+	KUNIT_EXPECT_EQ(test, job->ret, 0);
+	hmm_mirror_range_end(range);
 	KUNIT_EXPECT_EQ(test, dev->calls, 2);
 	KUNIT_EXPECT_EQ(test, dev->afters, 1);
 	KUNIT_EXPECT_EQ(test, dev->probes_valid, 1);
@@ -114,6 +123,7 @@ static void hmm_end_of_refused(struct kunit *test)
 	struct hmm_test_dev *refuses = hmm_test_mirror(test, mm, &hmm_test_end_ops);
 	struct hmm_test_dev *told = hmm_test_mirror(test, mm, &hmm_test_atomic_ops);
 	struct hmm_test_dev *sync = hmm_test_mirror(test, mm, &hmm_test_2017_ops);
+	struct hmm_test_opened *opened;
 	struct mmu_notifier_range inv;
 
 	hmm_test_not_on_list(test);
@@ -133,7 +143,18 @@ static void hmm_end_of_refused(struct kunit *test)
 	/* Nor is anything left of it */
 	hmm_test_invalidate(mm, HMM_TEST_BASE, 1);
 	KUNIT_EXPECT_EQ(test, refuses->afters, 1);
+
+	/* The same where there is no slot for it */
+	opened = hmm_test_open(test, mm);
+	KUNIT_EXPECT_EQ(test, -EAGAIN, hmm_test_start_nonblock(&inv, mm,
+							       HMM_TEST_BASE, 1));
+	KUNIT_EXPECT_EQ(test, refuses->refused, 2);
+	KUNIT_EXPECT_EQ(test, refuses->afters, 1);
+	hmm_test_close(opened);
+	KUNIT_EXPECT_EQ(test, refuses->afters, 1 + HMM_TEST_OPEN);
+	hmm_test_expect_idle(test, told);
 	hmm_test_unregister(test, refuses);
+	told->calls = 0;
 
 	/* Nobody is left who refuses, and the 2017 callback may promise not to sleep */
 	ops = hmm_test_2017_ops;
@@ -141,14 +162,14 @@ static void hmm_end_of_refused(struct kunit *test)
 	sync = hmm_test_mirror(test, mm, &ops);
 	KUNIT_ASSERT_EQ(test, 0, hmm_test_start_nonblock(&inv, mm, HMM_TEST_BASE, 1));
 	hmm_test_end(&inv);
-	KUNIT_EXPECT_EQ(test, told->calls, 3);
+	KUNIT_EXPECT_EQ(test, told->calls, 1);
 	KUNIT_EXPECT_EQ(test, sync->calls, 2);
 
 	KUNIT_ASSERT_EQ(test, 0, mmu_notifier_register(&bare, mm));
 	KUNIT_EXPECT_EQ(test, -EAGAIN, hmm_test_start_nonblock(&inv, mm,
 							       HMM_TEST_BASE, 1));
 	mmu_notifier_unregister(&bare, mm);
-	KUNIT_EXPECT_EQ(test, told->calls, 4);
+	KUNIT_EXPECT_EQ(test, told->calls, 2);
 	KUNIT_EXPECT_EQ(test, sync->calls, 3);
 	hmm_test_expect_idle(test, told);
 }
@@ -173,6 +194,11 @@ static void hmm_refuses_what_may_block(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, hmm_test_busy(told, HMM_TEST_BASE, 1));
 	hmm_test_end(&inv);
 	hmm_test_expect_idle(test, told);
+
+	/* Nor does that keep the process from its end, and the others from hearing of it */
+	HMM_TEST_WARNS(test, hmm_test_kill(test, mm));
+	KUNIT_EXPECT_EQ(test, told->last.event, MMU_NOTIFY_RELEASE);
+	KUNIT_EXPECT_EQ(test, told->released, 1);
 	/* Its ops are on this stack */
 	hmm_test_unregister(test, dev);
 }
@@ -442,7 +468,9 @@ static void hmm_release_comes_last(struct kunit *test)
 {
 	struct mm_struct *mm = hmm_test_mm(test);
 	struct hmm_test_dev *dev = hmm_test_mirror(test, mm, &hmm_test_atomic_ops);
+	struct hmm_test_dev *ended = hmm_test_mirror(test, mm, &hmm_test_end_ops);
 	struct hmm_test_job *invalidate, *exit;
+	struct mmu_notifier_range inv;
 	unsigned int calls;
 
 	dev->hold = true;
@@ -461,6 +489,26 @@ static void hmm_release_comes_last(struct kunit *test)
 	calls = dev->calls;
 	hmm_test_invalidate(mm, HMM_TEST_BASE, 1);
 	KUNIT_EXPECT_EQ(test, dev->calls, calls);
+	/* Nor of the end of what had begun before */
+	KUNIT_EXPECT_EQ(test, ended->afters, 0);
+
+	/* Nor when the process dies between those who are told of an end */
+	mm = hmm_test_mm(test);
+	ended = hmm_test_mirror(test, mm, &hmm_test_end_ops);
+	dev = hmm_test_mirror(test, mm, &hmm_test_2017_ops);
+	hmm_test_start(&inv, mm, HMM_TEST_BASE, 1);
+	reinit_completion(&dev->entered);
+	dev->hold = true;
+	invalidate = hmm_test_job(test, hmm_test_end_thread, &inv);
+	hmm_test_await(test, &dev->entered);
+	exit = hmm_test_kill_job(test, mm);
+	msleep(HMM_TEST_DELAY_MS);
+	KUNIT_EXPECT_EQ(test, ended->last.event, MMU_NOTIFY_RELEASE);
+	complete_all(&dev->go_on);
+	hmm_test_finish(test, invalidate);
+	hmm_test_finish(test, exit);
+	KUNIT_EXPECT_EQ(test, dev->syncs, 3);
+	KUNIT_EXPECT_EQ(test, ended->afters, 0);
 }
 
 /*

@@ -336,7 +336,7 @@ static void hmm_dma_rolls_back(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, hmm_test_iommu.wrong, 0);
 }
 
-/* A range that is stale is not mapped; nor is what is not in both */
+/* A range that is stale, or was not read, is not mapped; nor is what is not in both */
 static void hmm_dma_of_range(struct kunit *test)
 {
 	const unsigned long flags = HMM_PFN_REQ_FAULT | HMM_PFN_REQ_WRITE;
@@ -348,7 +348,9 @@ static void hmm_dma_of_range(struct kunit *test)
 	dev = hmm_test_dma_mirror(test, &hmm_test_ops);
 	dma = hmm_test_dma(test, dev);
 	dev->addr += PAGE_SIZE;
-	range = hmm_test_dma_range(test, dev, 0, 2, flags);
+	range = hmm_test_begin(test, dev, dev->addr, 2, flags);
+	KUNIT_EXPECT_EQ(test, hmm_test_dma_map(dev, range, dma), -EAGAIN);
+	hmm_test_fault(test, range);
 	hmm_test_invalidate(dev->mm, dev->addr, 1);
 	KUNIT_EXPECT_EQ(test, hmm_test_dma_map(dev, range, dma), -EAGAIN);
 	KUNIT_EXPECT_EQ(test, hmm_test_nr_mapped(), 0);
@@ -362,6 +364,13 @@ static void hmm_dma_of_range(struct kunit *test)
 	range = hmm_test_dma_range(test, dev, 0, HMM_DMA_PAGES, 0);
 	KUNIT_EXPECT_EQ(test, hmm_test_dma_map(dev, range, dma), 0);
 	hmm_test_expect_runs(test, dev, dma, " 1-3w");
+
+	/* Also between two that are */
+	hmm_test_write(test, dev->mm, dev->addr + 5 * PAGE_SIZE, 1);
+	hmm_test_write(test, dev->mm, dev->addr + 7 * PAGE_SIZE, 1);
+	hmm_test_fault(test, range);
+	KUNIT_EXPECT_EQ(test, hmm_test_dma_map(dev, range, dma), 0);
+	hmm_test_expect_runs(test, dev, dma, " 1-3w 5-6w 7-8w");
 	KUNIT_EXPECT_EQ(test, hmm_test_iommu.wrong, 0);
 }
 
@@ -390,8 +399,9 @@ static void hmm_dma_of_part(struct kunit *test)
 	/* One invalidation of two intervals, of which it has parts */
 	KUNIT_ASSERT_EQ(test, hmm_mirror_dma_init(&other, &dev->mirror, dev->addr, middle), 0);
 	hmm_test_iommu.wrong = 0;
-	range = hmm_test_dma_range(test, dev, 3, 1, HMM_PFN_REQ_FAULT);
+	range = hmm_test_dma_range(test, dev, 3, 3, HMM_PFN_REQ_FAULT);
 	KUNIT_EXPECT_EQ(test, hmm_test_dma_map(dev, range, &other), 0);
+	KUNIT_EXPECT_EQ(test, hmm_test_nr_mapped(), 3);
 	hmm_test_unmap(test, dev->mm, middle - 2 * PAGE_SIZE, 3);
 	KUNIT_EXPECT_FALSE(test, hmm_test_iommu.page[0].mapped);
 	KUNIT_EXPECT_TRUE(test, hmm_test_iommu.page[1].mapped);
@@ -542,6 +552,44 @@ static void hmm_dma_not_told(struct kunit *test)
 	mmu_notifier_invalidate_range_start(&inv);
 	mmu_notifier_invalidate_range_end(&inv);
 	KUNIT_EXPECT_EQ(test, hmm_test_nr_mapped(), 0);
+
+	/* What must not block, and is not refused, unmaps them as well */
+	dev = hmm_test_dma_mirror(test, &hmm_test_atomic_ops);
+	dma = hmm_test_dma(test, dev);
+	range = hmm_test_dma_range(test, dev, 0, 2, HMM_PFN_REQ_FAULT);
+	KUNIT_EXPECT_EQ(test, hmm_test_dma_map(dev, range, dma), 0);
+	KUNIT_ASSERT_EQ(test, hmm_test_start_nonblock(&inv, dev->mm, dev->addr, 2), 0);
+	KUNIT_EXPECT_EQ(test, hmm_test_nr_mapped(), 0);
+	hmm_test_end(&inv);
+}
+
+/* What a driver has mixed up, or did not tell of, is not what the device gets */
+static void hmm_dma_mixed_up(struct kunit *test)
+{
+	struct hmm_mirror_range *range, *others;
+	struct hmm_test_dev *dev, *other;
+	struct hmm_mirror_dma *dma;
+
+	hmm_test_needs_warnings(test);
+	hmm_test_use_iommu(test);
+	dev = hmm_test_dma_mirror(test, &hmm_test_ops);
+	other = hmm_test_dma_mirror(test, &hmm_test_ops);
+	dma = hmm_test_dma(test, dev);
+	range = hmm_test_dma_range(test, dev, 0, 2, HMM_PFN_REQ_FAULT | HMM_PFN_REQ_WRITE);
+	KUNIT_EXPECT_EQ(test, hmm_test_dma_map(dev, range, dma), 0);
+	others = hmm_test_dma_range(test, other, 0, 2, HMM_PFN_REQ_FAULT | HMM_PFN_REQ_WRITE);
+	HMM_TEST_WARNS(test, KUNIT_EXPECT_EQ(test, hmm_test_dma_map(other, others, dma),
+					     -EINVAL));
+
+	/* Another page, although no invalidation of the first one was seen */
+	hmm_test_pfns(range)[0] = hmm_test_pfns(others)[0];
+	HMM_TEST_WARNS(test, KUNIT_EXPECT_EQ(test, hmm_test_dma_map(dev, range, dma), 0));
+	KUNIT_EXPECT_EQ(test, hmm_test_iommu.page[0].phys,
+			hmm_pfn_to_phys(hmm_test_pfns(others)[0]));
+	KUNIT_EXPECT_EQ(test, hmm_test_iommu.unlinks, 1);
+	KUNIT_EXPECT_EQ(test, hmm_test_iommu.wrong, 0);
+	/* Before its process goes */
+	hmm_mirror_dma_unmap(dma, dev->addr, dev->addr + 2 * PAGE_SIZE);
 }
 
 /* A driver that forgets them has none that are stale */
@@ -634,11 +682,13 @@ static void hmm_dma_window(struct kunit *test)
 /* The real thing, for a device that no IOMMU is before */
 static void hmm_dma_without_iommu(struct kunit *test)
 {
+	struct hmm_mirror_ops direct = hmm_test_ops;
 	struct hmm_mirror_range *range;
 	struct hmm_mirror_dma dma;
 	struct hmm_test_dev *dev;
 	struct hmm_dma_run run;
 	unsigned long i = 0;
+	int ret;
 
 	dev = hmm_test_dma_mirror(test, &hmm_test_ops);
 	KUNIT_ASSERT_EQ(test, hmm_mirror_dma_init(&dma, &dev->mirror, dev->addr,
@@ -663,6 +713,16 @@ static void hmm_dma_without_iommu(struct kunit *test)
 	*dev->mirror.dev->dma_mask = DMA_BIT_MASK(16);
 	KUNIT_EXPECT_EQ(test, hmm_mirror_dma_init(&dma, &dev->mirror, dev->addr,
 						  dev->addr + PAGE_SIZE), -EOPNOTSUPP);
+
+	/* Nor is anything to be done for it after the page has gone */
+	direct.flags = HMM_MIRROR_DMA_DIRECT;
+	dev = hmm_test_dma_mirror(test, &direct);
+	ret = hmm_mirror_dma_init(&dma, &dev->mirror, dev->addr, dev->addr + PAGE_SIZE);
+	KUNIT_EXPECT_EQ(test, ret, dma_need_unmap(dev->mirror.dev) ? -EOPNOTSUPP : 0);
+	if (!ret)
+		hmm_mirror_dma_fini(&dma);
+	/* Its ops are on this stack */
+	hmm_test_unregister(test, dev);
 }
 
 static struct kunit_case hmm_dma_cases[] = {
@@ -675,6 +735,7 @@ static struct kunit_case hmm_dma_cases[] = {
 	KUNIT_CASE(hmm_dma_dirty),
 	KUNIT_CASE(hmm_dma_links_runs),
 	KUNIT_CASE(hmm_dma_not_told),
+	KUNIT_CASE(hmm_dma_mixed_up),
 	KUNIT_CASE(hmm_dma_unregister),
 	KUNIT_CASE(hmm_dma_init_errors),
 	KUNIT_CASE(hmm_dma_window),

@@ -661,6 +661,14 @@ static void hmm_fault_times_out(struct kunit *test)
 	hmm_test_expect_idle(test, dev);
 }
 
+static int hmm_test_kill_thread(struct hmm_test_job *job)
+{
+	send_sig(SIGKILL, job->task, 1);
+	if (wait_for_completion_timeout(&job->done, HMM_TEST_PATIENCE))
+		return job->ret;
+	return -ETIMEDOUT;
+}
+
 /* What does a fault return that is killed when it has waited for some time? */
 static int hmm_test_kill_fault(struct kunit *test, struct hmm_test_dev *dev,
 			       unsigned long addr)
@@ -672,10 +680,7 @@ static int hmm_test_kill_fault(struct kunit *test, struct hmm_test_dev *dev,
 	job = hmm_test_fault_job(test, range, 3 * HMM_TEST_PATIENCE);
 	msleep(HMM_TEST_DELAY_MS);
 	KUNIT_EXPECT_FALSE(test, completion_done(&job->done));
-	send_sig(SIGKILL, job->task, 1);
-	if (wait_for_completion_timeout(&job->done, HMM_TEST_PATIENCE))
-		return job->ret;
-	return -ETIMEDOUT;
+	return hmm_test_kill_thread(job);
 }
 
 static void hmm_fault_killed(struct kunit *test)
@@ -699,6 +704,47 @@ static void hmm_fault_killed(struct kunit *test)
 	ret = hmm_test_kill_fault(test, dev, dev->addr);
 	mmap_write_unlock(dev->mm);
 	KUNIT_EXPECT_EQ_MSG(test, ret, -EINTR, "waiting for the mmap lock");
+}
+
+/* At each step of what is done for a page that is not there */
+static void hmm_fault_killed_for_page(struct kunit *test)
+{
+	struct hmm_test_dev *dev = hmm_test_setup(test);
+	unsigned long addr = hmm_test_map_filler(test, dev->mm);
+	struct hmm_test_job *job;
+	int ret;
+
+	hmm_test_filler.never = 1;
+	ret = hmm_test_kill_fault(test, dev, addr);
+	KUNIT_EXPECT_EQ_MSG(test, ret, -EINTR, "waiting for it");
+	KUNIT_EXPECT_EQ(test, hmm_test_filler.faults, 1);
+	KUNIT_EXPECT_FALSE(test, rwsem_is_locked(&dev->mm->mmap_lock));
+
+	/* It drops the mmap lock for that, and does not get it again */
+	hmm_test_unmap(test, dev->mm, addr, 2);
+	addr = hmm_test_map_filler(test, dev->mm);
+	job = hmm_test_fault_job(test, hmm_test_begin(test, dev, addr, 1, HMM_TEST_READ), 0);
+	hmm_test_await(test, &hmm_test_filler.entered);
+	mmap_write_lock(dev->mm);
+	msleep(2 * HMM_TEST_DELAY_MS);
+	ret = hmm_test_kill_thread(job);
+	mmap_write_unlock(dev->mm);
+	KUNIT_EXPECT_EQ_MSG(test, ret, -EINTR, "waiting for the mmap lock again");
+	KUNIT_EXPECT_EQ(test, hmm_test_filler.faults, 1);
+
+	/* It waits for nothing, but has another page before it */
+	hmm_test_unmap(test, dev->mm, addr, 2);
+	addr = hmm_test_map_filler(test, dev->mm);
+	hmm_test_filler.filled = true;
+	hmm_test_filler.hold = true;
+	job = hmm_test_fault_job(test, hmm_test_begin(test, dev, addr, 2, HMM_TEST_READ), 0);
+	hmm_test_await(test, &hmm_test_filler.entered);
+	send_sig(SIGKILL, job->task, 1);
+	complete_all(&hmm_test_filler.go_on);
+	hmm_test_finish(test, job);
+	KUNIT_EXPECT_EQ_MSG(test, job->ret, -EINTR, "between pages");
+	KUNIT_EXPECT_EQ(test, hmm_test_filler.faults, 1);
+	KUNIT_EXPECT_FALSE(test, rwsem_is_locked(&dev->mm->mmap_lock));
 }
 
 static void hmm_unrelated_does_not_wait(struct kunit *test)
@@ -782,6 +828,7 @@ static struct kunit_case hmm_fault_cases[] = {
 	KUNIT_CASE(hmm_many_ranges_hit),
 	KUNIT_CASE(hmm_fault_times_out),
 	KUNIT_CASE(hmm_fault_killed),
+	KUNIT_CASE(hmm_fault_killed_for_page),
 	KUNIT_CASE(hmm_unrelated_does_not_wait),
 	KUNIT_CASE(hmm_range_begun_again),
 	{}

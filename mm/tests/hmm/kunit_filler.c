@@ -27,6 +27,12 @@ static unsigned long hmm_test_foreign_pfn(void)
 static vm_fault_t hmm_test_fill(const struct vm_special_mapping *mapping,
 				struct vm_area_struct *vma, struct vm_fault *vmf)
 {
+	hmm_test_filler.faults++;
+	complete_all(&hmm_test_filler.entered);
+	if (hmm_test_filler.hold) {
+		hmm_test_filler.hold = false;
+		wait_for_completion_timeout(&hmm_test_filler.go_on, HMM_TEST_PATIENCE);
+	}
 	if (hmm_test_filler.range)
 		hmm_test_filler.valid |= hmm_mirror_range_valid(hmm_test_filler.range);
 	if (hmm_test_filler.nothing)
@@ -90,6 +96,8 @@ unsigned long hmm_test_map_filler(struct kunit *test, struct mm_struct *mm)
 	struct vm_area_struct *vma;
 
 	memset(&hmm_test_filler, 0, sizeof(hmm_test_filler));
+	init_completion(&hmm_test_filler.entered);
+	init_completion(&hmm_test_filler.go_on);
 	hmm_test_filler.collide = jiffies;
 	hmm_test_filler.page = alloc_page(GFP_KERNEL | __GFP_ZERO);
 	KUNIT_ASSERT_NOT_NULL(test, hmm_test_filler.page);
