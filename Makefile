@@ -35,7 +35,7 @@ help:
 	@echo '  make compile-fail        see that misuse of the Rust binding does not compile'
 	@echo '  make docs                build our pages of documentation, and check links'
 	@echo '  make llvm                compile all that is ours with clang'
-	@echo '  make coverage            see what of mm/hmm.c the tests execute'
+	@echo '  make coverage            see what of mm/hmm.c and mm/hmm_dma.c the tests execute'
 	@echo '  make bench               measure it beside mmu_interval_notifier'
 	@echo '  make model               check a model of mm/hmm.c, and that it would notice'
 	@echo '  make mutants             see that the KUnit suites notice small faults'

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Judge the coverage of mm/hmm.c; see harness/measure/coverage.
+"""Judge the coverage of mm/hmm.c and mm/hmm_dma.c; see harness/measure/coverage.
 
-Arguments: what gcov --json-format says, in the directory that the kernel was
+Arguments: what gcov --json-format says of each, in the directory that the kernel was
 built in, and the file of reasons. That has blocks of lines "FUNCTION: SOURCE" with
 the reason after them, which is indented. What is executed in some runs only has a
 reason that begins with "Sometimes".
@@ -11,7 +11,8 @@ import json
 import re
 import sys
 
-LINES, BRANCHES = 95, 90  # percent, at least
+FILES = "mm/hmm.c", "mm/hmm_dma.c"
+LIMITS = {"lines": 95, "branches": 90}  # percent, at least
 
 
 def read_reasons(path):
@@ -41,7 +42,7 @@ def read_source(path):
     source, function = {}, ""
     with open(path) as file:
         for number, line in enumerate(file, 1):
-            start = re.match(r"[a-z][^;=]*?\b(\w+)\(", line)
+            start = re.match(r"[A-Za-z][^;=]*?\b(\w+)\(", line)
             if start and not line.rstrip().endswith(";"):
                 function = start[1]
             source[number] = function, line.strip()
@@ -52,7 +53,7 @@ def read_counts(path):
     """Name of the source file, and of each line: its count, and those of its branches."""
     with open(path) as file:
         files = json.load(file)["files"]
-    entry = next(f for f in files if f["file"].endswith("mm/hmm.c"))
+    entry = next(f for f in files if f["file"].endswith(FILES))
     lines = {}
     for line in entry["lines"]:
         count, branches = lines.get(line["line_number"], (0, []))
@@ -63,27 +64,25 @@ def read_counts(path):
     return entry["file"], lines
 
 
-def main(counts_path, reasons_path):
-    path, lines = read_counts(counts_path)
-    source = read_source(path)
-    reasons = read_reasons(reasons_path)
+def print_figures(name, files, limits):
+    """Of one file, or of all together. What of all is less than it has to be."""
+    counts = [count for _, lines in files for count, _ in lines.values()]
+    branches = [n for _, lines in files for _, ways in lines.values() for n in ways]
     wrong = []
+    for what, of in ("lines", counts), ("branches", branches):
+        needed = limits.get(what, "")
+        n = sum(count > 0 for count in of)
+        percent = 100 * n / len(of)
+        print(f"{name:12} {what:8} {n:8} {len(of):5} {percent:8.1f} {needed:>7}")
+        if needed and percent < needed:
+            wrong.append(f"less than {needed} % of the {what} are executed")
+    return wrong
 
-    branches = [count for _, counts in lines.values() for count in counts]
-    executed = sum(count > 0 for count, _ in lines.values())
-    taken = sum(count > 0 for count in branches)
-    print(f"{'mm/hmm.c':10} {'executed':>8} {'of':>5} {'percent':>8} {'needed':>7}")
-    for name, n, total, needed in (
-        ("lines", executed, len(lines), LINES),
-        ("branches", taken, len(branches), BRANCHES),
-    ):
-        percent = 100 * n / total
-        print(f"{name:10} {n:8} {total:5} {percent:8.1f} {needed:7}")
-        if percent < needed:
-            wrong.append(f"less than {needed} % of the {name} are executed")
 
-    print("\nNot executed:")
-    used = set()
+def print_missed(path, lines, reasons, used):
+    """What was not executed of a file. What of it has no reason."""
+    source = read_source(path)
+    wrong = []
     for number, (count, counts) in sorted(lines.items()):
         missed = sum(n == 0 for n in counts)
         if count and not missed:
@@ -95,14 +94,34 @@ def main(counts_path, reasons_path):
             print(f"         {reasons[function, text]}")
             used.add((function, text))
         else:
-            wrong.append(f"line {number} has no reason in {reasons_path}")
+            wrong.append(f"{short(path)}: line {number} has no reason")
+    return wrong
+
+
+def short(path):
+    return path[path.rindex("mm/") :]
+
+
+def main(*args):
+    *counts_paths, reasons_path = args
+    reasons, used = read_reasons(reasons_path), set()
+    files = [read_counts(path) for path in counts_paths]
+
+    print(f"{'':12} {'':8} {'executed':>8} {'of':>5} {'percent':>8} {'needed':>7}")
+    if len(files) > 1:
+        for path, lines in files:
+            print_figures(short(path), [(path, lines)], {})
+    wrong = print_figures("together", files, LIMITS)
+    for path, lines in files:
+        print(f"\nNot executed of {short(path)}:")
+        wrong += print_missed(path, lines, reasons, used)
     for function, text in sorted(reasons.keys() - used):
         if reasons[function, text].startswith("Sometimes"):
             continue
-        wrong.append(f"executed, or not there: {function}: {text}, in {reasons_path}")
+        wrong.append(f"executed, or not there: {function}: {text}")
 
     for text in wrong:
-        print(f"coverage: {text}", file=sys.stderr)
+        print(f"coverage: {text}; see {reasons_path}", file=sys.stderr)
     return bool(wrong)
 
 
