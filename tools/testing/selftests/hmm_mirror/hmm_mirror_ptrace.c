@@ -468,7 +468,7 @@ static bool goes_on(void)
 
 static int stop_and_continue(pid_t pid, int i)
 {
-	usleep(i * 100);
+	usleep(i * 300);
 	kill(pid, SIGSTOP);
 	usleep(i % 8 * 100);
 	kill(pid, SIGCONT);
@@ -482,7 +482,7 @@ TEST_F(hmm_mirror, a_process_that_was_continued_goes_on)
 
 	ASSERT_LT(0, pid);
 	shared->count = SIGNALS;
-	for (i = 0; i < 200; i++) {
+	for (i = 0; i < 60; i++) {
 		sender = fork();
 		if (!sender)
 			_exit(stop_and_continue(pid, i));
