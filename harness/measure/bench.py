@@ -35,18 +35,6 @@ TARGETS = {
     ("rust_dispatch", "C"): (None, 1.03),
     ("rust_commit", "C"): (None, 1.05),
     ("two_pass_8", "one-pass"): (0.15, 0.15),
-    ("dma_map_1", "gpusvm"): (None, 1.0),
-    ("dma_map_1", "odp"): (None, 1.0),
-    ("dma_unmap_1", "gpusvm"): (None, 1.0),
-    ("dma_unmap_1", "odp"): (None, 1.0),
-    ("dma_map_16", "gpusvm"): (None, 1.0),
-    ("dma_map_16", "odp"): (None, 1.0),
-    ("dma_unmap_16", "gpusvm"): (None, 1.0),
-    ("dma_unmap_16", "odp"): (None, 1.0),
-    ("dma_map_512", "gpusvm"): (None, 1.0),
-    ("dma_map_512", "odp"): (None, 1.0),
-    ("dma_unmap_512", "gpusvm"): (None, 1.0),
-    ("dma_unmap_512", "odp"): (None, 1.0),
     ("proc_fork", "interval-whole"): (1.01, 1.01),
     ("proc_munmap", "interval-whole"): (1.01, 1.01),
     ("proc_exit", "interval-whole"): (1.01, 1.01),
@@ -124,7 +112,7 @@ def show(rows):
                           r["unit"]))
 
 
-COUNTED = "inval_", "map_", "dma_", "mirrors_", "rust_"
+COUNTED = "inval_", "map_", "mirrors_", "rust_"
 
 
 def counted(rows):

@@ -64,7 +64,6 @@ struct hmm_bench_dev {
 	struct hmm_bench_interval interval;
 	struct mmu_notifier bare;
 	struct hmm_bench_rust *rust;
-	struct hmm_bench_dma *dma;
 	struct hmm_mirror *mirrors;
 	struct hmm_bench_interval *intervals;
 	struct mmu_notifier *bares;
@@ -119,7 +118,6 @@ struct hmm_bench_dev *hmm_bench_dev(struct kunit *test, unsigned long pages);
 extern const struct hmm_mirror_ops hmm_bench_sleeping;
 extern const struct hmm_mirror_ops hmm_bench_atomic;
 extern const struct hmm_mirror_ops hmm_bench_empty;
-void hmm_bench_unregister(void *mirror);
 int hmm_bench_do_register(struct hmm_mirror *mirror, struct mm_struct *mm,
 			  const struct hmm_mirror_ops *ops);
 struct hmm_bench_dev *hmm_bench_ours(struct kunit *test,
@@ -198,9 +196,6 @@ void hmm_bench_exit_beside(struct kunit *test);
 void hmm_bench_rust(struct kunit *test);
 void hmm_bench_registration(struct kunit *test);
 void hmm_bench_two_pass_8(struct kunit *test);
-void hmm_bench_dma_1(struct kunit *test);
-void hmm_bench_dma_16(struct kunit *test);
-void hmm_bench_dma_512(struct kunit *test);
 void hmm_bench_curve_mirrors(struct kunit *test);
 void hmm_bench_curve_mapped(struct kunit *test);
 void hmm_bench_curve_in_flight(struct kunit *test);

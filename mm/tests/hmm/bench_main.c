@@ -18,11 +18,6 @@ static struct kunit_case hmm_bench_cases[] = {
 	KUNIT_CASE_SLOW(hmm_bench_rust),
 	KUNIT_CASE_SLOW(hmm_bench_registration),
 	KUNIT_CASE_SLOW(hmm_bench_two_pass_8),
-#ifdef CONFIG_HMM_MIRROR_BENCH_DMA
-	KUNIT_CASE_SLOW(hmm_bench_dma_1),
-	KUNIT_CASE_SLOW(hmm_bench_dma_16),
-	KUNIT_CASE_SLOW(hmm_bench_dma_512),
-#endif
 	KUNIT_CASE_SLOW(hmm_bench_curve_mirrors),
 	KUNIT_CASE_SLOW(hmm_bench_curve_mapped),
 	KUNIT_CASE_SLOW(hmm_bench_curve_in_flight),

@@ -124,10 +124,8 @@ const struct hmm_mirror_ops hmm_bench_empty = {
 	.invalidate = hmm_bench_mirror_empty,
 };
 
-void hmm_bench_unregister(void *mirror)
-{
-	hmm_mirror_unregister(mirror);
-}
+KUNIT_DEFINE_ACTION_WRAPPER(hmm_bench_unregister, hmm_mirror_unregister,
+			    struct hmm_mirror *);
 
 int hmm_bench_do_register(struct hmm_mirror *mirror, struct mm_struct *mm,
 			  const struct hmm_mirror_ops *ops)
