@@ -560,6 +560,7 @@ static noinline bool hmm_mirror_refuses(struct hmm_mirror *mirror,
 static void hmm_dma_invalidate(struct hmm_mirror *mirror,
 			       const struct mmu_notifier_range *update)
 {
+	/* Model: dma-start, dma-finish */
 	if (mirror->dev)
 		__hmm_dma_invalidate(mirror, update);
 }

@@ -5,7 +5,9 @@
  * A struct hmm_mirror_dma has DMA addresses for an interval of the process's, in a struct
  * hmm_dma_map: behind an IOMMU that is one range of I/O virtual addresses, at which pages
  * come and go.  The driver maps pages in a commit; the registry unmaps them in an
- * invalidation, when the driver's callback has returned.
+ * invalidation, when the driver's callback has returned.  tools/testing/hmm_model checks the
+ * order of these steps; "Model:" says what a lock, or another means of order, is called
+ * there.
  *
  * hmm_dma_map_pfn() has the IOMMU synchronised for each page, which costs most of all.
  * Here that is done once for a whole range.
@@ -131,7 +133,11 @@ static bool hmm_dma_writes(const struct hmm_mirror_dma *dma, unsigned long pfn)
 	return (pfn & HMM_PFN_WRITE) || !hmm_dma_is_direct(dma);
 }
 
-/* Unmaps what is mapped of [first, end).  The device has no entry for it any more */
+/*
+ * Unmaps what is mapped of [first, end).  The device has no entry for it any more.  The lock
+ * is held until the IOMMU has flushed, and all is marked dirty: another update of the same
+ * page finds nothing, and must not go on before.  Model: dma-unlink, dma-dirty, dma-forget
+ */
 static void hmm_dma_unmap(struct hmm_mirror_dma *dma, size_t first, size_t end)
 {
 	unsigned long *pfns = dma->map.pfn_list;
@@ -286,6 +292,7 @@ static int hmm_dma_map(struct hmm_mirror_dma *dma, size_t first, size_t end,
 		ret = hmm_dma_sync(dma, linked_first, linked_end - linked_first);
 	if (ret)
 		goto roll_back;
+	/* Model: dma-sync */
 	for (i = linked_first; i < linked_end; i++)
 		if (ours[i])
 			WRITE_ONCE(ours[i], ours[i] | HMM_PFN_DMA_MAPPED);
@@ -384,6 +391,7 @@ int hmm_mirror_dma_init(struct hmm_mirror_dma *dma, struct hmm_mirror *mirror,
 		goto free;
 	dma->max_link = hmm_dma_max_link(dma->dev);
 
+	/* Model: dma-add */
 	spin_lock(&mirror->dma_lock);
 	if (interval_tree_iter_first(&mirror->dma, start, end - 1))
 		ret = -EEXIST;
@@ -416,7 +424,7 @@ void hmm_mirror_dma_fini(struct hmm_mirror_dma *dma)
 	might_sleep();
 	if (WARN_ON_ONCE(!mirror))
 		return;
-	/* Else the mirror has gone, see hmm_dma_drop() */
+	/* Else the mirror has gone, see hmm_dma_drop().  Model: dma-fini-lock, dma-remove */
 	if (!RB_EMPTY_NODE(&dma->node.rb)) {
 		spin_lock(&mirror->dma_lock);
 		hmm_dma_unmap(dma, 0, hmm_dma_index(dma, dma->node.last) + 1);
@@ -475,6 +483,7 @@ int hmm_mirror_range_dma_map(struct hmm_mirror_range *range, struct hmm_mirror_d
 	if (WARN_ON_ONCE(range->mirror != dma->mirror) || start >= end)
 		return -EINVAL;
 
+	/* Inside the driver's lock.  Model: dma-map-lock */
 	spin_lock(&dma->mirror->dma_lock);
 	ret = hmm_dma_map(dma, hmm_dma_index(dma, start), hmm_dma_index(dma, end),
 			  range->pfns + ((start - range->start) >> PAGE_SHIFT));
@@ -503,6 +512,7 @@ void hmm_mirror_dma_unmap(struct hmm_mirror_dma *dma, unsigned long start,
 	if (start >= end)
 		return;
 
+	/* Model: dma-give-up */
 	spin_lock(&dma->mirror->dma_lock);
 	hmm_dma_unmap(dma, hmm_dma_index(dma, start), hmm_dma_index(dma, end));
 	spin_unlock(&dma->mirror->dma_lock);
@@ -575,6 +585,7 @@ void __hmm_dma_invalidate(struct hmm_mirror *mirror, const struct mmu_notifier_r
 	unsigned long start = update->start, last = update->end - 1, from;
 	struct interval_tree_node *node;
 
+	/* Also if there is nothing to do: another may be about to.  Model: dma-lock, dma-resched */
 	spin_lock(&mirror->dma_lock);
 	for (from = start; from <= last; ) {
 		struct hmm_mirror_dma *dma;
@@ -597,6 +608,7 @@ void hmm_dma_drop(struct hmm_mirror *mirror)
 {
 	struct interval_tree_node *node;
 
+	/* Model: dma-drop */
 	spin_lock(&mirror->dma_lock);
 	while ((node = interval_tree_iter_first(&mirror->dma, 0, ULONG_MAX))) {
 		struct hmm_mirror_dma *dma = container_of(node, struct hmm_mirror_dma, node);

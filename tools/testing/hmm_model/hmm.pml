@@ -4,7 +4,7 @@
  * an invalidation, a device page fault, or the life of a mirror, and in it one
  * step for each line whose order matters.  A comment "step NAME" ties a step to
  * its line, by way of the table in ./steps.  Who calls these functions, and what
- * is claimed, is in fault.pml, gup.pml, wait.pml, life.pml and drain.pml.
+ * is claimed, is in fault.pml, gup.pml, wait.pml, life.pml, drain.pml and dma.pml.
  *
  * What is left out, and why nothing is lost:
  *  - The sequence of a range is only ever compared with an earlier value of
@@ -420,6 +420,11 @@ inline hmm_finish(s, e)
 	:: nr ->
 		nr--;
 		invalidate_finish(flushes[nr], s, e);	/* step finish */
+#ifdef DMA
+#ifndef DMA_FINISH_NOTHING
+		hmm_dma_invalidate(flushes[nr], s, e);	/* step dma-finish */
+#endif
+#endif
 		flushes[nr] = 0
 	:: else -> break
 	od
@@ -441,7 +446,21 @@ inline hmm_invalidate(s, e, slot)
 			refused = 1
 #endif
 		:: else ->
+#ifdef DMA_BEFORE
+			hmm_dma_invalidate(m, s, e);
+#endif
+#ifdef DMA_LOCK_FIRST
+			atomic { !dma_lock -> dma_lock = 1 };
+#endif
 			invalidate_start(s, e)		/* step dispatch */
+#ifdef DMA
+			;
+			if
+			:: DMA_NO_FENCE && DMA_NOT_REFUSED ->
+				hmm_dma_invalidate(m, s, e)	/* step dma-start */
+			:: else
+			fi
+#endif
 		fi;
 		if
 		:: fence ->
@@ -469,6 +488,13 @@ inline hmm_invalidate(s, e, slot)
 #ifndef DISPATCHED_EARLY
 	;
 	hmm_dispatch_end(slot)				/* step start-over */
+#endif
+#ifdef DMA_AFTER_DISPATCH
+	;
+	if
+	:: !refused -> __hmm_dma_invalidate(0, s, e)
+	:: else
+	fi
 #endif
 }
 
@@ -917,6 +943,12 @@ inline hmm_release_invalidate(s, e)
 	:: else ->
 		assert(m != POISON && alive[m]);
 		invalidate_start(s, e);
+#ifdef DMA
+		if
+		:: !fence -> hmm_dma_invalidate(m, s, e)
+		:: else
+		fi;
+#endif
 		if
 		:: fence ->
 			if
@@ -1006,6 +1038,12 @@ inline hmm_mirror_unregister(n)
 	d_step { snap[n].slots = 0; snap[n].listed = 0 };
 #else
 	hmm_wait_for_callbacks(n, 0);			/* step unlist-wait */
+#endif
+#ifdef DMA
+	if
+	:: leaves -> hmm_dma_drop(n)			/* step dma-drop */
+	:: else
+	fi;
 #endif
 	d_step {
 		alive[n] = 0;
@@ -1235,6 +1273,12 @@ inline commit(r, d)
 		ok = VALID(r)				/* step valid */
 	};
 #endif
+#ifdef DMA
+	if
+	:: DMA_OK -> hmm_mirror_range_dma_map(r, d)
+	:: else
+	fi;
+#endif
 #ifdef WRITE_UNLOCKED
 	driver_lock[d] = 0;
 #endif
@@ -1251,6 +1295,12 @@ inline commit(r, d)
 			/* What was committed before, and is valid, is still there */
 			assert(first || !(MASK(range[r].start, range[r].end) & ~device[d]));
 			device[d] = device[d] | MASK(range[r].start, range[r].end);
+#ifdef DMA
+			/* hmm_mirror_dma_for_each_run() */
+			assert(!(MASK(range[r].start, range[r].end) & ~ours));
+			entry_writes = entry_writes |
+				(ours_writes & MASK(range[r].start, range[r].end));
+#endif
 #ifdef NO_ENTRY_NO_FENCE
 			entries[d] = device[d];
 #endif
