@@ -18,7 +18,7 @@
 #include "watch.h"
 
 #define COUNTERS	"/sys/kernel/debug/hmm_mirror/counters"
-#define CGROUP		"/sys/fs/cgroup/hmm_fuzz"
+#define FUZZ_CGROUP		"/sys/fs/cgroup/hmm_fuzz"
 #define KMEMLEAK	"/sys/kernel/debug/kmemleak"
 
 static int log_fd = -1;
@@ -38,13 +38,13 @@ void watch_start(void)
 	if (log_fd < 0 || lseek(log_fd, 0, SEEK_END) < 0)
 		err(2, "/dev/kmsg");
 	must_write_file("/sys/fs/cgroup/cgroup.subtree_control", "+memory");
-	if (mkdir(CGROUP, 0700) && errno != EEXIST)
-		err(2, CGROUP);
+	if (mkdir(FUZZ_CGROUP, 0700) && errno != EEXIST)
+		err(2, FUZZ_CGROUP);
 }
 
 void watch_join(void)
 {
-	must_write_file(CGROUP "/cgroup.procs", "0");
+	must_write_file(FUZZ_CGROUP "/cgroup.procs", "0");
 }
 
 /* The number after @key, or of all lines that begin with it if @count; 0 if there is none. */
@@ -72,7 +72,7 @@ void watch_level(struct level *level)
 	level->mirrors = look(COUNTERS, "  mirror ", true);
 	level->users = look("/sys/module/hmm_mirror_c/refcnt", "", false) +
 		       look("/sys/module/hmm_mirror_rust/refcnt", "", false);
-	level->bytes = look(CGROUP "/memory.stat", "kernel ", false);
+	level->bytes = look(FUZZ_CGROUP "/memory.stat", "kernel ", false);
 }
 
 /*
