@@ -1335,6 +1335,12 @@ void hmm_mirror_unregister(struct hmm_mirror *mirror)
 	lock_map_acquire(&hmm_callback_map);
 	lock_map_release(&hmm_callback_map);
 
+	/* As long as updates are told, as nothing else keeps the pages.  Model: dma-drop */
+	if (WARN_ONCE(!RB_EMPTY_ROOT(&mirror->dma.rb_root),
+		      "%ps unregisters a mirror with DMA addresses\n",
+		      __builtin_return_address(0)))
+		hmm_dma_drop(mirror);
+
 	/* Model: unlist-lock, unlist, untrack-last */
 	spin_lock(&hmm->lock);
 	if (unlikely(hlist_unhashed(&mirror->list))) {
@@ -1360,10 +1366,6 @@ void hmm_mirror_unregister(struct hmm_mirror *mirror)
 		  __builtin_return_address(0));
 
 	hmm_wait_for_callbacks(hmm, &callbacks, NULL);
-	if (WARN_ONCE(!RB_EMPTY_ROOT(&mirror->dma.rb_root),
-		      "%ps unregisters a mirror with DMA addresses\n",
-		      __builtin_return_address(0)))
-		hmm_dma_drop(mirror);
 
 	trace_hmm_unregister(mirror, hmm->mm);
 	WRITE_ONCE(mirror->hmm, NULL);

@@ -34,6 +34,7 @@ static struct hmm_test_iommu {
 	unsigned int early;		/* unlinked before the device was told */
 	struct hmm_test_dev *dev;	/* to be told first */
 	unsigned int finishes;		/* of its second pass */
+	unsigned int untold;		/* unlinked when the mirror was not told any more */
 	struct page *watch;		/* must still be mapped then */
 	unsigned int unmapped;
 } hmm_test_iommu;
@@ -79,6 +80,7 @@ static void hmm_test_dma_unlink(struct hmm_mirror_dma *dma, size_t index, size_t
 	struct hmm_test_iommu *iommu = &hmm_test_iommu;
 
 	iommu->unlinks++;
+	iommu->untold += hlist_unhashed(&dma->mirror->list);
 	if (iommu->dev)
 		iommu->early += !iommu->dev->done || iommu->dev->finishes < iommu->finishes;
 	if (iommu->watch)
@@ -608,6 +610,7 @@ static void hmm_dma_unregister(struct kunit *test)
 	hmm_mirror_range_end(range);
 	HMM_TEST_WARNS(test, hmm_test_unregister(test, dev));
 	KUNIT_EXPECT_EQ(test, hmm_test_nr_mapped(), 0);
+	KUNIT_EXPECT_EQ(test, hmm_test_iommu.untold, 0);
 }
 
 static int hmm_test_dma_refuse(struct hmm_mirror_dma *dma, size_t nr)

@@ -1000,6 +1000,12 @@ inline hmm_mirror_unregister(n)
 #ifdef DROP_FIRST
 	hmm_detach();
 #endif
+#if defined(DMA) && !defined(DMA_DROP_LATE)
+	if
+	:: leaves -> hmm_dma_drop(n)			/* step dma-drop */
+	:: else
+	fi;
+#endif
 #ifdef SNAPSHOT_FIRST
 	d_step { live(); hmm_take_snapshot(n) };
 #endif
@@ -1039,9 +1045,9 @@ inline hmm_mirror_unregister(n)
 #else
 	hmm_wait_for_callbacks(n, 0);			/* step unlist-wait */
 #endif
-#ifdef DMA
+#ifdef DMA_DROP_LATE
 	if
-	:: leaves -> hmm_dma_drop(n)			/* step dma-drop */
+	:: leaves -> hmm_dma_drop(n)
 	:: else
 	fi;
 #endif
