@@ -71,6 +71,8 @@ bool hmm_test_mm_count_falls_to(struct mm_struct *mm, int count);
 
 /* Is the mmap lock held for write? */
 bool hmm_test_mmap_write_locked(struct mm_struct *mm);
+/* The mmap lock is not held by anybody */
+void hmm_test_expect_unlocked(struct kunit *test, struct mm_struct *mm);
 
 /* These assert that it can be done */
 unsigned long hmm_test_map(struct kunit *test, struct mm_struct *mm,

@@ -718,7 +718,7 @@ static void hmm_fault_killed_for_page(struct kunit *test)
 	ret = hmm_test_kill_fault(test, dev, addr);
 	KUNIT_EXPECT_EQ_MSG(test, ret, -EINTR, "waiting for it");
 	KUNIT_EXPECT_EQ(test, hmm_test_filler.faults, 1);
-	KUNIT_EXPECT_FALSE(test, rwsem_is_locked(&dev->mm->mmap_lock));
+	hmm_test_expect_unlocked(test, dev->mm);
 
 	/* It drops the mmap lock for that, and does not get it again */
 	hmm_test_unmap(test, dev->mm, addr, 2);
@@ -744,7 +744,7 @@ static void hmm_fault_killed_for_page(struct kunit *test)
 	hmm_test_finish(test, job);
 	KUNIT_EXPECT_EQ_MSG(test, job->ret, -EINTR, "between pages");
 	KUNIT_EXPECT_EQ(test, hmm_test_filler.faults, 1);
-	KUNIT_EXPECT_FALSE(test, rwsem_is_locked(&dev->mm->mmap_lock));
+	hmm_test_expect_unlocked(test, dev->mm);
 }
 
 static void hmm_unrelated_does_not_wait(struct kunit *test)

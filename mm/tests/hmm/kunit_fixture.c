@@ -79,6 +79,16 @@ bool hmm_test_mmap_write_locked(struct mm_struct *mm)
 	return false;
 }
 
+/* If not, that must not hold up the end of the test */
+void hmm_test_expect_unlocked(struct kunit *test, struct mm_struct *mm)
+{
+	bool locked = rwsem_is_locked(&mm->mmap_lock);
+
+	KUNIT_EXPECT_FALSE(test, locked);
+	if (locked)
+		mmap_read_unlock(mm);
+}
+
 unsigned long hmm_test_map(struct kunit *test, struct mm_struct *mm,
 			   unsigned long pages, unsigned long prot)
 {

@@ -125,7 +125,7 @@ static void hmm_cancel_between_pages(struct kunit *test)
 		hmm_test_finish(test, cancel);
 		KUNIT_EXPECT_EQ(test, job->ret, -ECANCELED);
 		KUNIT_EXPECT_EQ(test, hmm_test_filler.faults, 1);
-		KUNIT_EXPECT_FALSE(test, rwsem_is_locked(&dev->mm->mmap_lock));
+		hmm_test_expect_unlocked(test, dev->mm);
 	}
 
 	/* Nor is any page, if that comes first */
@@ -141,7 +141,7 @@ static void hmm_cancel_between_pages(struct kunit *test)
 	hmm_test_finish(test, cancel);
 	KUNIT_EXPECT_EQ(test, job->ret, -ECANCELED);
 	KUNIT_EXPECT_EQ(test, hmm_test_filler.faults, 0);
-	KUNIT_EXPECT_FALSE(test, rwsem_is_locked(&dev->mm->mmap_lock));
+	hmm_test_expect_unlocked(test, dev->mm);
 }
 
 static void hmm_cancelled_mirror(struct kunit *test)
