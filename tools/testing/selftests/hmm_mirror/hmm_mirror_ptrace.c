@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * What becomes of another process that is bound, while that does what is hard to have it
- * interrupted in. Where the registry is a module, that process has to make system calls
- * for it, see lib/inject.h; elsewhere it should not notice anything, either.
+ * interrupted in: where the registry is a module, that process has to make system calls
+ * for it, see lib/inject.h.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -27,6 +27,7 @@
 #include <unistd.h>
 
 #define UNBOUND
+#define ONLY_MODULE
 #include "fixture.h"
 
 #define BINDS		20
