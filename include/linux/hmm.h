@@ -324,7 +324,7 @@ struct hmm_mirror {
 	bool simple;
 	struct list_head ranges;
 	struct device *dev;
-	spinlock_t dma_lock;
+	spinlock_t dma_lock;		/* nests inside the driver's lock */
 	struct rb_root_cached dma;
 	atomic_long_t updates;
 	atomic_long_t vetoes;
