@@ -26,7 +26,6 @@
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
-#include <linux/uaccess.h>
 #include <linux/workqueue.h>
 
 #include "sample.h"
@@ -638,16 +637,10 @@ static int context_add(struct context *ctx, struct hmm_mirror_add *arg)
 	return ret;
 }
 
-struct dump {
-	struct hmm_mirror_entry *entry;
-	unsigned int nr;
-	unsigned int capacity;
-};
-
 /* Returns the address to go on at, which is @end where all had room. */
 static unsigned long dump_table(struct table *table, int level,
 				unsigned long start, unsigned long end,
-				struct dump *dump)
+				struct sample_dump *dump)
 {
 	unsigned long addr, next;
 
@@ -680,35 +673,16 @@ static unsigned long dump_table(struct table *table, int level,
 	return end;
 }
 
-static int context_dump(struct context *ctx, struct hmm_mirror_dump *arg)
+static unsigned long context_dump(void *data, unsigned long start, unsigned long end,
+				  struct sample_dump *dump)
 {
-	unsigned long end = min(arg->end, ADDR_END);
-	struct dump dump = { };
-	unsigned long at = end;
-	int ret = 0;
-
-	if (arg->start > arg->end || !arg->capacity)
-		return -EINVAL;
-
-	dump.capacity = min(arg->capacity, FAULT_PAGES);
-	dump.entry = kvcalloc(dump.capacity, sizeof(*dump.entry), GFP_KERNEL);
-	if (!dump.entry)
-		return -ENOMEM;
+	struct context *ctx = data;
+	unsigned long at;
 
 	spin_lock(&ctx->lock);
-	if (arg->start < end)
-		at = dump_table(ctx->root, LEVELS - 1, arg->start, end, &dump);
+	at = dump_table(ctx->root, LEVELS - 1, start, end, dump);
 	spin_unlock(&ctx->lock);
-
-	if (copy_to_user(u64_to_user_ptr(arg->entries), dump.entry,
-			 dump.nr * sizeof(*dump.entry))) {
-		ret = -EFAULT;
-	} else {
-		arg->start = at == end ? arg->end : at;
-		arg->count = dump.nr;
-	}
-	kvfree(dump.entry);
-	return ret;
+	return at;
 }
 
 static int context_open(struct inode *inode, struct file *file)
@@ -763,7 +737,7 @@ static int context_call(void *data, unsigned int cmd, union sample_argument *arg
 	case HMM_MIRROR_IOC_ADD:
 		return context_add(ctx, &arg->add);
 	case HMM_MIRROR_IOC_DUMP:
-		return context_dump(ctx, &arg->dump);
+		return sample_dump(ctx, &arg->dump, ADDR_END, context_dump);
 	case HMM_MIRROR_IOC_STATS:
 		spin_lock(&ctx->lock);
 		arg->stats = ctx->stats;

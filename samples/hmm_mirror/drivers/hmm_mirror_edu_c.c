@@ -39,7 +39,6 @@
 #include <linux/spinlock.h>
 #include <linux/srcu.h>
 #include <linux/string.h>
-#include <linux/uaccess.h>
 #include <linux/wait.h>
 #include <linux/xarray.h>
 
@@ -76,7 +75,6 @@
 #define LEAF_SIZE		BIT(LEAF_SHIFT)
 #define LEAF_PAGES		(LEAF_SIZE / PAGE_SIZE)
 
-#define DUMP_ENTRIES		512	/* shown at once */
 #define FAULT_TRIES		100	/* when updates come in between */
 #define FAULT_TIMEOUT		msecs_to_jiffies(HMM_RANGE_DEFAULT_TIMEOUT)
 
@@ -607,15 +605,10 @@ static phys_addr_t edu_reaches(struct edu *edu, dma_addr_t addr)
 	return domain ? iommu_iova_to_phys(domain, addr) : addr;
 }
 
-struct dump {
-	struct hmm_mirror_entry *entry;
-	unsigned int nr;
-	unsigned int capacity;
-};
-
 /* Returns the address to go on at, which is @end where all had room. */
 static unsigned long dump_leaf(struct context *ctx, const struct leaf *leaf,
-			       unsigned long start, unsigned long end, struct dump *dump)
+			       unsigned long start, unsigned long end,
+			       struct sample_dump *dump)
 {
 	struct hmm_dma_run run;
 	unsigned long addr;
@@ -634,12 +627,14 @@ static unsigned long dump_leaf(struct context *ctx, const struct leaf *leaf,
 	return end;
 }
 
-static unsigned long dump_leaves(struct context *ctx, unsigned long start, unsigned long end,
-				 struct dump *dump)
+static unsigned long context_dump(void *data, unsigned long start, unsigned long end,
+				  struct sample_dump *dump)
 {
+	struct context *ctx = data;
 	struct leaf *leaf;
 	unsigned long i;
 
+	start = round_down(start, PAGE_SIZE);
 	guard(spinlock)(&ctx->edu->lock);
 	xa_for_each_range(&ctx->leaves, i, leaf, start >> LEAF_SHIFT, (end - 1) >> LEAF_SHIFT) {
 		unsigned long last = min(leaf->start + LEAF_SIZE, end);
@@ -649,35 +644,6 @@ static unsigned long dump_leaves(struct context *ctx, unsigned long start, unsig
 			return at;
 	}
 	return end;
-}
-
-static int context_dump(struct context *ctx, struct hmm_mirror_dump *arg)
-{
-	unsigned long start = round_down(arg->start, PAGE_SIZE);
-	unsigned long end = min(arg->end, ctx->end_address);
-	struct dump dump = { };
-	unsigned long at = end;
-	int ret = 0;
-
-	if (arg->start > arg->end || !arg->capacity)
-		return -EINVAL;
-
-	dump.capacity = min(arg->capacity, DUMP_ENTRIES);
-	dump.entry = kvcalloc(dump.capacity, sizeof(*dump.entry), GFP_KERNEL);
-	if (!dump.entry)
-		return -ENOMEM;
-
-	if (start < end)
-		at = dump_leaves(ctx, start, end, &dump);
-	if (copy_to_user(u64_to_user_ptr(arg->entries), dump.entry,
-			 dump.nr * sizeof(*dump.entry))) {
-		ret = -EFAULT;
-	} else {
-		arg->start = at == end ? arg->end : at;
-		arg->count = dump.nr;
-	}
-	kvfree(dump.entry);
-	return ret;
 }
 
 /* Nobody makes a call for it any more, and its mirror may be told of updates still */
@@ -749,7 +715,7 @@ static int context_do(struct context *ctx, unsigned int cmd, union sample_argume
 	case HMM_MIRROR_IOC_ADD:
 		return -EOPNOTSUPP;	/* edu cannot count */
 	case HMM_MIRROR_IOC_DUMP:
-		return context_dump(ctx, &arg->dump);
+		return sample_dump(ctx, &arg->dump, ctx->end_address, context_dump);
 	case HMM_MIRROR_IOC_STATS:
 		scoped_guard(spinlock, &ctx->edu->lock)
 			arg->stats = ctx->stats;

@@ -17,6 +17,8 @@
 
 #include "../hmm_mirror_uapi.h"
 
+#define SAMPLE_DUMP_ENTRIES	512	/* shown at once */
+
 union sample_argument {
 	struct hmm_mirror_bind bind;
 	struct hmm_mirror_map map;
@@ -116,6 +118,49 @@ static inline int sample_rw(void *ctx, struct hmm_mirror_rw *arg, bool write,
 			arg->done += len;
 	}
 	kfree(bytes);
+	return ret;
+}
+
+struct sample_dump {
+	struct hmm_mirror_entry *entry;
+	unsigned int nr;
+	unsigned int capacity;
+};
+
+/*
+ * Adds the entries of [start, end).  Returns the address to go on at, which is @end where all
+ * had room.
+ */
+typedef unsigned long sample_dump_fn(void *ctx, unsigned long start, unsigned long end,
+				     struct sample_dump *dump);
+
+/* DUMP for a device that has entries below @end_address only */
+static inline int sample_dump(void *ctx, struct hmm_mirror_dump *arg,
+			      unsigned long end_address, sample_dump_fn *fill)
+{
+	unsigned long end = min(arg->end, end_address);
+	struct sample_dump dump = { };
+	unsigned long at = end;
+	int ret = 0;
+
+	if (arg->start > arg->end || !arg->capacity)
+		return -EINVAL;
+
+	dump.capacity = min(arg->capacity, SAMPLE_DUMP_ENTRIES);
+	dump.entry = kvcalloc(dump.capacity, sizeof(*dump.entry), GFP_KERNEL);
+	if (!dump.entry)
+		return -ENOMEM;
+
+	if (arg->start < end)
+		at = fill(ctx, arg->start, end, &dump);
+	if (copy_to_user(u64_to_user_ptr(arg->entries), dump.entry,
+			 dump.nr * sizeof(*dump.entry))) {
+		ret = -EFAULT;
+	} else {
+		arg->start = at == end ? arg->end : at;
+		arg->count = dump.nr;
+	}
+	kvfree(dump.entry);
 	return ret;
 }
 
