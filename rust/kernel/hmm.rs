@@ -116,6 +116,7 @@ pub use invalidation::{
 mod mirror;
 pub use mirror::{
     new_mirror,
+    new_mirror_with_lt,
     Mirror,
     TableGuard, //
 };

@@ -16,6 +16,7 @@ use crate::{
     mm::addr::PageRange,
     prelude::*, //
 };
+use core::ptr::NonNull;
 
 /// A thread's access to a [`Mirror`]: either faults or holds the lock of the device's page table.
 ///
@@ -85,8 +86,8 @@ impl<'m, T: MirrorOps> Faulter<'m, T> {
         range: PageRange,
         buffer: &'s mut FaultBuffer,
     ) -> impl PinInit<FaultRange<'s, T>, Error> + 's {
-        // SAFETY: `buffer` is borrowed for as long as the range can be used.
-        unsafe { FaultRange::new(self.0, range, buffer) }
+        // SAFETY: The mirror and `buffer` are borrowed for as long as the range can be used.
+        unsafe { FaultRange::new(NonNull::from(self.0), range, buffer) }
     }
 
     /// Faults a range in and commits it, and retries as long as invalidations interfere.

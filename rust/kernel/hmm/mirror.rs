@@ -79,12 +79,12 @@ struct Locked<T: MirrorOps> {
 /// };
 ///
 /// #[pin_data]
-/// struct Context<T: MirrorOps> {
+/// struct Context<T: MirrorOps + 'static> {
 ///     #[pin]
 ///     mirror: Mirror<T>,
 /// }
 ///
-/// fn open<T: MirrorOps>(
+/// fn open<T: MirrorOps + 'static>(
 ///     ops: T,
 ///     table: impl PinInit<T::PageTable, Error>,
 /// ) -> Result<Pin<KBox<Context<T>>>> {
@@ -97,6 +97,17 @@ struct Locked<T: MirrorOps> {
 ///     )
 /// }
 /// ```
+///
+/// # Borrowing from the device
+///
+/// The driver's type and its page table may borrow from the device that the driver is bound to. The
+/// borrow checker sees to it that such a mirror does not outlive the device, but for one way: a
+/// mirror that is leaked stays registered, and its callbacks would use what is gone. So
+/// [`new_mirror!`] takes `'static` drivers only. For others there is
+///
+/// - a [`Binding`](super::Binding), which is safe: the device owns the mirrors, and open files have
+///   handles. They end with the device, whoever holds a handle.
+/// - [`new_mirror_with_lt!`], which is `unsafe`: the caller promises not to leak the mirror.
 ///
 /// # Deadlocks
 ///
@@ -190,6 +201,109 @@ macro_rules! new_mirror {
 }
 pub use new_mirror;
 
+/// Creates a [`Mirror`] initialiser, as [`new_mirror!`] does, for a driver that borrows from its
+/// device.
+///
+/// A driver without `unsafe` uses a [`Binding`](super::Binding) instead.
+///
+/// `kernel::new_mirror_with_lt!` is the same macro.
+///
+/// # Safety
+///
+/// It expands to an `unsafe` function, with the contract of [`irq::Registration::new`]: the mirror
+/// must not be passed to [`core::mem::forget`], nor may its destructor be kept from running in any
+/// other way, until what it borrows is gone. While it exists, callbacks use that.
+///
+/// # Errors
+///
+/// Those of [`new_mirror!`].
+///
+/// # Examples
+///
+/// The virtual memory of a GPU, whose page table is in memory that the GPU walks:
+///
+/// ```
+/// use core::marker::PhantomPinned;
+/// use kernel::{
+///     device::{Bound, Device},
+///     hmm::{new_mirror_with_lt, Invalidation, Mirror, MirrorOps},
+///     iommu::pgtable::{IoPageTable, ARM64LPAES1},
+///     mm::MmWithUser,
+///     prelude::*,
+///     sync::lock::mutex::MutexBackend,
+/// };
+///
+/// struct Vm<'drm> {
+///     dev: &'drm Device<Bound>,
+/// }
+///
+/// #[pin_data]
+/// struct VmTable<'drm> {
+///     io: IoPageTable<'drm, ARM64LPAES1>,
+///     #[pin]
+///     _pinned: PhantomPinned,
+/// }
+///
+/// #[vtable]
+/// impl<'drm> MirrorOps for Vm<'drm> {
+///     const NAME: &'static CStr = c"vm";
+///     type PageTable = VmTable<'drm>;
+///     type Lock = MutexBackend;
+///
+///     fn invalidate(&self, table: Pin<&mut VmTable<'drm>>, invalidation: &Invalidation<'_>) {
+///         // Unmaps the range, and flushes the TLB.
+///         dev_dbg!(self.dev, "{:?} in {:p}\n", invalidation.range(), table.io.raw_ops());
+///     }
+/// }
+///
+/// struct Context<'drm> {
+///     mirror: Pin<KBox<Mirror<Vm<'drm>>>>,
+/// }
+///
+/// impl<'drm> Context<'drm> {
+///     /// # Safety
+///     ///
+///     /// The result must not be leaked.
+///     unsafe fn new(
+///         dev: &'drm Device<Bound>,
+///         mm: &MmWithUser,
+///         io: IoPageTable<'drm, ARM64LPAES1>,
+///     ) -> Result<Self> {
+///         let table = VmTable { io, _pinned: PhantomPinned };
+///
+///         Ok(Self {
+///             // SAFETY: By the safety requirements nobody leaks the mirror.
+///             mirror: KBox::pin_init(
+///                 unsafe { new_mirror_with_lt!(mm, Vm { dev }, table) },
+///                 GFP_KERNEL,
+///             )?,
+///         })
+///     }
+/// }
+/// ```
+///
+/// [`irq::Registration::new`]: crate::irq::Registration::new
+#[macro_export]
+macro_rules! new_mirror_with_lt {
+    ($mm:expr, $ops:expr, $table:expr $(, $name:literal)? $(,)?) => {
+        match $ops {
+            ops => {
+                use $crate::hmm::PageTableMustNotBeUnpin as _;
+
+                $crate::hmm::page_table_of(&ops).check();
+                $crate::hmm::Mirror::new_with_lt(
+                    $mm,
+                    ops,
+                    $table,
+                    $crate::optional_name!($($name)?),
+                    $crate::static_lock_class!(),
+                )
+            }
+        }
+    };
+}
+pub use new_mirror_with_lt;
+
 /// Does not compile for page tables that are [`Unpin`], for [`new_mirror!`].
 ///
 /// A type that is not has one implementation of this, and the compiler finds out what `A` is. One
@@ -232,6 +346,32 @@ impl<T: MirrorOps> Mirror<T> {
         key: Pin<&'static LockClassKey>,
     ) -> impl PinInit<Self, Error> + 'a
     where
+        T: 'static,
+        E: 'a,
+        Error: From<E>,
+    {
+        // SAFETY: A `'static` mirror borrows nothing that could end before it.
+        unsafe { Self::new_with_lt(mm, ops, table, name, key) }
+    }
+
+    /// Creates an initialiser for a mirror of `mm` that may borrow.
+    ///
+    /// Drivers use [`new_mirror_with_lt!`].
+    ///
+    /// # Safety
+    ///
+    /// The destructor of the mirror has run before what `T` borrows is gone, so the mirror must not
+    /// be leaked, unless `T` is `'static`.
+    #[doc(hidden)]
+    pub unsafe fn new_with_lt<'a, E>(
+        mm: &'a MmWithUser,
+        ops: T,
+        table: impl PinInit<T::PageTable, E> + 'a,
+        name: &'static CStr,
+        key: Pin<&'static LockClassKey>,
+    ) -> impl PinInit<Self, Error> + 'a
+    where
+        T: 'a,
         E: 'a,
         Error: From<E>,
     {
@@ -262,7 +402,8 @@ impl<T: MirrorOps> Mirror<T> {
 
                 // SAFETY: All fields of `this` are initialised, and `raw.ops` is `'static`. `this`
                 // is pinned, so its memory stays valid until `drop()` unregisters the mirror, or
-                // for ever if it is leaked. `mm` has users for `'a`, and `_lock` is its mmap lock
+                // for ever if it is leaked. What `T` borrows is there for as long, by the safety
+                // requirements. `mm` has users for `'a`, and `_lock` is its mmap lock
                 // for writing.
                 to_result(unsafe {
                     bindings::hmm_mirror_register(

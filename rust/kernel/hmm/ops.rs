@@ -66,6 +66,10 @@ impl MirrorLock for MutexBackend {
 /// lockdep reports violations, but for who waits by a completion or a condition variable.
 /// [`Self::Lock`] decides whether they may sleep, see [`MirrorLock`].
 ///
+/// `Self` and its page table may borrow from the device that the driver is bound to. The lifetime
+/// is a parameter of the type then, as in `impl<'bound> MirrorOps for Gpu<'bound>`. Such a mirror
+/// must not outlive the device, see [`Mirror`](super::Mirror#borrowing-from-the-device).
+///
 /// Implementations need the attribute `#[vtable]`, which also provides `OwnerModule`: the type that
 /// is passed to `module!`. `Self` must not be more visible than that type, or the compiler reports
 /// a private type in a public interface (E0446).
@@ -118,7 +122,7 @@ impl MirrorLock for MutexBackend {
 /// [`Mirror`]: super::Mirror
 /// [`Mirror::ops`]: super::Mirror::ops
 #[vtable]
-pub trait MirrorOps: Sized + Send + Sync + 'static {
+pub trait MirrorOps: Sized + Send + Sync {
     /// The name of the driver, by which tracepoints and debugfs call its mirrors.
     const NAME: &'static CStr;
 
@@ -129,7 +133,7 @@ pub trait MirrorOps: Sized + Send + Sync + 'static {
     /// that are [`Unpin`] could be moved all the same, and [`new_mirror!`](super::new_mirror) does
     /// not take them. A [`PhantomPinned`](core::marker::PhantomPinned) with the attribute `#[pin]`
     /// makes a `#[pin_data]` type one that is not.
-    type PageTable: Send + 'static;
+    type PageTable: Send;
 
     /// The lock that protects the page table.
     type Lock: MirrorLock;

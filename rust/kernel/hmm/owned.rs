@@ -13,6 +13,7 @@ use crate::{
     prelude::*,
     sync::Arc, //
 };
+use core::ptr::NonNull;
 
 /// A [`FaultRange`] that owns its buffer and a reference to its mirror.
 ///
@@ -116,14 +117,12 @@ impl<T: MirrorOps> OwnedFaultRange<T> {
         range: PageRange,
         mut buffer: FaultBuffer,
     ) -> impl PinInit<Self, Error> {
-        // SAFETY: `_mirror` keeps the mirror alive until the range has been dropped. The lifetime
-        // is not `'static`, so it must not get out: `range()` does return a
-        // `FaultRange<'static, T>`, but that has no method that returns the reference to its
-        // mirror, or anything else that lives longer than the borrow of the range.
-        let borrowed = unsafe { &*Arc::as_ptr(&mirror) };
+        // `range()` does return a `FaultRange<'static, T>`, but that has no method that returns a
+        // reference to its mirror, or anything else, that lives longer than the borrow of the range.
+        let borrowed = NonNull::from(&*mirror);
         let inner = try_pin_init!(Inner {
-            // SAFETY: `_buffer` keeps the memory of the buffer until the range has been dropped,
-            // and nothing else uses it.
+            // SAFETY: `_mirror` keeps the mirror, and `_buffer` the memory of the buffer, until the
+            // range has been dropped, and nothing else uses the latter.
             range <- unsafe { FaultRange::new(borrowed, range, &mut buffer) },
             _buffer: buffer,
             _mirror: mirror,

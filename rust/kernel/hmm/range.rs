@@ -43,7 +43,10 @@ use crate::{
         Opaque, //
     },
 };
-use core::marker::PhantomData;
+use core::{
+    marker::PhantomData,
+    ptr::NonNull, //
+};
 
 /// A buffer for the result of a fault, with an entry for each page.
 ///
@@ -118,11 +121,12 @@ impl FaultBuffer {
 ///
 /// # Invariants
 ///
-/// `raw` is in flight for `mirror`. Its pfn array has room for its pages, and nobody else uses the
-/// array.
+/// `raw` is in flight for `mirror`, which is valid until the range is dropped. Its pfn array has
+/// room for its pages, and nobody else uses the array.
 #[pin_data(PinnedDrop)]
 pub struct FaultRange<'s, T: MirrorOps> {
-    mirror: &'s Mirror<T>,
+    // No reference, because an `OwnedFaultRange` has a `'s` that `T` need not outlive.
+    mirror: NonNull<Mirror<T>>,
     // Stands for the faulter as well, which must not lock while this faults.
     _borrowed: PhantomData<&'s mut FaultBuffer>,
     /// Whether the result of the last fault was committed.
@@ -138,23 +142,26 @@ impl<'s, T: MirrorOps> FaultRange<'s, T> {
     ///
     /// # Safety
     ///
-    /// The heap memory of `buffer` stays valid until the range is dropped, and nobody else uses it.
+    /// `mirror` is valid until the range is dropped. So is the heap memory of `buffer`, and nobody
+    /// else uses that.
     pub(super) unsafe fn new(
-        mirror: &'s Mirror<T>,
+        mirror: NonNull<Mirror<T>>,
         range: PageRange,
         buffer: &mut FaultBuffer,
-    ) -> impl PinInit<Self, Error> + 's {
+    ) -> impl PinInit<Self, Error> {
+        // SAFETY: By the safety requirements.
+        let (owner, raw_mirror) = unsafe { (mirror.as_ref().owner(), mirror.as_ref().raw.get()) };
         let fits = range.pages() <= buffer.pages();
         let raw = bindings::hmm_mirror_range {
             start: range.start().as_usize(),
             end: range.end().as_usize(),
             pfns: buffer.0.as_mut_ptr(),
-            owner: mirror.owner(),
+            owner,
             ..pin_init::zeroed()
         };
 
         // INVARIANT: The initialiser puts `raw` in flight, and fails if there is no room. By the
-        // safety requirements the array stays ours.
+        // safety requirements `mirror` stays valid, and the array ours.
         try_pin_init!(Self {
             mirror,
             _borrowed: PhantomData,
@@ -167,12 +174,16 @@ impl<'s, T: MirrorOps> FaultRange<'s, T> {
                 unsafe { slot.write(raw) };
                 // SAFETY: `slot` is initialised and pinned, so it stays valid until it is dropped,
                 // which ends the range. `mirror` is registered by its type invariants.
-                to_result(unsafe {
-                    bindings::hmm_mirror_range_begin(slot, mirror.raw.get())
-                })
+                to_result(unsafe { bindings::hmm_mirror_range_begin(slot, raw_mirror) })
             }),
             _nts: NotThreadSafe,
         })
+    }
+
+    #[inline]
+    pub(super) fn mirror(&self) -> &Mirror<T> {
+        // SAFETY: By the type invariants, for as long as `self` is there.
+        unsafe { self.mirror.as_ref() }
     }
 
     /// Faults in the pages of the range, as `access` asks for.
@@ -488,7 +499,7 @@ impl<'s, T: MirrorOps> FaultRange<'s, T> {
     /// the faulter. Sleeps if the lock is a mutex.
     #[inline]
     pub fn lock(self: Pin<&mut Self>) -> TableGuard<'_, T> {
-        self.into_ref().get_ref().mirror.lock()
+        self.into_ref().get_ref().mirror().lock()
     }
 
     /// Locks the device's page table if the result of the last fault was committed and is valid.
@@ -531,7 +542,7 @@ impl<'s, T: MirrorOps> FaultRange<'s, T> {
     /// ```
     pub fn lock_committed(self: Pin<&mut Self>) -> Result<TableGuard<'_, T>, Stale> {
         let this = self.into_ref().get_ref();
-        let guard = this.mirror.lock();
+        let guard = this.mirror().lock();
 
         // SAFETY: `raw` is valid by the type invariants, and we hold the lock that the callback
         // takes.
@@ -593,7 +604,8 @@ impl<'s, T: MirrorOps> FaultRange<'s, T> {
         f: impl FnOnce(Pin<&mut T::PageTable>, Pages<'_, T, A>) -> R,
     ) -> Result<R, Stale> {
         let this = self.project();
-        let mut guard = this.mirror.lock();
+        // SAFETY: By the type invariants, for as long as `self` is there.
+        let mut guard = unsafe { this.mirror.as_ref() }.lock();
         let (table, stamps) = guard.parts();
         let raw = this.raw.get();
 
