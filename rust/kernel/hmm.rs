@@ -19,6 +19,10 @@
 //! came in between. A [`Faulter`] either faults or holds the lock, because a fault with the lock
 //! held would deadlock.
 //!
+//! A real device reaches pages by DMA addresses. A driver that names its device by
+//! [`MirrorOps::device`] gets them by [`Faulter::map_dma`], in runs, and has nothing to unmap: they
+//! end with the page.
+//!
 //! The implementation is a wrapper around the registry in C, which keeps all state. Drivers in C
 //! use the same registry.
 //!
@@ -78,7 +82,8 @@
 //! # Ok::<(), Error>(())
 //! ```
 //!
-//! C header: [`include/linux/hmm.h`](srctree/include/linux/hmm.h)
+//! C headers: [`include/linux/hmm.h`](srctree/include/linux/hmm.h),
+//! [`include/linux/hmm_mirror_dma.h`](srctree/include/linux/hmm_mirror_dma.h)
 //!
 //! [faults]: FaultRange::fault
 //! [commits]: Faulted::commit
@@ -93,6 +98,15 @@ pub use access::{
 };
 
 mod callbacks;
+
+mod dma;
+pub use dma::{
+    CommitError,
+    DmaEntry,
+    DmaRun,
+    DmaRuns,
+    StaleEntry, //
+};
 
 mod error;
 pub use error::FaultError;

@@ -38,6 +38,14 @@ impl<T: MirrorOps> Callbacks<T> {
             !(T::CPU_ACCESS && T::HAS_OWNER),
             "the CPU cannot access device private memory"
         );
+        assert!(
+            !T::DMA_DIRECT || T::HAS_DEVICE,
+            "`DMA_DIRECT` is for a mirror with a `device`"
+        );
+        assert!(
+            T::DMA_ORDER <= 18,
+            "`DMA_ORDER` is that of a leaf table: 1 GiB of small pages, at most"
+        );
 
         bindings::hmm_mirror_ops {
             sync_cpu_device_pagetables: None,
@@ -67,7 +75,11 @@ impl<T: MirrorOps> Callbacks<T> {
                 None
             },
             name: as_char_ptr_in_const_context(T::NAME),
-            flags: 0,
+            flags: if T::DMA_DIRECT {
+                bindings::hmm_mirror_flags_HMM_MIRROR_DMA_DIRECT
+            } else {
+                0
+            },
         }
     };
 

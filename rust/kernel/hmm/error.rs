@@ -30,7 +30,10 @@ use crate::{
 /// fn judge(error: FaultError) -> Verdict {
 ///     match error {
 ///         FaultError::Busy | FaultError::NoMemory => Verdict::Retry,
-///         FaultError::Unmapped | FaultError::ReadOnly | FaultError::Unsupported => Verdict::Fail,
+///         FaultError::Unmapped
+///         | FaultError::ReadOnly
+///         | FaultError::Unsupported
+///         | FaultError::Unreachable => Verdict::Fail,
 ///         FaultError::Dead | FaultError::Killed | FaultError::Cancelled => Verdict::Stop,
 ///     }
 /// }
@@ -51,9 +54,12 @@ pub enum FaultError {
     Killed,
     /// The mirror was [cancelled](super::Mirror::cancel). [`ECANCELED`] as an [`Error`].
     Cancelled,
-    /// The page cannot be made [exclusive](super::FaultRange::map_exclusive). [`EOPNOTSUPP`] as an
-    /// [`Error`].
+    /// The page cannot be made [exclusive](super::FaultRange::map_exclusive), or the device cannot
+    /// have pages [where they are](super::MirrorOps::device). [`EOPNOTSUPP`] as an [`Error`].
     Unsupported,
+    /// The device does not reach a page, such as memory of another device, when it is
+    /// [mapped](super::FaultRange::map_dma). [`EIO`] as an [`Error`].
+    Unreachable,
     /// Out of memory. [`ENOMEM`] as an [`Error`].
     NoMemory,
 }
@@ -72,6 +78,7 @@ impl FaultError {
             EINTR | ERESTARTSYS => FaultError::Killed,
             ECANCELED => FaultError::Cancelled,
             EOPNOTSUPP => FaultError::Unsupported,
+            EIO => FaultError::Unreachable,
             ENOMEM => FaultError::NoMemory,
             _ => FaultError::Unmapped,
         }
@@ -87,7 +94,8 @@ impl fmt::Display for FaultError {
             FaultError::Busy => "the range was invalidated again and again",
             FaultError::Killed => "a fatal signal is pending",
             FaultError::Cancelled => "the mirror was cancelled",
-            FaultError::Unsupported => "the page cannot be made exclusive",
+            FaultError::Unsupported => "the device or the page does not support this",
+            FaultError::Unreachable => "the device does not reach a page",
             FaultError::NoMemory => "out of memory",
         })
     }
@@ -104,6 +112,7 @@ impl From<FaultError> for Error {
             FaultError::Killed => EINTR,
             FaultError::Cancelled => ECANCELED,
             FaultError::Unsupported => EOPNOTSUPP,
+            FaultError::Unreachable => EIO,
             FaultError::NoMemory => ENOMEM,
         }
     }

@@ -4,6 +4,7 @@
 
 use super::{
     Access,
+    DmaRuns,
     FaultBuffer,
     FaultError,
     FaultRange,
@@ -159,5 +160,37 @@ impl<'m, T: MirrorOps> Faulter<'m, T> {
         pin_init::stack_try_pin_init!(let range: FaultRange<'_, T> = self.range(range, buffer));
 
         range.map_err(FaultError::from_raw)?.map(access, commit)
+    }
+
+    /// Faults a range in, maps it for the [device](MirrorOps::device) and commits it, and retries
+    /// as long as invalidations interfere.
+    ///
+    /// As [`map`](Self::map), but `commit` is called with [runs](DmaRuns) of DMA addresses. Does
+    /// not compile for mirrors without a device.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`map`](Self::map) and of [`Faulted::commit_dma`], and:
+    ///
+    /// - [`FaultError::Unsupported`]: the device cannot have pages where they are: they would be
+    ///   copied to where it reaches them (swiotlb), or it is not coherent, or its IOMMU has no page
+    ///   that is small enough; or it has [no page table](MirrorOps::DMA_DIRECT), and the IOMMU
+    ///   would be flushed some time after a page is unmapped.
+    ///
+    /// # Examples
+    ///
+    /// See [`MirrorOps::device`].
+    ///
+    /// [`Faulted::commit_dma`]: super::Faulted::commit_dma
+    pub fn map_dma<A: Access, R>(
+        &mut self,
+        range: PageRange,
+        buffer: &mut FaultBuffer,
+        access: A,
+        commit: impl FnOnce(Pin<&mut T::PageTable>, DmaRuns<'_, T, A::Granted>) -> R,
+    ) -> Result<R, FaultError> {
+        pin_init::stack_try_pin_init!(let range: FaultRange<'_, T> = self.range(range, buffer));
+
+        range.map_err(FaultError::from_raw)?.map_dma(access, commit)
     }
 }

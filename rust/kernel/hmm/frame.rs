@@ -220,7 +220,8 @@ pub(super) struct FrameStamps {
     mirror: u64,
     now: u64,
     all: u64,
-    /// Empty without [`MirrorOps::CPU_ACCESS`](super::MirrorOps::CPU_ACCESS).
+    /// Empty for a mirror that has neither [frames](super::MirrorOps::CPU_ACCESS) nor
+    /// [DMA entries](super::MirrorOps::device).
     buckets: KVec<u64>,
 }
 
@@ -233,7 +234,7 @@ fn within_page(offset: usize, len: usize) -> (usize, usize) {
 }
 
 impl FrameStamps {
-    pub(super) fn new(cpu_access: bool) -> Result<Self> {
+    pub(super) fn new(used: bool) -> Result<Self> {
         static NEXT_MIRROR: Atomic<i64> = Atomic::new(0);
 
         // INVARIANT: Nothing was invalidated yet, and 64 bits do not wrap around in practice.
@@ -241,7 +242,7 @@ impl FrameStamps {
             mirror: NEXT_MIRROR.fetch_add(1, Relaxed) as u64,
             now: 0,
             all: 0,
-            buckets: KVec::from_elem(0, if cpu_access { BUCKETS } else { 0 }, GFP_KERNEL)?,
+            buckets: KVec::from_elem(0, if used { BUCKETS } else { 0 }, GFP_KERNEL)?,
         })
     }
 
@@ -272,6 +273,20 @@ impl FrameStamps {
             time: self.now,
             mirror: self.mirror,
         }
+    }
+
+    /// Returns whether `stamp` is of the same mirror, and no invalidation may have hit `range` since.
+    pub(super) fn is_valid(&self, stamp: Stamp, range: PageRange) -> bool {
+        let first = Self::bucket(range.start().as_usize());
+        let pages = range.pages().as_usize().min(BUCKETS);
+
+        stamp.mirror == self.mirror
+            && stamp.time >= self.all
+            && (first..first + pages).all(|i| {
+                self.buckets
+                    .get(i % BUCKETS)
+                    .is_some_and(|&t| stamp.time >= t)
+            })
     }
 
     /// Returns the page of a frame that `offset` is in, unless an invalidation may have hit it.

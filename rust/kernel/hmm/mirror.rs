@@ -4,6 +4,10 @@
 
 use super::{
     callbacks::Callbacks,
+    dma::{
+        self,
+        DmaLeaves, //
+    },
     frame::FrameStamps,
     Faulter,
     Frame,
@@ -30,7 +34,9 @@ use crate::{
             Guard,
             Lock, //
         },
-        LockClassKey, //
+        new_mutex,
+        LockClassKey,
+        Mutex, //
     },
     types::Opaque,
 };
@@ -48,6 +54,7 @@ struct Locked<T: MirrorOps> {
     #[pin]
     table: T::PageTable,
     stamps: FrameStamps,
+    dma: DmaLeaves,
     /// Whether [`MirrorOps::release`] was called.
     released: bool,
 }
@@ -132,6 +139,9 @@ pub struct Mirror<T: MirrorOps> {
     // fail.
     #[pin]
     locked: UnsafeCell<Locked<T>>,
+    /// Held while DMA addresses are reserved, and never in a callback.
+    #[pin]
+    pub(super) reserving: Mutex<()>,
     ops: T,
     end_address: VirtAddr,
     // Dropped last: the code of `T` is needed until then.
@@ -387,9 +397,11 @@ impl<T: MirrorOps> Mirror<T> {
             lock <- Lock::new((), name, key),
             locked <- UnsafeCell::pin_init(try_pin_init!(Locked {
                 table <- table,
-                stamps: FrameStamps::new(T::CPU_ACCESS)?,
+                stamps: FrameStamps::new(T::CPU_ACCESS || T::HAS_DEVICE)?,
+                dma: DmaLeaves::new(),
                 released: false,
             })),
+            reserving <- new_mutex!(()),
             ops,
             // SAFETY: `mm` is valid. `task_size` is set by execve(2) and constant afterwards.
             // Other tasks see an mm only after that: `current` has execed it, and mm_access()
@@ -398,6 +410,18 @@ impl<T: MirrorOps> Mirror<T> {
             _module: ModuleRef::new(this_module::<T::OwnerModule>())?,
             // Registered last, because callbacks may run before this block returns.
             _: {
+                // The device stays bound until the mirror is unregistered: `ops` is in its place,
+                // and is only shared until then, so what `device()` has borrowed of it could be
+                // borrowed for as long. And `T` outlives the mirror.
+                //
+                // SAFETY: `raw` and `ops` are initialised, and nobody else uses them yet.
+                unsafe {
+                    dma::set_device::<T>(
+                        Opaque::cast_into(&raw const (*this.as_ptr()).raw),
+                        &(*this.as_ptr()).ops,
+                    )
+                };
+
                 let _lock = mm.mmap_write_lock_killable()?;
 
                 // SAFETY: All fields of `this` are initialised, and `raw.ops` is `'static`. `this`
@@ -498,6 +522,13 @@ impl<T: MirrorOps> PinnedDrop for Mirror<T> {
         // The device's entries are no longer kept in step after this, so remove them first. No new
         // entry can follow: only a borrow of the mirror could commit one.
         Callbacks::<T>::invalidate_all(&self);
+        // The device uses no page any more, so its addresses are given back, without the lock, as
+        // that sleeps. What is left of the page table does not have them.
+        if T::HAS_DEVICE {
+            let leaves = self.lock().dma_mut().take();
+
+            drop(leaves);
+        }
         // SAFETY: By the type invariants the mirror is registered. No range is in flight, because
         // each of them borrows the mirror, except for leaked ones, which this call removes.
         //
@@ -563,15 +594,30 @@ impl<'a, T: MirrorOps> TableGuard<'a, T> {
         unsafe { &*self.mirror.locked.get() }
     }
 
-    /// Lends the page table to be changed, and the stamps of its frames.
+    /// Lends the page table to be changed, the stamps of its frames, and its DMA addresses.
     #[inline]
-    pub(super) fn parts(&mut self) -> (Pin<&mut T::PageTable>, &mut FrameStamps) {
+    pub(super) fn parts(&mut self) -> (Pin<&mut T::PageTable>, &mut FrameStamps, &mut DmaLeaves) {
         // SAFETY: By the type invariants we hold the lock, and it is initialised. Others that use
         // it borrow `self`, or another guard, which cannot exist meanwhile. `locked` is
         // structurally pinned in the mirror, which is pinned while it is registered.
         let locked = unsafe { Pin::new_unchecked(&mut *self.mirror.locked.get()) }.project();
 
-        (locked.table, locked.stamps)
+        (locked.table, locked.stamps, locked.dma)
+    }
+
+    #[inline]
+    pub(super) fn stamps(&self) -> &FrameStamps {
+        &self.locked().stamps
+    }
+
+    #[inline]
+    pub(super) fn dma(&self) -> &DmaLeaves {
+        &self.locked().dma
+    }
+
+    #[inline]
+    pub(super) fn dma_mut(&mut self) -> &mut DmaLeaves {
+        self.parts().2
     }
 
     /// Lends the page table to be changed, in its place.
@@ -597,10 +643,10 @@ impl<'a, T: MirrorOps> TableGuard<'a, T> {
         *locked.released = true;
     }
 
-    /// Makes the frames of `invalidation` stale.
+    /// Makes the frames and the DMA entries of `invalidation` stale.
     #[inline]
     pub(super) fn invalidate_frames(&mut self, invalidation: &Invalidation<'_>) {
-        if T::CPU_ACCESS {
+        if T::CPU_ACCESS || T::HAS_DEVICE {
             self.parts().1.invalidate(invalidation.range());
         }
     }

@@ -4,6 +4,10 @@
 
 use super::Invalidation;
 use crate::{
+    device::{
+        Bound,
+        Device, //
+    },
     fmt,
     prelude::*,
     str::CStr,
@@ -40,6 +44,14 @@ use sealed::Sealed;
 /// with it held is a bug on any kernel; on that one it lets a callback run in the meantime.
 ///
 /// Do not allocate memory with [`GFP_KERNEL`] under either lock: reclaim may have to take it.
+///
+/// There is no lock that interrupt handlers may take. A commit and an invalidation mark pages dirty
+/// and map them for DMA, with the lock held, and neither may be done with interrupts off. A driver
+/// whose interrupt handler looks at the page table keeps what the handler needs (of the transfers
+/// in progress, say) behind a lock of its own, such as [`SpinLockIrq`], which it takes inside the
+/// lock of the page table.
+///
+/// [`SpinLockIrq`]: crate::sync::SpinLockIrq
 pub trait MirrorLock: Backend + Sealed {
     /// Whether callbacks under this lock must never sleep.
     const ATOMIC: bool;
@@ -144,6 +156,21 @@ pub trait MirrorOps: Sized + Send + Sync {
     ///
     /// [`Frame`]: super::Frame
     const CPU_ACCESS: bool = false;
+
+    /// Whether the device has no page table of its own, and uses DMA addresses as they are.
+    ///
+    /// So the IOMMU has to keep it from writing to what is read-only, and from what was unmapped.
+    /// If there is no way to flush the IOMMU in time, faults fail with
+    /// [`FaultError::Unsupported`](super::FaultError::Unsupported). This is for drivers with a
+    /// [`device`](Self::device).
+    const DMA_DIRECT: bool = false;
+
+    /// How many pages a leaf table of the device maps, as a power of two: 2 MiB where a page has
+    /// 4 KiB.
+    ///
+    /// DMA addresses are reserved by so much, naturally aligned. At most 18. This is for drivers
+    /// with a [`device`](Self::device).
+    const DMA_ORDER: u32 = 9;
 
     /// Removes the entries that are about to become stale.
     ///
@@ -406,6 +433,79 @@ pub trait MirrorOps: Sized + Send + Sync {
     /// Called with the lock of the page table held. Must not sleep under a spinlock, and may sleep
     /// under a mutex. It cannot fail.
     fn release(&self, _table: Pin<&mut Self::PageTable>) {
+        build_error!(crate::error::VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Returns the device that pages are mapped for, by
+    /// [`commit_dma`](super::Faulted::commit_dma).
+    ///
+    /// This is optional. Without it a mirror ends at page frames, which is enough for emulated
+    /// devices. With it each fault also reserves DMA addresses for the leaf tables that it touches,
+    /// and the registry unmaps pages when they have been invalidated: after
+    /// [`invalidate`](Self::invalidate) or [`invalidate_finish`](Self::invalidate_finish) has
+    /// returned, and before the CPU page table changes. What was reserved is kept until the mirror
+    /// is dropped: 4 or 8 KiB of memory for each leaf table, and, behind an IOMMU, addresses. This
+    /// costs 4 KiB more for each mirror.
+    ///
+    /// Called once, without a lock, before the mirror is registered. Must not sleep. The result is
+    /// taken to be borrowed from `self` for as long as the mirror exists.
+    ///
+    /// # Examples
+    ///
+    /// A device with a page table of its own:
+    ///
+    /// ```
+    /// use core::marker::PhantomPinned;
+    /// use kernel::{
+    ///     device::{Bound, Device},
+    ///     dma::DmaAddress,
+    ///     hmm::{FaultBuffer, FaultError, Faulter, Invalidation, MirrorOps, Write},
+    ///     mm::addr::PageRange,
+    ///     prelude::*,
+    ///     sync::lock::spinlock::SpinLockBackend,
+    /// };
+    ///
+    /// struct Nic<'bound> {
+    ///     dev: &'bound Device<Bound>,
+    /// }
+    ///
+    /// #[pin_data]
+    /// struct Table {
+    ///     entry: Option<(PageRange, DmaAddress)>,
+    ///     #[pin]
+    ///     _pinned: PhantomPinned,
+    /// }
+    ///
+    /// #[vtable]
+    /// impl<'bound> MirrorOps for Nic<'bound> {
+    ///     const NAME: &'static CStr = c"nic";
+    ///     type PageTable = Table;
+    ///     type Lock = SpinLockBackend;
+    ///
+    ///     fn invalidate(&self, table: Pin<&mut Table>, invalidation: &Invalidation<'_>) {
+    ///         let entry = table.project().entry;
+    ///
+    ///         if entry.as_ref().is_some_and(|(range, _)| range.overlaps(&invalidation.range())) {
+    ///             // Flushes the TLB of the device as well.
+    ///             *entry = None;
+    ///         }
+    ///     }
+    ///
+    ///     fn device(&self) -> &Device<Bound> {
+    ///         self.dev
+    ///     }
+    /// }
+    ///
+    /// fn fault(faulter: &mut Faulter<'_, Nic<'_>>, range: PageRange) -> Result<(), FaultError> {
+    ///     let mut buffer = FaultBuffer::new(range.pages(), GFP_KERNEL)
+    ///         .map_err(|_| FaultError::NoMemory)?;
+    ///
+    ///     faulter.map_dma(range, &mut buffer, Write, |table, runs| {
+    ///         *table.project().entry = runs.map(|run| (run.range(), run.addr())).next();
+    ///     })
+    /// }
+    /// ```
+    fn device(&self) -> &Device<Bound> {
         build_error!(crate::error::VTABLE_DEFAULT_ERROR)
     }
 

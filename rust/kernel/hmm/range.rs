@@ -4,11 +4,14 @@
 
 use super::{
     access::Sealed,
+    dma,
     page::{
         Page,
         Pages, //
     },
     Access,
+    CommitError,
+    DmaRuns,
     FaultError,
     Mirror,
     MirrorOps,
@@ -226,9 +229,40 @@ impl<'s, T: MirrorOps> FaultRange<'s, T> {
         _access: A,
         commit: impl FnOnce(Pin<&mut T::PageTable>, Pages<'_, T, A::Granted>) -> R,
     ) -> Result<R, FaultError> {
-        self.map_by(A::REQUEST, commit, |raw, call, data| {
+        let mut commit = Some(commit);
+        let attempt = |range: Pin<&mut Self>| {
+            Ok(range.commit(|table, pages| commit.take().map(|f| f(table, pages)))?)
+        };
+
+        self.map_by(A::REQUEST, attempt, |raw, call, data| {
             // SAFETY: By the type invariants `raw` is in flight, and the pfn array is ours. `call`
             // may be called with `data`.
+            unsafe { bindings::hmm_mirror_range_map(raw, default_timeout(), call, data) }
+        })
+    }
+
+    /// Faults in the pages of the range, maps them for the [device](MirrorOps::device) and commits
+    /// them, as [`Faulter::map_dma`] describes.
+    ///
+    /// The range stays in flight. [`retries`](Self::retries) says how often it collided.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Faulter::map_dma`].
+    ///
+    /// [`Faulter::map_dma`]: super::Faulter::map_dma
+    pub fn map_dma<A: Access, R>(
+        self: Pin<&mut Self>,
+        _access: A,
+        commit: impl FnOnce(Pin<&mut T::PageTable>, DmaRuns<'_, T, A::Granted>) -> R,
+    ) -> Result<R, FaultError> {
+        let mut commit = Some(commit);
+        let attempt = |range: Pin<&mut Self>| {
+            Ok(range.commit_dma(|table, runs| commit.take().map(|f| f(table, runs)))?)
+        };
+
+        self.map_by(A::REQUEST, attempt, |raw, call, data| {
+            // SAFETY: As in `map`.
             unsafe { bindings::hmm_mirror_range_map(raw, default_timeout(), call, data) }
         })
     }
@@ -286,35 +320,41 @@ impl<'s, T: MirrorOps> FaultRange<'s, T> {
         self: Pin<&mut Self>,
         commit: impl FnOnce(Pin<&mut T::PageTable>, Page<'_, T, Write>) -> R,
     ) -> Result<R, FaultError> {
-        let commit = |table: Pin<&mut T::PageTable>, mut pages: Pages<'_, T, Write>| {
-            pages.next().map(|page| commit(table, page))
+        let mut commit = Some(commit);
+        let attempt = |range: Pin<&mut Self>| {
+            Ok(range.commit(|table, mut pages: Pages<'_, T, Write>| {
+                // It is the page that was asked for.
+                pages
+                    .next()
+                    .zip(commit.take())
+                    .map(|(page, f)| f(table, page))
+            })?)
         };
 
-        self.map_by(Write::REQUEST, commit, |raw, call, data| {
+        self.map_by(Write::REQUEST, attempt, |raw, call, data| {
             // SAFETY: As in `map`.
             unsafe { bindings::hmm_mirror_range_map_exclusive(raw, default_timeout(), call, data) }
-        })?
-        // It is the page that was asked for.
-        .ok_or(FaultError::Unmapped)
+        })
     }
 
-    /// Asks for `request`, and calls a function in C that calls `commit`.
-    fn map_by<A: Access, R>(
+    /// Asks for `request`, and calls a function in C that calls `attempt`.
+    fn map_by<R>(
         mut self: Pin<&mut Self>,
         request: usize,
-        commit: impl FnOnce(Pin<&mut T::PageTable>, Pages<'_, T, A>) -> R,
+        attempt: impl FnMut(Pin<&mut Self>) -> Result<Option<R>>,
         function: impl FnOnce(
             *mut bindings::hmm_mirror_range,
             bindings::hmm_commit_fn,
             *mut c_void,
         ) -> c_int,
     ) -> Result<R, FaultError> {
+        dma::reserve(self.mirror(), self.addresses())?;
+
         let raw = self.as_mut().request(request);
         let mut map = Map {
             range: self,
-            commit: Some(commit),
+            attempt,
             result: None,
-            _granted: PhantomData::<A>,
         };
         let call = Map::call_of(&map);
         let result = to_result(function(raw, Some(call), (&raw mut map).cast()));
@@ -322,8 +362,18 @@ impl<'s, T: MirrorOps> FaultRange<'s, T> {
         match (map.result, result) {
             (Some(result), _) => Ok(result),
             (None, Err(error)) => Err(FaultError::from_raw(error)),
-            (None, Ok(())) => Err(FaultError::Busy),
+            (None, Ok(())) => Err(FaultError::Unmapped),
         }
+    }
+
+    /// Returns the addresses of the range.
+    pub(super) fn addresses(&self) -> PageRange {
+        // SAFETY: By the type invariants `raw` is in flight, so it is valid, and nobody changes
+        // these fields.
+        let (start, end) = unsafe { ((*self.raw.get()).start, (*self.raw.get()).end) };
+
+        // SAFETY: They were taken from a `PageRange`.
+        unsafe { PageRange::from_bounds_unchecked(VirtAddr::new(start), VirtAddr::new(end)) }
     }
 
     /// Faults in the pages of the range, with a timeout other than a second.
@@ -465,6 +515,8 @@ impl<'s, T: MirrorOps> FaultRange<'s, T> {
     }
 
     fn read_raw(self: Pin<&mut Self>, request: usize, timeout: Jiffies) -> Result<(), FaultError> {
+        dma::reserve(self.mirror(), self.addresses())?;
+
         let raw = self.request(request);
 
         // SAFETY: By the type invariants `raw` is in flight, and the pfn array is ours.
@@ -606,7 +658,7 @@ impl<'s, T: MirrorOps> FaultRange<'s, T> {
         let this = self.project();
         // SAFETY: By the type invariants, for as long as `self` is there.
         let mut guard = unsafe { this.mirror.as_ref() }.lock();
-        let (table, stamps) = guard.parts();
+        let (table, stamps, _) = guard.parts();
         let raw = this.raw.get();
 
         // SAFETY: `raw` is valid by the type invariants, was faulted, and we hold the lock that
@@ -628,6 +680,28 @@ impl<'s, T: MirrorOps> FaultRange<'s, T> {
         let pages = unsafe { Pages::new(pfns, start, stamps.now()) };
         Ok(f(table, pages))
     }
+
+    /// Maps the pages for the device, and calls `f` with those that permit `A`, if the result of
+    /// the last fault is valid.
+    ///
+    /// See [`Faulted::commit_dma`]. The last fault must have succeeded.
+    fn commit_dma<A: Access, R>(
+        self: Pin<&mut Self>,
+        f: impl FnOnce(Pin<&mut T::PageTable>, DmaRuns<'_, T, A>) -> R,
+    ) -> Result<R, CommitError> {
+        const { assert!(T::HAS_DEVICE, "DMA is for mirrors with a `device`") };
+        let range = self.addresses();
+        let this = self.project();
+        // SAFETY: By the type invariants, for as long as `self` is there.
+        let mut guard = unsafe { this.mirror.as_ref() }.lock();
+        let (table, stamps, leaves) = guard.parts();
+
+        // SAFETY: By the type invariants `raw` is in flight for the mirror, whose lock we hold. Its
+        // addresses are `range`.
+        unsafe { leaves.map::<T>(this.raw.get(), range)? };
+        *this.committed = true;
+        Ok(f(table, DmaRuns::new(leaves, range, stamps.now())))
+    }
 }
 
 /// How long faults are retried, as the C side takes it.
@@ -636,16 +710,15 @@ fn default_timeout() -> Jiffies {
 }
 
 /// What [`FaultRange::map_by`] passes through the C side.
-struct Map<'r, 's, T: MirrorOps, A: Access, F, R> {
+struct Map<'r, 's, T: MirrorOps, F, R> {
     range: Pin<&'r mut FaultRange<'s, T>>,
-    commit: Option<F>,
+    attempt: F,
     result: Option<R>,
-    _granted: PhantomData<A>,
 }
 
-impl<T: MirrorOps, A: Access, F, R> Map<'_, '_, T, A, F, R>
+impl<'s, T: MirrorOps, F, R> Map<'_, 's, T, F, R>
 where
-    F: FnOnce(Pin<&mut T::PageTable>, Pages<'_, T, A>) -> R,
+    F: FnMut(Pin<&mut FaultRange<'s, T>>) -> Result<Option<R>>,
 {
     /// Names the callback for this type, which has no name.
     fn call_of(
@@ -662,18 +735,14 @@ where
     unsafe extern "C" fn call(_raw: *mut bindings::hmm_mirror_range, data: *mut c_void) -> c_int {
         // SAFETY: By the safety requirements.
         let this = unsafe { &mut *data.cast::<Self>() };
-        let commit = &mut this.commit;
-        let committed = this.range.as_mut().commit(|table, pages| {
-            // This is called once, because the C side ends after it.
-            commit.take().map(|commit| commit(table, pages))
-        });
 
-        match committed {
+        match (this.attempt)(this.range.as_mut()) {
+            // The C side ends after this.
             Ok(result) => {
                 this.result = result;
                 0
             }
-            Err(stale) => Error::from(stale).to_errno(),
+            Err(error) => error.to_errno(),
         }
     }
 }
@@ -748,6 +817,54 @@ impl<'r, 's, T: MirrorOps, A: Access> Faulted<'r, 's, T, A> {
         f: impl FnOnce(Pin<&mut T::PageTable>, Pages<'_, T, A>) -> R,
     ) -> Result<R, Stale> {
         self.range.commit(f)
+    }
+
+    /// Maps the pages for the [device](MirrorOps::device), and commits them to the device's page
+    /// table, if the result is still valid.
+    ///
+    /// As [`commit`](Self::commit), but `f` is called with [runs](DmaRuns) of DMA addresses.
+    /// Pages are mapped for reading and writing if the process may write to them, and else for
+    /// reading; those that are mapped already stay as they are. All of them are flushed in the
+    /// IOMMU at once. The registry unmaps them when they have been invalidated.
+    ///
+    /// Does not compile for mirrors without a device. Sleeps if the lock is a mutex. See
+    /// [`Faulter::lock`](super::Faulter::lock) for what `f` must not do.
+    ///
+    /// # Errors
+    ///
+    /// `f` was not called.
+    ///
+    /// - [`CommitError::Stale`]: an invalidation came in between.
+    /// - [`CommitError::NoMemory`]: there was no memory for a page table of the IOMMU, which cannot
+    ///   be waited for under the lock.
+    /// - [`CommitError::Unreachable`]: the device does not reach one of the pages, such as memory
+    ///   of another device.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use kernel::{
+    ///     hmm::{CommitError, DmaRuns, FaultError, FaultRange, MirrorOps, Read},
+    ///     prelude::*,
+    /// };
+    ///
+    /// fn prefetch<T: MirrorOps>(
+    ///     mut range: Pin<&mut FaultRange<'_, T>>,
+    ///     enter: impl Fn(Pin<&mut T::PageTable>, DmaRuns<'_, T, Read>),
+    /// ) -> Result<bool, FaultError> {
+    ///     match range.as_mut().fault(Read)?.commit_dma(&enter) {
+    ///         Ok(()) => Ok(true),
+    ///         // Not worth another try.
+    ///         Err(CommitError::Stale | CommitError::NoMemory) => Ok(false),
+    ///         Err(CommitError::Unreachable) => Err(FaultError::Unreachable),
+    ///     }
+    /// }
+    /// ```
+    pub fn commit_dma<R>(
+        self,
+        f: impl FnOnce(Pin<&mut T::PageTable>, DmaRuns<'_, T, A>) -> R,
+    ) -> Result<R, CommitError> {
+        self.range.commit_dma(f)
     }
 }
 
