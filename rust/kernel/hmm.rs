@@ -21,7 +21,7 @@
 //!
 //! A real device reaches pages by DMA addresses. A driver that names its device by
 //! [`MirrorOps::device`] gets them by [`Faulter::map_dma`], in runs, and has nothing to unmap: they
-//! end with the page.
+//! end with the page. Such a mirror ends with the device: see [`Binding`].
 //!
 //! The implementation is a wrapper around the registry in C, which keeps all state. Drivers in C
 //! use the same registry.
@@ -95,6 +95,16 @@ pub use access::{
     Present,
     Read,
     Write, //
+};
+
+mod binding;
+pub use binding::{
+    new_bound_mirror,
+    Binding,
+    BindingHandle,
+    BoundDriver,
+    BoundMirror,
+    BoundScope, //
 };
 
 mod callbacks;

@@ -475,6 +475,8 @@ fn commit_after(
 }
 
 mod addr;
+#[cfg(CONFIG_HMM_MIRROR_DMA)]
+mod dma;
 mod fault;
 mod frame;
 mod mirror;
