@@ -175,5 +175,12 @@ pub use range::{
     Stale, //
 };
 
+mod two_pass;
+pub use two_pass::{
+    Fence,
+    TwoPassOps,
+    TwoPasses, //
+};
+
 #[cfg(CONFIG_HMM_MIRROR_RUST_KUNIT_TEST)]
 mod tests;

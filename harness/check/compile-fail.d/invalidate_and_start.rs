@@ -4,7 +4,7 @@
 
 include!("driver.rs");
 
-//~? ERROR E0080: a mirror has `invalidate`, or `invalidate_start` and `invalidate_finish`
+//~? ERROR E0080: a mirror has `invalidate`, or `TWO_PASSES`
 
 use core::num::NonZeroU64;
 
@@ -15,9 +15,14 @@ impl MirrorOps for Gpu {
     const NAME: &'static CStr = c"gpu";
     type PageTable = PhantomPinned;
     type Lock = SpinLockBackend;
+    const TWO_PASSES: Option<TwoPasses<Self>> = Some(TwoPasses::new());
 
     #[cfg(misuse)]
     fn invalidate(&self, _table: Pin<&mut PhantomPinned>, _invalidation: &Invalidation<'_>) {}
+}
+
+impl TwoPassOps for Gpu {
+    type Fence = NonZeroU64;
 
     fn invalidate_start(
         &self,

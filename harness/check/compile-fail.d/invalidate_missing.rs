@@ -4,7 +4,7 @@
 
 include!("driver.rs");
 
-//~? ERROR E0080: a mirror has `invalidate`, or `invalidate_start` and `invalidate_finish`
+//~? ERROR E0080: a mirror has `invalidate`, or `TWO_PASSES`
 
 pub struct Gpu;
 

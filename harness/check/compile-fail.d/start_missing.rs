@@ -4,8 +4,6 @@
 
 include!("driver.rs");
 
-//~? ERROR E0080: a mirror has `invalidate`, or `invalidate_start` and `invalidate_finish`
-
 use core::num::NonZeroU64;
 
 pub struct Gpu;
@@ -15,6 +13,12 @@ impl MirrorOps for Gpu {
     const NAME: &'static CStr = c"gpu";
     type PageTable = PhantomPinned;
     type Lock = SpinLockBackend;
+    const TWO_PASSES: Option<TwoPasses<Self>> = Some(TwoPasses::new());
+}
+
+impl TwoPassOps for Gpu {
+    //~^ ERROR E0046
+    type Fence = NonZeroU64;
 
     #[cfg(not(misuse))]
     fn invalidate_start(

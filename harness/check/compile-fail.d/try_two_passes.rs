@@ -16,6 +16,20 @@ impl MirrorOps for Gpu {
     const NAME: &'static CStr = c"gpu";
     type PageTable = PhantomPinned;
     type Lock = MutexBackend;
+    const TWO_PASSES: Option<TwoPasses<Self>> = Some(TwoPasses::new());
+
+    #[cfg(misuse)]
+    fn try_invalidate(
+        &self,
+        _table: Pin<&mut PhantomPinned>,
+        _invalidation: &Invalidation<'_>,
+    ) -> Result<(), WouldBlock> {
+        Err(WouldBlock)
+    }
+}
+
+impl TwoPassOps for Gpu {
+    type Fence = NonZeroU64;
 
     fn invalidate_start(
         &self,
@@ -26,15 +40,6 @@ impl MirrorOps for Gpu {
     }
 
     fn invalidate_finish(&self, _invalidation: &Invalidation<'_>, _flush: NonZeroU64) {}
-
-    #[cfg(misuse)]
-    fn try_invalidate(
-        &self,
-        _table: Pin<&mut PhantomPinned>,
-        _invalidation: &Invalidation<'_>,
-    ) -> Result<(), WouldBlock> {
-        Err(WouldBlock)
-    }
 }
 
 pub fn open(mm: &kernel::mm::MmWithUser) -> Result<Pin<KBox<Mirror<Gpu>>>> {

@@ -4,10 +4,12 @@
 
 use super::{
     invalidation::RawInvalidation,
+    Fence,
     Invalidation,
     Mirror,
     MirrorLock,
     MirrorOps,
+    TwoPassOps,
     WouldBlock, //
 };
 use crate::{
@@ -20,15 +22,22 @@ use core::{
     num::NonZeroU64, //
 };
 
+/// The C type of [`Callbacks::invalidate_start`].
+pub(super) type StartCallback =
+    unsafe extern "C" fn(*mut bindings::hmm_mirror, *const RawInvalidation, *mut u64) -> bool;
+
+/// The C type of [`Callbacks::invalidate_finish`].
+pub(super) type FinishCallback =
+    unsafe extern "C" fn(*mut bindings::hmm_mirror, *const RawInvalidation, u64);
+
 /// The C callbacks of a [`Mirror<T>`].
 pub(super) struct Callbacks<T: MirrorOps>(PhantomData<T>);
 
 impl<T: MirrorOps> Callbacks<T> {
     pub(super) const OPS: bindings::hmm_mirror_ops = {
         assert!(
-            T::HAS_INVALIDATE != T::HAS_INVALIDATE_START
-                && T::HAS_INVALIDATE_START == T::HAS_INVALIDATE_FINISH,
-            "a mirror has `invalidate`, or `invalidate_start` and `invalidate_finish`"
+            T::HAS_INVALIDATE != T::TWO_PASSES.is_some(),
+            "a mirror has `invalidate`, or `TWO_PASSES`"
         );
         assert!(
             !T::HAS_TRY_INVALIDATE || (T::HAS_INVALIDATE && !T::Lock::ATOMIC),
@@ -54,15 +63,13 @@ impl<T: MirrorOps> Callbacks<T> {
             } else {
                 None
             },
-            invalidate_start: if T::HAS_INVALIDATE_START {
-                Some(Self::invalidate_start)
-            } else {
-                None
+            invalidate_start: match T::TWO_PASSES {
+                Some(passes) => Some(passes.start),
+                None => None,
             },
-            invalidate_finish: if T::HAS_INVALIDATE_FINISH {
-                Some(Self::invalidate_finish)
-            } else {
-                None
+            invalidate_finish: match T::TWO_PASSES {
+                Some(passes) => Some(passes.finish),
+                None => None,
             },
             invalidate_end: if T::HAS_INVALIDATE_END {
                 Some(Self::invalidate_end)
@@ -94,10 +101,10 @@ impl<T: MirrorOps> Callbacks<T> {
         }
 
         // Nothing is refused, because this may block.
-        if T::HAS_INVALIDATE {
+        if let Some(passes) = T::TWO_PASSES {
+            (passes.both)(mirror, &invalidation);
+        } else {
             let _ = Self::one_pass(mirror, &invalidation);
-        } else if let Ok(Some(flush)) = Self::first_pass(mirror, &invalidation) {
-            mirror.ops().invalidate_finish(&invalidation, flush);
         }
     }
 
@@ -127,21 +134,6 @@ impl<T: MirrorOps> Callbacks<T> {
         mirror.ops().try_invalidate(table.as_mut(), invalidation)
     }
 
-    #[inline]
-    fn first_pass(
-        mirror: &Mirror<T>,
-        invalidation: &Invalidation<'_>,
-    ) -> Result<Option<NonZeroU64>, WouldBlock> {
-        if !Self::may_call(invalidation) {
-            return Err(WouldBlock);
-        }
-
-        let mut table = mirror.lock();
-
-        table.invalidate_frames(invalidation);
-        Ok(mirror.ops().invalidate_start(table.as_mut(), invalidation))
-    }
-
     /// Returns the mirror that a callback is for.
     ///
     /// # Safety
@@ -168,45 +160,6 @@ impl<T: MirrorOps> Callbacks<T> {
         let invalidation = unsafe { Invalidation::from_raw(invalidation) };
 
         Self::one_pass(mirror, &invalidation).is_ok()
-    }
-
-    /// # Safety
-    ///
-    /// As for [`Self::invalidate`], and `flush` is valid for writes.
-    unsafe extern "C" fn invalidate_start(
-        mirror: *mut bindings::hmm_mirror,
-        invalidation: *const RawInvalidation,
-        flush: *mut u64,
-    ) -> bool {
-        // SAFETY: `Self::OPS` belongs to a `Mirror<T>`, which stays registered until we return.
-        let mirror = unsafe { Self::mirror(mirror) };
-        // SAFETY: The registry passes a nonempty invalidation, which is valid until we return.
-        let invalidation = unsafe { Invalidation::from_raw(invalidation) };
-
-        let Ok(started) = Self::first_pass(mirror, &invalidation) else {
-            return false;
-        };
-        // SAFETY: The registry passes a place for the flush. 0 stands for none.
-        unsafe { flush.write(started.map_or(0, NonZeroU64::get)) };
-        true
-    }
-
-    /// # Safety
-    ///
-    /// As for [`Self::invalidate`].
-    unsafe extern "C" fn invalidate_finish(
-        mirror: *mut bindings::hmm_mirror,
-        invalidation: *const RawInvalidation,
-        flush: u64,
-    ) {
-        // SAFETY: `Self::OPS` belongs to a `Mirror<T>`, which stays registered until we return.
-        let mirror = unsafe { Self::mirror(mirror) };
-        // SAFETY: The registry passes a nonempty invalidation, which is valid until we return.
-        let invalidation = unsafe { Invalidation::from_raw(invalidation) };
-
-        if let Some(flush) = NonZeroU64::new(flush) {
-            mirror.ops().invalidate_finish(&invalidation, flush);
-        }
     }
 
     /// # Safety
@@ -240,5 +193,72 @@ impl<T: MirrorOps> Callbacks<T> {
 
         table.set_released();
         mirror.ops().release(table.as_mut());
+    }
+}
+
+impl<T: TwoPassOps> Callbacks<T> {
+    #[inline]
+    fn first_pass(
+        mirror: &Mirror<T>,
+        invalidation: &Invalidation<'_>,
+    ) -> Result<Option<T::Fence>, WouldBlock> {
+        if !Self::may_call(invalidation) {
+            return Err(WouldBlock);
+        }
+
+        let mut table = mirror.lock();
+
+        table.invalidate_frames(invalidation);
+        Ok(mirror.ops().invalidate_start(table.as_mut(), invalidation))
+    }
+
+    /// Invalidates as the registry does, for what may block.
+    pub(super) fn both_passes(mirror: &Mirror<T>, invalidation: &Invalidation<'_>) {
+        if let Ok(Some(fence)) = Self::first_pass(mirror, invalidation) {
+            mirror.ops().invalidate_finish(invalidation, fence);
+        }
+    }
+
+    /// # Safety
+    ///
+    /// As for [`Self::invalidate`], and `flush` is valid for writes.
+    pub(super) unsafe extern "C" fn invalidate_start(
+        mirror: *mut bindings::hmm_mirror,
+        invalidation: *const RawInvalidation,
+        flush: *mut u64,
+    ) -> bool {
+        // SAFETY: `Self::OPS` belongs to a `Mirror<T>`, which stays registered until we return.
+        let mirror = unsafe { Self::mirror(mirror) };
+        // SAFETY: The registry passes a nonempty invalidation, which is valid until we return.
+        let invalidation = unsafe { Invalidation::from_raw(invalidation) };
+
+        let Ok(started) = Self::first_pass(mirror, &invalidation) else {
+            return false;
+        };
+        // SAFETY: The registry passes a place for the flush. 0 stands for none.
+        unsafe { flush.write(started.map_or(0, |fence| fence.into_raw().get())) };
+        true
+    }
+
+    /// # Safety
+    ///
+    /// As for [`Self::invalidate`].
+    pub(super) unsafe extern "C" fn invalidate_finish(
+        mirror: *mut bindings::hmm_mirror,
+        invalidation: *const RawInvalidation,
+        flush: u64,
+    ) {
+        // SAFETY: `Self::OPS` belongs to a `Mirror<T>`, which stays registered until we return.
+        let mirror = unsafe { Self::mirror(mirror) };
+        // SAFETY: The registry passes a nonempty invalidation, which is valid until we return.
+        let invalidation = unsafe { Invalidation::from_raw(invalidation) };
+
+        if let Some(flush) = NonZeroU64::new(flush) {
+            // SAFETY: `invalidate_start` has stored it for this invalidation, and the registry
+            // calls this once for it.
+            let fence = unsafe { T::Fence::from_raw(flush) };
+
+            mirror.ops().invalidate_finish(&invalidation, fence);
+        }
     }
 }

@@ -2,7 +2,10 @@
 
 //! What a driver implements.
 
-use super::Invalidation;
+use super::{
+    Invalidation,
+    TwoPasses, //
+};
 use crate::{
     device::{
         Bound,
@@ -17,10 +20,7 @@ use crate::{
         Backend, //
     },
 };
-use core::{
-    num::NonZeroU64,
-    ptr, //
-};
+use core::ptr;
 
 mod sealed {
     /// Seals [`MirrorLock`](super::MirrorLock).
@@ -86,10 +86,9 @@ impl MirrorLock for MutexBackend {
 /// is passed to `module!`. `Self` must not be more visible than that type, or the compiler reports
 /// a private type in a public interface (E0446).
 ///
-/// A driver implements either [`invalidate`](Self::invalidate), or both
-/// [`invalidate_start`](Self::invalidate_start) and
-/// [`invalidate_finish`](Self::invalidate_finish). Beside the former and under a mutex, it may
-/// implement [`try_invalidate`](Self::try_invalidate). Other combinations do not compile.
+/// A driver implements [`invalidate`](Self::invalidate), and beside it, under a mutex, possibly
+/// [`try_invalidate`](Self::try_invalidate); or it invalidates in two passes, see
+/// [`TwoPassOps`](super::TwoPassOps). Other combinations do not compile.
 ///
 /// # Examples
 ///
@@ -156,6 +155,10 @@ pub trait MirrorOps: Sized + Send + Sync {
     ///
     /// [`Frame`]: super::Frame
     const CPU_ACCESS: bool = false;
+
+    /// How the device is invalidated in two passes, if it is. See
+    /// [`TwoPassOps`](super::TwoPassOps).
+    const TWO_PASSES: Option<TwoPasses<Self>> = None;
 
     /// Whether the device has no page table of its own, and uses DMA addresses as they are.
     ///
@@ -266,99 +269,6 @@ pub trait MirrorOps: Sized + Send + Sync {
         build_error!(crate::error::VTABLE_DEFAULT_ERROR)
     }
 
-    /// Removes the entries that are about to become stale, and starts to flush the device's TLB.
-    ///
-    /// This is for devices with a slow flush. The flushes of all devices that mirror the address
-    /// space are started before the first one is waited for, so they run in parallel.
-    ///
-    /// Returns a value that identifies the flush, or [`None`] if there is no flush to wait for.
-    /// Having found no entries is not a reason to return [`None`]: another thread may just have
-    /// removed them for an invalidation of its own, and that flush may still be running. The pages
-    /// may be freed after this invalidation, so it has to wait for that flush as well.
-    ///
-    /// Called with the lock of the page table held. Must not sleep under a spinlock. May sleep
-    /// under a mutex, where what is not [blockable](Invalidation::blockable) is refused without a
-    /// call. It cannot fail.
-    ///
-    /// # Examples
-    ///
-    /// A device that flushes its whole TLB, one flush after the other, and counts the flushes:
-    ///
-    /// ```
-    /// use core::{marker::PhantomPinned, num::NonZeroU64};
-    /// use kernel::{
-    ///     hmm::{Invalidation, MirrorOps},
-    ///     mm::addr::{Pfn, VirtAddr},
-    ///     prelude::*,
-    ///     sync::lock::mutex::MutexBackend,
-    /// };
-    ///
-    /// struct Gpu;
-    ///
-    /// impl Gpu {
-    ///     /// Starts a flush, and returns its number.
-    ///     fn start_flush(&self) -> u64 {
-    /// #       1
-    ///     }
-    ///
-    ///     /// Waits until the flush with this number, and all before it, are complete.
-    ///     fn wait_for_flush(&self, _number: u64) {}
-    /// }
-    ///
-    /// #[pin_data]
-    /// struct Table {
-    ///     entries: KVec<(VirtAddr, Pfn)>,
-    ///     last_flush: u64,
-    ///     #[pin]
-    ///     _pinned: PhantomPinned,
-    /// }
-    ///
-    /// #[vtable]
-    /// impl MirrorOps for Gpu {
-    ///     const NAME: &'static CStr = c"gpu";
-    ///     type PageTable = Table;
-    ///     type Lock = MutexBackend;
-    ///
-    ///     fn invalidate_start(
-    ///         &self,
-    ///         table: Pin<&mut Table>,
-    ///         invalidation: &Invalidation<'_>,
-    ///     ) -> Option<NonZeroU64> {
-    ///         let table = table.project();
-    ///         let before = table.entries.len();
-    ///
-    ///         table.entries.retain(|entry| !invalidation.range().contains(entry.0));
-    ///         if table.entries.len() < before {
-    ///             *table.last_flush = self.start_flush();
-    ///         }
-    ///         // Wait for the last flush, even if another thread started it.
-    ///         NonZeroU64::new(*table.last_flush)
-    ///     }
-    ///
-    ///     fn invalidate_finish(&self, _invalidation: &Invalidation<'_>, flush: NonZeroU64) {
-    ///         self.wait_for_flush(flush.get());
-    ///     }
-    /// }
-    /// ```
-    fn invalidate_start(
-        &self,
-        _table: Pin<&mut Self::PageTable>,
-        _invalidation: &Invalidation<'_>,
-    ) -> Option<NonZeroU64> {
-        build_error!(crate::error::VTABLE_DEFAULT_ERROR)
-    }
-
-    /// Waits for the flush that [`invalidate_start`](Self::invalidate_start) started.
-    ///
-    /// Called with the same `invalidation`, by the same thread, once for each flush, even if
-    /// another mirror refuses the invalidation. It is called without the lock of the page table,
-    /// and may take it. Whatever [`Self::Lock`] is, this may sleep if the invalidation is
-    /// [blockable](Invalidation::blockable), and must not sleep if it is not: a driver with a
-    /// spinlock has to wait for such a flush in a loop. It cannot fail.
-    fn invalidate_finish(&self, _invalidation: &Invalidation<'_>, _flush: NonZeroU64) {
-        build_error!(crate::error::VTABLE_DEFAULT_ERROR)
-    }
-
     /// Notifies the driver that the CPU page table has changed.
     ///
     /// This is optional. It is for drivers that fault again at once what the device is going to
@@ -442,7 +352,7 @@ pub trait MirrorOps: Sized + Send + Sync {
     /// This is optional. Without it a mirror ends at page frames, which is enough for emulated
     /// devices. With it each fault also reserves DMA addresses for the leaf tables that it touches,
     /// and the registry unmaps pages when they have been invalidated: after
-    /// [`invalidate`](Self::invalidate) or [`invalidate_finish`](Self::invalidate_finish) has
+    /// [`invalidate`](Self::invalidate) or [`TwoPassOps::invalidate_finish`] has
     /// returned, and before the CPU page table changes. What was reserved is kept until the mirror
     /// is dropped: 4 or 8 KiB of memory for each leaf table, and, behind an IOMMU, addresses. This
     /// costs 4 KiB more for each mirror.
@@ -505,6 +415,8 @@ pub trait MirrorOps: Sized + Send + Sync {
     ///     })
     /// }
     /// ```
+    ///
+    /// [`TwoPassOps::invalidate_finish`]: super::TwoPassOps::invalidate_finish
     fn device(&self) -> &Device<Bound> {
         build_error!(crate::error::VTABLE_DEFAULT_ERROR)
     }

@@ -14,6 +14,7 @@ use super::{
 use crate::{
     bindings, current,
     error::to_result,
+    hmm,
     mm::{
         addr::{
             PageCount,
@@ -377,6 +378,15 @@ impl MirrorOps for TwoPasses {
     const NAME: &'static CStr = c"kunit_two_passes";
     type PageTable = Table;
     type Lock = MutexBackend;
+    const TWO_PASSES: Option<hmm::TwoPasses<Self>> = Some(hmm::TwoPasses::new());
+
+    fn owner(&self) -> Owner {
+        Owner::of(&OWNERS[0])
+    }
+}
+
+impl TwoPassOps for TwoPasses {
+    type Fence = NonZeroU64;
 
     fn invalidate_start(
         &self,
@@ -397,13 +407,9 @@ impl MirrorOps for TwoPasses {
     fn invalidate_finish(&self, _invalidation: &Invalidation<'_>, flush: NonZeroU64) {
         self.flushes.store(flush.get() as i32, Relaxed);
     }
-
-    fn owner(&self) -> Owner {
-        Owner::of(&OWNERS[0])
-    }
 }
 
-/// A driver that flushes in two passes under a spinlock.
+/// A driver that flushes in two passes under a spinlock, and owns its fences.
 struct AtomicTwoPasses(Atomic<i32>);
 
 impl Default for AtomicTwoPasses {
@@ -417,17 +423,23 @@ impl MirrorOps for AtomicTwoPasses {
     const NAME: &'static CStr = c"kunit_atomic_two_passes";
     type PageTable = Table;
     type Lock = SpinLockBackend;
+    const TWO_PASSES: Option<hmm::TwoPasses<Self>> = Some(hmm::TwoPasses::new());
+}
+
+impl TwoPassOps for AtomicTwoPasses {
+    type Fence = Arc<Calls>;
 
     fn invalidate_start(
         &self,
         table: Pin<&mut Table>,
         _invalidation: &Invalidation<'_>,
-    ) -> Option<NonZeroU64> {
-        NonZeroU64::new(table.calls.start.fetch_add(1, Relaxed) as u64 + 1)
+    ) -> Option<Arc<Calls>> {
+        table.calls.start.fetch_add(1, Relaxed);
+        Some(table.calls.clone())
     }
 
-    fn invalidate_finish(&self, _invalidation: &Invalidation<'_>, flush: NonZeroU64) {
-        self.0.store(flush.get() as i32, Relaxed);
+    fn invalidate_finish(&self, _invalidation: &Invalidation<'_>, flush: Arc<Calls>) {
+        self.0.store(flush.start.load(Relaxed), Relaxed);
     }
 }
 
