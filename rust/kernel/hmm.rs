@@ -175,6 +175,12 @@ pub use range::{
     Stale, //
 };
 
+mod reserve;
+pub use reserve::{
+    Reserve,
+    Short, //
+};
+
 mod two_pass;
 pub use two_pass::{
     Fence,

@@ -27,6 +27,8 @@ use kernel::{
         Pages,
         Present,
         Read,
+        Reserve,
+        Short,
         StaleFrame,
         TableGuard,
         Write, //
@@ -128,6 +130,16 @@ impl DeviceState {
     }
 }
 
+impl Reserve<DeviceState> for Spare<Frame> {
+    fn need(state: &DeviceState, range: PageRange) -> usize {
+        state.table.missing_tables(range)
+    }
+
+    fn allocate(tables: usize) -> Result<Self> {
+        Spare::new(tables, GFP_KERNEL_ACCOUNT)
+    }
+}
+
 /// The fake device. A flush never sleeps, so a spinlock protects the page table.
 struct FakeDevice;
 
@@ -199,27 +211,25 @@ impl Context {
         pin_init::stack_try_pin_init!(
             let in_flight: FaultRange<'_, FakeDevice> =? faulter.range(range, buffer)
         );
-        for _ in 0..FAULT_TRIES {
-            let missing = in_flight.as_mut().lock().table.missing_tables(range);
-            let mut spare = Spare::new(missing, GFP_KERNEL_ACCOUNT)?;
-
-            let result = in_flight.as_mut().map(access, |mut state, pages| {
-                let filled = state.as_mut().insert(pages, &mut spare)?;
+        let filled = in_flight.as_mut().with_reserve(|range, spare| {
+            range.map(access, |mut state, pages| {
+                let filled = match state.as_mut().insert(pages, spare) {
+                    // The page table has lost tables since they were counted.
+                    Err(EAGAIN) => return Err(Short),
+                    Err(error) => return Ok(Err(error)),
+                    Ok(filled) => filled,
+                };
                 let stats = state.project().stats;
 
                 stats.mapped += filled;
                 stats.faults += 1;
-                Ok(filled)
-            })?;
-            // Unless the page table has lost tables since they were counted.
-            if result != Err(EAGAIN) {
-                let retries = in_flight.as_mut().retries();
+                Ok(Ok(filled))
+            })
+        })?;
+        let retries = in_flight.as_mut().retries();
 
-                in_flight.as_mut().lock().as_mut().project().stats.retries += u64::from(retries);
-                return result;
-            }
-        }
-        Err(EBUSY)
+        in_flight.as_mut().lock().as_mut().project().stats.retries += u64::from(retries);
+        filled
     }
 
     /// Adds to a word of the process while the device has the page to itself.

@@ -39,6 +39,57 @@ mod suite {
         Ok(())
     }
 
+    /// Memory that is never enough at first.
+    struct Scarce {
+        need: usize,
+    }
+
+    impl Reserve<Table> for Scarce {
+        fn need(table: &Table, range: PageRange) -> usize {
+            // How often it was asked for, and for how much.
+            (table.calls.attempt.fetch_add(1, Relaxed) as usize + 1) * range.pages().as_usize()
+        }
+
+        fn allocate(need: usize) -> Result<Self> {
+            Ok(Self { need })
+        }
+    }
+
+    /// Faults two pages in with a reserve, which is enough when it was made `enough` times.
+    fn map_scarcely(mirror: &Mirror<Device>, addr: usize, enough: usize) -> Result<usize> {
+        let mut buffer = FaultBuffer::new(PageCount::new(2), GFP_KERNEL)?;
+        let mut faulter = mirror.faulter();
+
+        pin_init::stack_try_pin_init!(
+            let range: FaultRange<'_, Device> =? faulter.range(pages(addr, 0, 2)?, &mut buffer)
+        );
+        Ok(range.as_mut().with_reserve(|range, scarce: &mut Scarce| {
+            range.map(Read, |_, pages| {
+                if scarce.need < 2 * enough {
+                    Err(Short)
+                } else {
+                    Ok(pages.count())
+                }
+            })
+        })?)
+    }
+
+    #[test]
+    fn what_is_reserved_is_reserved_again() -> Result {
+        attach_mm()?;
+        let addr = mmap(2, true)?;
+        let (one, two) = (mirror!(Device)?, mirror!(Device)?);
+
+        let third = map_scarcely(&one, addr, 3);
+        let never = map_scarcely(&two, addr, usize::MAX / 2);
+        let tries = one.faulter().lock().calls.attempt.load(Relaxed);
+
+        assert_eq!(third, Ok(2));
+        assert_eq!(tries, 3);
+        assert_eq!(never, Err(EBUSY));
+        Ok(())
+    }
+
     #[test]
     fn range_can_be_faulted_again() -> Result {
         attach_mm()?;
