@@ -52,6 +52,10 @@ impl<T: MirrorOps> Callbacks<T> {
             "`DMA_DIRECT` is for a mirror with a `device`"
         );
         assert!(
+            T::DMA_DIRECT || !T::HAS_QUIESCE,
+            "`quiesce` is for a mirror with `DMA_DIRECT`"
+        );
+        assert!(
             T::DMA_ORDER <= 18,
             "`DMA_ORDER` is that of a leaf table: 1 GiB of small pages, at most"
         );

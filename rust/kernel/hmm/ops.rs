@@ -12,6 +12,7 @@ use crate::{
         Device, //
     },
     fmt,
+    mm::addr::PageRange,
     prelude::*,
     str::CStr,
     sync::lock::{
@@ -418,6 +419,21 @@ pub trait MirrorOps: Sized + Send + Sync {
     ///
     /// [`TwoPassOps::invalidate_finish`]: super::TwoPassOps::invalidate_finish
     fn device(&self) -> &Device<Bound> {
+        build_error!(crate::error::VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Waits until the device uses no page of `range`, before pages are mapped.
+    ///
+    /// This is optional, and is for drivers with [`DMA_DIRECT`](Self::DMA_DIRECT). A page that was
+    /// mapped for reading, and that the process may write to by now, is mapped anew by
+    /// [`commit_dma`](super::Faulted::commit_dma): there is a moment in which it is not mapped, and
+    /// a transfer that is in progress would fail. With a page table of its own a device is kept
+    /// from writing by that, and nothing is mapped anew.
+    ///
+    /// Called with the lock of the page table held, in the commit, if its result is valid. Must not
+    /// sleep under a spinlock, and may sleep under a mutex: whatever completes a transfer must not
+    /// need that. Entries for the pages stay valid.
+    fn quiesce(&self, _table: Pin<&mut Self::PageTable>, _range: PageRange) {
         build_error!(crate::error::VTABLE_DEFAULT_ERROR)
     }
 

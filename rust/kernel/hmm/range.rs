@@ -693,9 +693,15 @@ impl<'s, T: MirrorOps> FaultRange<'s, T> {
         let range = self.addresses();
         let this = self.project();
         // SAFETY: By the type invariants, for as long as `self` is there.
-        let mut guard = unsafe { this.mirror.as_ref() }.lock();
-        let (table, stamps, leaves) = guard.parts();
+        let mirror = unsafe { this.mirror.as_ref() };
+        let mut guard = mirror.lock();
+        let (mut table, stamps, leaves) = guard.parts();
 
+        // SAFETY: `raw` is valid by the type invariants, and we hold the lock that the callback
+        // takes.
+        if T::HAS_QUIESCE && unsafe { bindings::hmm_mirror_range_valid(this.raw.get()) } {
+            mirror.ops().quiesce(table.as_mut(), range);
+        }
         // SAFETY: By the type invariants `raw` is in flight for the mirror, whose lock we hold. Its
         // addresses are `range`.
         unsafe { leaves.map::<T>(this.raw.get(), range)? };

@@ -156,6 +156,8 @@ struct Dma<'bound> {
 
 struct DmaCalls {
     invalidate: Atomic<i32>,
+    /// Pages that were to be let go before they are mapped.
+    quiesced: Atomic<i32>,
     /// How much of what is borrowed from the device has gone.
     dropped: Atomic<i32>,
 }
@@ -180,6 +182,15 @@ impl<'bound> MirrorOps for Dma<'bound> {
 
     fn device(&self) -> &device::Device<Bound> {
         self.dev
+    }
+
+    fn quiesce(&self, _table: Pin<&mut DmaTable<'bound>>, range: PageRange) {
+        let pages = range.pages().as_usize() as i32;
+
+        // Before anything is mapped by this commit.
+        self.calls
+            .quiesced
+            .fetch_add(pages * (1 + 100 * IOMMU.linked.load(Relaxed)), Relaxed);
     }
 }
 
@@ -242,6 +253,7 @@ fn calls() -> Result<Arc<DmaCalls>> {
     Ok(Arc::new(
         DmaCalls {
             invalidate: Atomic::new(0),
+            quiesced: Atomic::new(0),
             dropped: Atomic::new(0),
         },
         GFP_KERNEL,
@@ -343,6 +355,21 @@ mod suite {
             assert_eq!(addr, IOVA + offset as DmaAddress);
             assert!(writable);
         }
+        Ok(())
+    }
+
+    #[test]
+    fn device_lets_go_before_pages_are_mapped() -> Result {
+        attach_mm()?;
+        let range = pages(mmap(1, true)?, 0, 1)?;
+        let quiesced = with_mirror(|mirror| {
+            map_dma(mirror, range, Write)?;
+            let first = mirror.ops().calls.quiesced.load(Relaxed);
+            map_dma(mirror, range, Write)?;
+            Ok((first, mirror.ops().calls.quiesced.load(Relaxed)))
+        })?;
+
+        assert_eq!(quiesced, (1, 1 + 101));
         Ok(())
     }
 
@@ -511,11 +538,13 @@ mod suite {
             );
             let faulted = in_flight.as_mut().fault(Write)?;
             munmap(range)?;
-            Ok((faulted.commit_dma(|_, _| ()), IOMMU.linked.load(Relaxed)))
+            let stale = faulted.commit_dma(|_, _| ());
+            let quiesced = mirror.ops().calls.quiesced.load(Relaxed);
+            Ok((stale, (IOMMU.linked.load(Relaxed), quiesced)))
         })?;
 
         assert_eq!(stale, Err(CommitError::Stale));
-        assert_eq!(linked, 0);
+        assert_eq!(linked, (0, 0));
         Ok(())
     }
 
