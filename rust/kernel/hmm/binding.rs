@@ -71,15 +71,15 @@ pub trait BoundDriver: Sized + 'static {
 /// [`BoundMirror`] for each mirror that it has created. These give access for as long as the device
 /// is bound, and afterwards fail with [`ENODEV`].
 ///
-/// Access is by SRCU: code that has it may sleep, and unbinding waits for it. A fault that waits for
-/// a page is cancelled then. (A [`Devres`] would not do: access to that is by RCU, and a fault
+/// Access is by SRCU: code that has it may sleep, and unbinding waits for it. A fault that waits
+/// for a page is cancelled then. (A [`Devres`] would not do: access to that is by RCU, and a fault
 /// sleeps.)
 ///
 /// When it is dropped, or when the device is unbound, whatever comes first, in this order: access
-/// ends; [`Mirror::cancel`] is called for all mirrors; code that still has access is waited for; the
-/// mirrors are dropped, and with them their DMA addresses; the data is dropped. If it is leaked,
-/// that is done when the device is unbound. So all of it is safe, though the mirrors borrow from the
-/// device.
+/// ends; [`Mirror::cancel`] is called for all mirrors; code that still has access is waited for;
+/// the mirrors are dropped, and with them their DMA addresses; the data is dropped. If it is
+/// leaked, that is done when the device is unbound. So all of it is safe, though the mirrors borrow
+/// from the device.
 ///
 /// # Examples
 ///

@@ -382,7 +382,10 @@ pub(super) fn reserve<T: MirrorOps>(
 ///     writable: bool,
 /// }
 ///
-/// fn enter<T: MirrorOps, A: Access>(entries: &mut KVec<Entry>, runs: DmaRuns<'_, T, A>) -> Result {
+/// fn enter<T: MirrorOps, A: Access>(
+///     entries: &mut KVec<Entry>,
+///     runs: DmaRuns<'_, T, A>,
+/// ) -> Result {
 ///     for run in runs {
 ///         // There has to be room: memory must not be allocated under the lock.
 ///         entries.push_within_capacity(Entry {

@@ -275,7 +275,8 @@ impl FrameStamps {
         }
     }
 
-    /// Returns whether `stamp` is of the same mirror, and no invalidation may have hit `range` since.
+    /// Returns whether `stamp` is of the same mirror, and no invalidation may have hit `range`
+    /// since.
     pub(super) fn is_valid(&self, stamp: Stamp, range: PageRange) -> bool {
         let first = Self::bucket(range.start().as_usize());
         let pages = range.pages().as_usize().min(BUCKETS);

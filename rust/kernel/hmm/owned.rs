@@ -118,7 +118,8 @@ impl<T: MirrorOps> OwnedFaultRange<T> {
         mut buffer: FaultBuffer,
     ) -> impl PinInit<Self, Error> {
         // `range()` does return a `FaultRange<'static, T>`, but that has no method that returns a
-        // reference to its mirror, or anything else, that lives longer than the borrow of the range.
+        // reference to its mirror, or anything else, that lives longer than the borrow of the
+        // range.
         let borrowed = NonNull::from(&*mirror);
         let inner = try_pin_init!(Inner {
             // SAFETY: `_mirror` keeps the mirror, and `_buffer` the memory of the buffer, until the

@@ -98,10 +98,10 @@ pub trait TwoPassOps: MirrorOps {
 
     /// Removes the entries that are about to become stale, and starts to flush the device's TLB.
     ///
-    /// Returns the flush, or [`None`] if there is none to wait for. Having found no entries is not a
-    /// reason to return [`None`]: another thread may just have removed them for an invalidation of
-    /// its own, and that flush may still be running. The pages may be freed after this invalidation,
-    /// so it has to wait for that flush as well.
+    /// Returns the flush, or [`None`] if there is none to wait for. Having found no entries is not
+    /// a reason to return [`None`]: another thread may just have removed them for an invalidation
+    /// of its own, and that flush may still be running. The pages may be freed after this
+    /// invalidation, so it has to wait for that flush as well.
     ///
     /// Called with the lock of the page table held. Must not sleep under a spinlock. May sleep
     /// under a mutex, where what is not [blockable](Invalidation::blockable) is refused without a
