@@ -579,6 +579,26 @@ bool hmm_mirror_dma_next_run(const struct hmm_mirror_dma *dma, struct hmm_dma_ru
 }
 EXPORT_SYMBOL_GPL(hmm_mirror_dma_next_run);
 
+/**
+ * hmm_mirror_dma_phys() - find out where the device gets to by a DMA address
+ * @dma: DMA addresses
+ * @addr: DMA address, in bytes, of a run of @dma
+ *
+ * Looks into the page table of the IOMMU, for who compares that with the CPU's, or shows it.
+ * Without an IOMMU that translates, the address is what it is.
+ *
+ * Context: as for hmm_mirror_dma_next_run().
+ *
+ * Return: physical address in bytes, 0 if the IOMMU has nothing there
+ */
+phys_addr_t hmm_mirror_dma_phys(const struct hmm_mirror_dma *dma, dma_addr_t addr)
+{
+	struct iommu_domain *domain = iommu_get_domain_for_dev(dma->dev);
+
+	return domain ? iommu_iova_to_phys(domain, addr) : addr;
+}
+EXPORT_SYMBOL_GPL(hmm_mirror_dma_phys);
+
 /* The callback of @mirror has returned: the device uses none of these pages any more */
 void __hmm_dma_invalidate(struct hmm_mirror *mirror, const struct mmu_notifier_range *update)
 {

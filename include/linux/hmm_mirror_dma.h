@@ -83,6 +83,7 @@ void hmm_mirror_dma_unmap(struct hmm_mirror_dma *dma, unsigned long start,
 			  unsigned long end);
 bool hmm_mirror_dma_next_run(const struct hmm_mirror_dma *dma, struct hmm_dma_run *run,
 			     unsigned long end);
+phys_addr_t hmm_mirror_dma_phys(const struct hmm_mirror_dma *dma, dma_addr_t addr);
 
 /**
  * hmm_mirror_dma_for_each_run() - go through what is mapped

@@ -25,7 +25,6 @@
 #include <linux/interrupt.h>
 #include <linux/io.h>
 #include <linux/io-64-nonatomic-lo-hi.h>
-#include <linux/iommu.h>
 #include <linux/iopoll.h>
 #include <linux/kref.h>
 #include <linux/list.h>
@@ -595,20 +594,13 @@ static int context_access(void *data, unsigned long addr, void *bytes, size_t le
 }
 
 /*
- * Where a DMA address of the device leads to: the IOMMU's page table is its own.  So who
- * compares what DUMP shows with that of the CPU compares the IOMMU's.
+ * The page table of the device is the IOMMU's.  So who compares what this shows with what the
+ * CPU has compares that.
+ *
+ * Returns the address to go on at, which is @end where all had room.
  */
-static phys_addr_t edu_reaches(struct edu *edu, dma_addr_t addr)
-{
-	struct iommu_domain *domain = iommu_get_domain_for_dev(&edu->pdev->dev);
-
-	return domain ? iommu_iova_to_phys(domain, addr) : addr;
-}
-
-/* Returns the address to go on at, which is @end where all had room. */
-static unsigned long dump_leaf(struct context *ctx, const struct leaf *leaf,
-			       unsigned long start, unsigned long end,
-			       struct sample_dump *dump)
+static unsigned long dump_leaf(const struct leaf *leaf, unsigned long start,
+			       unsigned long end, struct sample_dump *dump)
 {
 	struct hmm_dma_run run;
 	unsigned long addr;
@@ -620,7 +612,7 @@ static unsigned long dump_leaf(struct context *ctx, const struct leaf *leaf,
 			return addr;
 		dump->entry[dump->nr++] = (struct hmm_mirror_entry) {
 			.addr = addr,
-			.pfn = PHYS_PFN(edu_reaches(ctx->edu, run.addr)),
+			.pfn = PHYS_PFN(hmm_mirror_dma_phys(&leaf->dma, run.addr)),
 			.flags = run.write ? HMM_MIRROR_ENTRY_WRITE : 0,
 		};
 	}
@@ -638,7 +630,7 @@ static unsigned long context_dump(void *data, unsigned long start, unsigned long
 	guard(spinlock)(&ctx->edu->lock);
 	xa_for_each_range(&ctx->leaves, i, leaf, start >> LEAF_SHIFT, (end - 1) >> LEAF_SHIFT) {
 		unsigned long last = min(leaf->start + LEAF_SIZE, end);
-		unsigned long at = dump_leaf(ctx, leaf, max(leaf->start, start), last, dump);
+		unsigned long at = dump_leaf(leaf, max(leaf->start, start), last, dump);
 
 		if (at != last)
 			return at;
