@@ -4,7 +4,7 @@
 
 include!("driver.rs");
 
-//~? ERROR E0080: `try_invalidate` is for a mirror with `invalidate` and a mutex
+//~? ERROR E0080: `try_invalidate` is for a mirror with a mutex
 
 #[cfg(not(misuse))]
 use kernel::sync::lock::mutex::MutexBackend;

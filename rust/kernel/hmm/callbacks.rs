@@ -40,8 +40,8 @@ impl<T: MirrorOps> Callbacks<T> {
             "a mirror has `invalidate`, or `TWO_PASSES`"
         );
         assert!(
-            !T::HAS_TRY_INVALIDATE || (T::HAS_INVALIDATE && !T::Lock::ATOMIC),
-            "`try_invalidate` is for a mirror with `invalidate` and a mutex"
+            !(T::HAS_TRY_INVALIDATE && T::Lock::ATOMIC),
+            "`try_invalidate` is for a mirror with a mutex"
         );
         assert!(
             !(T::CPU_ACCESS && T::HAS_OWNER),
@@ -127,6 +127,14 @@ impl<T: MirrorOps> Callbacks<T> {
             mirror.ops().invalidate(table.as_mut(), invalidation);
             return Ok(());
         }
+        Self::without_blocking(mirror, invalidation)
+    }
+
+    /// Invalidates what must not block, under a mutex.
+    fn without_blocking(
+        mirror: &Mirror<T>,
+        invalidation: &Invalidation<'_>,
+    ) -> Result<(), WouldBlock> {
         if !T::HAS_TRY_INVALIDATE {
             return Err(WouldBlock);
         }
@@ -207,7 +215,7 @@ impl<T: TwoPassOps> Callbacks<T> {
         invalidation: &Invalidation<'_>,
     ) -> Result<Option<T::Fence>, WouldBlock> {
         if !Self::may_call(invalidation) {
-            return Err(WouldBlock);
+            return Self::without_blocking(mirror, invalidation).map(|()| None);
         }
 
         let mut table = mirror.lock();

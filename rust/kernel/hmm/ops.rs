@@ -87,9 +87,9 @@ impl MirrorLock for MutexBackend {
 /// is passed to `module!`. `Self` must not be more visible than that type, or the compiler reports
 /// a private type in a public interface (E0446).
 ///
-/// A driver implements [`invalidate`](Self::invalidate), and beside it, under a mutex, possibly
-/// [`try_invalidate`](Self::try_invalidate); or it invalidates in two passes, see
-/// [`TwoPassOps`](super::TwoPassOps). Other combinations do not compile.
+/// A driver implements [`invalidate`](Self::invalidate), or it invalidates in two passes, see
+/// [`TwoPassOps`](super::TwoPassOps). Beside either it may have, under a mutex,
+/// [`try_invalidate`](Self::try_invalidate). Other combinations do not compile.
 ///
 /// # Examples
 ///
@@ -192,10 +192,11 @@ pub trait MirrorOps: Sized + Send + Sync {
 
     /// Removes the entries that are about to become stale, if that is possible without sleeping.
     ///
-    /// This is optional, and is for drivers with a mutex that implement
-    /// [`invalidate`](Self::invalidate). It is called instead of that for what is not
-    /// [blockable](Invalidation::blockable), with the lock of the page table held. If the lock is
-    /// not free, the invalidation is refused without a call. Must not sleep.
+    /// This is optional, and is for drivers with a mutex. It is called instead of
+    /// [`invalidate`](Self::invalidate), or of both passes of
+    /// [`TwoPassOps`](super::TwoPassOps), for what is not [blockable](Invalidation::blockable),
+    /// with the lock of the page table held. If the lock is not free, the invalidation is refused
+    /// without a call. Must not sleep.
     ///
     /// If this succeeds, the device must no longer use the entries, as after
     /// [`invalidate`](Self::invalidate).

@@ -357,6 +357,46 @@ impl MirrorOps for Hasty {
     }
 }
 
+/// A driver that flushes in two passes, and sleeps only if there are entries to remove.
+#[derive(Default)]
+struct HastyTwoPasses;
+
+#[vtable]
+impl MirrorOps for HastyTwoPasses {
+    const NAME: &'static CStr = c"kunit_hasty_two_passes";
+    type PageTable = Table;
+    type Lock = MutexBackend;
+    const TWO_PASSES: Option<hmm::TwoPasses<Self>> = Some(hmm::TwoPasses::new());
+    const CPU_ACCESS: bool = true;
+
+    fn try_invalidate(
+        &self,
+        table: Pin<&mut Table>,
+        invalidation: &Invalidation<'_>,
+    ) -> Result<(), WouldBlock> {
+        Hasty.try_invalidate(table, invalidation)
+    }
+}
+
+impl TwoPassOps for HastyTwoPasses {
+    type Fence = Arc<Calls>;
+
+    fn invalidate_start(
+        &self,
+        table: Pin<&mut Table>,
+        invalidation: &Invalidation<'_>,
+    ) -> Option<Arc<Calls>> {
+        table.calls.start.fetch_add(1, Relaxed);
+        let calls = table.calls.clone();
+        table.remove(invalidation.range());
+        Some(calls)
+    }
+
+    fn invalidate_finish(&self, _invalidation: &Invalidation<'_>, calls: Arc<Calls>) {
+        calls.end.fetch_add(1, Relaxed);
+    }
+}
+
 /// Identifies the device private memory of [`TwoPasses`], and that of somebody else.
 static OWNERS: [u8; 2] = [0; 2];
 

@@ -105,7 +105,7 @@ pub trait TwoPassOps: MirrorOps {
     ///
     /// Called with the lock of the page table held. Must not sleep under a spinlock. May sleep
     /// under a mutex, where what is not [blockable](Invalidation::blockable) is refused without a
-    /// call. It cannot fail.
+    /// call, or is for [`MirrorOps::try_invalidate`]. It cannot fail.
     fn invalidate_start(
         &self,
         table: Pin<&mut Self::PageTable>,

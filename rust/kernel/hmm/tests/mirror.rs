@@ -276,6 +276,34 @@ mod suite {
     }
 
     #[test]
+    fn try_invalidate_takes_the_place_of_both_passes() -> Result {
+        attach_mm()?;
+        let addr = mmap(2, true)?;
+        let mirror = mirror!(HastyTwoPasses)?;
+        let calls = mirror.faulter().lock().calls.clone();
+        let counts = || {
+            (
+                calls.attempt.load(Relaxed),
+                calls.start.load(Relaxed),
+                calls.end.load(Relaxed),
+            )
+        };
+
+        map(&mirror, pages(addr, 0, 1)?, Write)?;
+        let before = counts();
+        let done = InvalidationInProgress::non_blockable(pages(addr, 1, 1)?).map(|_| ());
+        let refused = InvalidationInProgress::non_blockable(pages(addr, 0, 1)?).map(|_| ());
+        let hasty = counts();
+        munmap(pages(addr, 0, 1)?)?;
+        let patient = counts();
+
+        assert_eq!((done, refused), (Ok(()), Err(EAGAIN)));
+        assert_eq!(hasty, (before.0 + 2, before.1, before.2));
+        assert_eq!(patient, (hasty.0, hasty.1 + 1, hasty.2 + 1));
+        Ok(())
+    }
+
+    #[test]
     fn end_comes_after_the_change() -> Result {
         attach_mm()?;
         let addr = mmap(1, true)?;
