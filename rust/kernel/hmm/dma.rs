@@ -12,13 +12,16 @@ use super::{
     FaultError,
     Mirror,
     MirrorOps,
+    Read,
     TableGuard,
     Write, //
 };
 use crate::{
     dma::DmaAddress,
     fmt,
+    io::PhysAddr,
     mm::addr::{
+        PageCount,
         PageRange,
         VirtAddr, //
     },
@@ -37,7 +40,9 @@ mod leaves {
     };
     use crate::{
         bindings,
+        dma::DmaAddress,
         error::to_result,
+        io::PhysAddr,
         mm::addr::PageRange,
         page::PAGE_SIZE,
         prelude::*,
@@ -211,6 +216,19 @@ mod leaves {
             None
         }
 
+        /// Returns where the device gets to by an address of a run that begins at `start`.
+        pub(in super::super) fn phys<T: MirrorOps>(
+            &self,
+            start: usize,
+            addr: DmaAddress,
+        ) -> Option<PhysAddr> {
+            let leaf = self.0.get(&(start & !(Self::leaf_bytes::<T>() - 1)))?;
+
+            // SAFETY: By the type invariants `raw` is initialised. The lock of the mirror is held,
+            // because that protects `self`.
+            Some(unsafe { bindings::hmm_mirror_dma_phys(leaf.raw.get(), addr) })
+        }
+
         /// Unmaps what is mapped of `range`. The device has no entries for it any more.
         pub(in super::super) fn unmap<T: MirrorOps>(&mut self, range: PageRange) {
             for start in Self::starts::<T>(range) {
@@ -265,6 +283,8 @@ mod leaves {
     };
     use crate::{
         bindings,
+        dma::DmaAddress,
+        io::PhysAddr,
         mm::addr::PageRange, //
     };
 
@@ -299,6 +319,14 @@ mod leaves {
             _from: usize,
             _end: usize,
         ) -> Option<Run> {
+            None
+        }
+
+        pub(in super::super) fn phys<T: MirrorOps>(
+            &self,
+            _start: usize,
+            _addr: DmaAddress,
+        ) -> Option<PhysAddr> {
             None
         }
 
@@ -480,6 +508,60 @@ impl<'p, T: MirrorOps, A: Access> DmaRun<'p, T, A> {
         })
     }
 
+    /// Returns the run with read access, which each has.
+    #[inline]
+    pub fn readable(&self) -> DmaRun<'p, T, Read> {
+        DmaRun {
+            run: Run { ..self.run },
+            stamp: self.stamp,
+            _lent: PhantomData,
+            _granted: PhantomData,
+        }
+    }
+
+    /// Splits the run as [`PageRange::split_at_multiples`] does, for a device with pages of that
+    /// size.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use kernel::{
+    ///     hmm::{Access, DmaEntry, DmaRuns, MirrorOps},
+    ///     mm::addr::PageCount,
+    ///     prelude::*,
+    /// };
+    ///
+    /// /// Makes an entry for each page.
+    /// fn enter<T: MirrorOps, A: Access>(
+    ///     entries: &mut KVec<DmaEntry<T, A>>,
+    ///     runs: DmaRuns<'_, T, A>,
+    /// ) -> Result {
+    ///     for page in runs.flat_map(|run| run.split_at_multiples(PageCount::ONE)) {
+    ///         entries.push_within_capacity(page.entry())?;
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn split_at_multiples(self, pages: PageCount) -> impl Iterator<Item = DmaRun<'p, T, A>> {
+        let parts = self.range().split_at_multiples(pages);
+
+        parts.map(move |part| {
+            let (start, end) = (part.start().as_usize(), part.end().as_usize());
+
+            DmaRun {
+                run: Run {
+                    start,
+                    end,
+                    addr: self.run.addr + (start - self.run.start) as DmaAddress,
+                    write: self.run.write,
+                },
+                stamp: self.stamp,
+                _lent: PhantomData,
+                _granted: PhantomData,
+            }
+        })
+    }
+
     /// Returns an entry for the device's page table, which gives the address when it is needed.
     #[inline]
     pub fn entry(&self) -> DmaEntry<T, A> {
@@ -550,13 +632,33 @@ impl<T: MirrorOps, A: Access> DmaEntry<T, A> {
     /// [`StaleEntry`] if an invalidation may have hit one of the pages since the entry was created,
     /// if they were unmapped, or if the entry belongs to another mirror.
     pub fn addr(&self, table: &TableGuard<'_, T>) -> Result<DmaAddress, StaleEntry> {
+        self.run(table).map(|run| run.addr)
+    }
+
+    /// Returns the physical address that the device gets to by the first page, in bytes.
+    ///
+    /// This looks into the page table of the IOMMU, for drivers that show what their device has.
+    /// Without an IOMMU that translates, it is [`addr`](Self::addr).
+    ///
+    /// Takes a time in proportion to the number of pages. Does not sleep.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`addr`](Self::addr).
+    pub fn phys(&self, table: &TableGuard<'_, T>) -> Result<PhysAddr, StaleEntry> {
+        let run = self.run(table)?;
+
+        table.dma().phys::<T>(run.start, run.addr).ok_or(StaleEntry)
+    }
+
+    fn run(&self, table: &TableGuard<'_, T>) -> Result<Run, StaleEntry> {
         if !self.is_of(table.stamps()) {
             return Err(StaleEntry);
         }
         let (start, end) = (self.range.start().as_usize(), self.range.end().as_usize());
 
         match table.dma().next_run::<T>(start, end) {
-            Some(run) if (run.start, run.end) == (start, end) => Ok(run.addr),
+            Some(run) if (run.start, run.end) == (start, end) => Ok(run),
             _ => Err(StaleEntry),
         }
     }

@@ -446,6 +446,45 @@ mod suite {
     }
 
     #[test]
+    fn a_run_is_split_into_pages() -> Result {
+        attach_mm()?;
+        let addr = mmap(3, true)?;
+        let range = pages(addr, 0, 3)?;
+        let (parts, phys) = with_mirror(|mirror| {
+            let mut buffer = FaultBuffer::new(PageCount::new(3), GFP_KERNEL)?;
+            let mut parts = KVec::with_capacity(3, GFP_KERNEL)?;
+
+            mirror
+                .faulter()
+                .map_dma(range, &mut buffer, Write, |table, runs| {
+                    let entries = table.project().entries;
+
+                    for page in runs.flat_map(|run| run.split_at_multiples(PageCount::ONE)) {
+                        let writable = page.readable().writable().is_some();
+                        let part = (page.range(), page.addr(), writable);
+
+                        let _ = parts.push_within_capacity(part);
+                        let _ = entries.push_within_capacity(page.readable().entry());
+                    }
+                })?;
+            let mut faulter = mirror.faulter();
+            let table = faulter.lock();
+            let last = &table.entries[2];
+            // There is no IOMMU that translates.
+            Ok((parts, (last.addr(&table), last.phys(&table))))
+        })?;
+
+        assert_eq!(parts.len(), 3);
+        for (i, part) in parts.iter().enumerate() {
+            let dma = parts[0].1 + (i * PAGE_SIZE) as DmaAddress;
+
+            assert_eq!(*part, (pages(addr, i, 1)?, dma, true));
+        }
+        assert_eq!(phys, (Ok(parts[2].1), Ok(parts[2].1)));
+        Ok(())
+    }
+
+    #[test]
     fn entry_belongs_to_its_mirror() -> Result {
         attach_mm()?;
         let range = pages(mmap(1, true)?, 0, 1)?;
