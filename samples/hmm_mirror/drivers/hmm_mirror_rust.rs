@@ -25,16 +25,11 @@ use kernel::{
         Mirror,
         MirrorOps,
         Pages,
-        Present,
-        Read,
         Reserve,
         Short,
-        StaleFrame,
-        TableGuard,
         Write, //
     },
     ioctl::{
-        _IOC_SIZE,
         _IOR,
         _IOW,
         _IOWR, //
@@ -58,19 +53,19 @@ use kernel::{
         lock::spinlock::SpinLockBackend,
         SetOnce, //
     },
-    uaccess::{
-        UserSlice,
-        UserSliceReader,
-        UserSliceWriter, //
-    },
 };
 
 mod page_table;
+mod sample;
 mod uapi;
 
 use page_table::{
     PageTable,
     Spare, //
+};
+use sample::{
+    Device,
+    Ioctls, //
 };
 
 module! {
@@ -81,14 +76,8 @@ module! {
     license: "GPL",
 }
 
-/// The number of pages that are faulted in at once.
-const FAULT_PAGES: PageCount = PageCount::from_order(page_table::HUGE_ORDER);
-
-/// How often a fault is retried after an invalidation.
-const FAULT_TRIES: u64 = 100;
-
 /// Returns what a dump shows of the page at `addr`, which `frame` maps.
-fn show(frame: &Frame, addr: VirtAddr) -> uapi::Entry {
+fn entry(frame: &Frame, addr: VirtAddr) -> uapi::Entry {
     let index = within(frame, addr) / PAGE_SIZE;
 
     uapi::Entry {
@@ -162,46 +151,7 @@ impl MirrorOps for FakeDevice {
     }
 }
 
-/// A device context: an open file, bound to an address space once.
-#[pin_data]
-struct Context {
-    mirror: SetOnce<Pin<KBox<Mirror<FakeDevice>>>>,
-}
-
-impl Context {
-    fn faulter(&self) -> Result<Faulter<'_, FakeDevice>> {
-        self.mirror
-            .as_ref()
-            .map(|mirror| mirror.faulter())
-            .ok_or(ENXIO)
-    }
-
-    fn bind(&self, arg: &mut uapi::Bind) -> Result {
-        if arg.flags != 0 {
-            return Err(EINVAL);
-        }
-        if self.mirror.as_ref().is_some() {
-            return Err(EBUSY);
-        }
-
-        let mm = MmWithUser::from_pidfd(arg.pidfd)?;
-        let state = DeviceState {
-            table: PageTable::new(GFP_KERNEL_ACCOUNT)?,
-            stats: uapi::Stats::default(),
-            _pinned: PhantomPinned,
-        };
-        let mirror = KBox::pin_init(new_mirror!(&mm, FakeDevice, state), GFP_KERNEL_ACCOUNT)?;
-
-        // Another thread may have been faster.
-        if self.mirror.populate(mirror) {
-            Ok(())
-        } else {
-            Err(EBUSY)
-        }
-    }
-
-    /// Handles a device page fault: enters the pages of a range into the device's page table.
-    /// Returns their number.
+impl Device for FakeDevice {
     fn fault(
         faulter: &mut Faulter<'_, FakeDevice>,
         range: PageRange,
@@ -231,6 +181,88 @@ impl Context {
         in_flight.as_mut().lock().as_mut().project().stats.retries += u64::from(retries);
         filled
     }
+}
+
+/// A device context: an open file, bound to an address space once.
+#[pin_data]
+struct Context {
+    mirror: SetOnce<Pin<KBox<Mirror<FakeDevice>>>>,
+}
+
+impl Context {
+    fn faulter(&self) -> Result<Faulter<'_, FakeDevice>> {
+        self.mirror
+            .as_ref()
+            .map(|mirror| mirror.faulter())
+            .ok_or(ENXIO)
+    }
+}
+
+impl Ioctls for Context {
+    fn bind(&self, arg: &mut uapi::Bind) -> Result {
+        if arg.flags != 0 {
+            return Err(EINVAL);
+        }
+        if self.mirror.as_ref().is_some() {
+            return Err(EBUSY);
+        }
+
+        let mm = MmWithUser::from_pidfd(arg.pidfd)?;
+        let state = DeviceState {
+            table: PageTable::new(GFP_KERNEL_ACCOUNT)?,
+            stats: uapi::Stats::default(),
+            _pinned: PhantomPinned,
+        };
+        let mirror = KBox::pin_init(new_mirror!(&mm, FakeDevice, state), GFP_KERNEL_ACCOUNT)?;
+
+        // Another thread may have been faster.
+        if self.mirror.populate(mirror) {
+            Ok(())
+        } else {
+            Err(EBUSY)
+        }
+    }
+
+    fn map(&self, arg: &mut uapi::Map) -> Result {
+        sample::map(self.faulter()?, arg)
+    }
+
+    fn read(&self, arg: &mut uapi::Rw) -> Result {
+        sample::read(self.faulter()?, arg, |faulter, addr, bytes| {
+            let mut state = faulter.lock();
+            let done = state
+                .table
+                .get(addr)
+                .map(|frame| state.read(frame, within(frame, addr), bytes));
+            let Some(Ok(done)) = done else {
+                return Ok(false);
+            };
+
+            let stats = state.as_mut().project().stats;
+            stats.accesses += 1;
+            stats.read_bytes += done as u64;
+            Ok(true)
+        })
+    }
+
+    fn write(&self, arg: &mut uapi::Rw) -> Result {
+        sample::write(self.faulter()?, arg, |faulter, addr, bytes| {
+            let mut state = faulter.lock();
+            let done = state
+                .table
+                .get(addr)
+                .and_then(Frame::writable)
+                .map(|frame| state.write(frame, within(frame, addr), bytes));
+            let Some(Ok(done)) = done else {
+                return Ok(false);
+            };
+
+            let stats = state.as_mut().project().stats;
+            stats.accesses += 1;
+            stats.written_bytes += done as u64;
+            Ok(true)
+        })
+    }
 
     /// Adds to a word of the process while the device has the page to itself.
     fn add(&self, arg: &mut uapi::Add) -> Result {
@@ -259,125 +291,16 @@ impl Context {
         Ok(())
     }
 
-    fn map(&self, arg: &mut uapi::Map) -> Result {
-        let mut faulter = self.faulter()?;
-        let (start, end) = checked(faulter.mirror(), arg.addr, arg.len)?;
-        let range = PageRange::from_bounds(start, end)?;
-        let mut buffer = FaultBuffer::new(FAULT_PAGES, GFP_KERNEL)?;
-
-        if arg.reserved != 0 {
-            return Err(EINVAL);
-        }
-        arg.pages = 0;
-        for part in range.split_at_multiples(FAULT_PAGES) {
-            arg.pages += match arg.flags {
-                0 => Self::fault(&mut faulter, part, &mut buffer, Read),
-                uapi::MAP_WRITE => Self::fault(&mut faulter, part, &mut buffer, Write),
-                uapi::MAP_PRESENT => Self::fault(&mut faulter, part, &mut buffer, Present),
-                // The kernel crate has no way to wait for a work item.
-                flags if flags & uapi::MAP_ASYNC != 0 => Err(EOPNOTSUPP),
-                _ => Err(EINVAL),
-            }?;
-        }
-        Ok(())
-    }
-
-    /// Makes one access of the device to one page: follows the page table, and faults as long as no
-    /// entry permits the access. `follow` makes the access through the entry.
-    fn access(
-        faulter: &mut Faulter<'_, FakeDevice>,
-        addr: VirtAddr,
-        buffer: &mut FaultBuffer,
-        access: impl Access,
-        mut follow: impl FnMut(&mut TableGuard<'_, FakeDevice>) -> Result<usize, StaleFrame>,
-    ) -> Result<usize> {
-        let page = PageRange::page_of(addr)?;
-
-        for _ in 0..FAULT_TRIES {
-            if let Ok(done) = follow(&mut faulter.lock()) {
-                return Ok(done);
-            }
-            Self::fault(faulter, page, buffer, access)?;
-        }
-        Err(EBUSY)
-    }
-
-    fn read(&self, arg: &mut uapi::Rw) -> Result {
-        let mut faulter = self.faulter()?;
-        let mut out =
-            UserSlice::new(UserPtr::from_addr(arg.buf as usize), arg.len as usize).writer();
-        let mut bytes = KVec::from_elem(0u8, PAGE_SIZE, GFP_KERNEL)?;
-        let mut buffer = FaultBuffer::new(PageCount::ONE, GFP_KERNEL)?;
-
-        for_each_page(faulter.mirror(), arg, |addr, len| {
-            let done = Self::access(&mut faulter, addr, &mut buffer, Read, |state| {
-                let frame = state.table.get(addr).ok_or(StaleFrame)?;
-                let done = state.read(frame, within(frame, addr), &mut bytes[..len])?;
-
-                let stats = state.as_mut().project().stats;
-                stats.accesses += 1;
-                stats.read_bytes += done as u64;
-                Ok(done)
-            })?;
-            out.write_slice(&bytes[..done])?;
-            Ok(done)
-        })
-    }
-
-    fn write(&self, arg: &mut uapi::Rw) -> Result {
-        let mut faulter = self.faulter()?;
-        let mut from =
-            UserSlice::new(UserPtr::from_addr(arg.buf as usize), arg.len as usize).reader();
-        let mut bytes = KVec::from_elem(0u8, PAGE_SIZE, GFP_KERNEL)?;
-        let mut buffer = FaultBuffer::new(PageCount::ONE, GFP_KERNEL)?;
-
-        for_each_page(faulter.mirror(), arg, |addr, len| {
-            from.read_slice(&mut bytes[..len])?;
-            Self::access(&mut faulter, addr, &mut buffer, Write, |state| {
-                let frame = state.table.get(addr).and_then(Frame::writable);
-                let frame = frame.ok_or(StaleFrame)?;
-                let done = state.write(frame, within(frame, addr), &bytes[..len])?;
-
-                let stats = state.as_mut().project().stats;
-                stats.accesses += 1;
-                stats.written_bytes += done as u64;
-                Ok(done)
-            })
-        })
-    }
-
     fn dump(&self, arg: &mut uapi::Dump) -> Result {
         let mut faulter = self.faulter()?;
 
-        if arg.start > arg.end || arg.capacity == 0 {
-            return Err(EINVAL);
-        }
+        sample::dump(arg, |start, show| {
+            let state = faulter.lock();
 
-        let capacity = (arg.capacity as usize).min(FAULT_PAGES.as_usize());
-        let mut entries = KVec::<uapi::Entry>::with_capacity(capacity, GFP_KERNEL)?;
-        let mut next = arg.end;
-        let start = VirtAddr::new(arg.start as usize);
-        faulter.lock().table.walk(start, |addr, frame| {
-            let shown = show(frame, addr);
-
-            if shown.addr >= arg.end {
-                return false;
-            }
-            // Full: go on with this one the next time.
-            entries
-                .push_within_capacity(shown)
-                .inspect_err(|_| next = addr.as_usize() as u64)
-                .is_ok()
-        });
-
-        let ptr = UserPtr::from_addr(arg.entries as usize);
-        let mut out = UserSlice::new(ptr, entries.len() * size_of::<uapi::Entry>()).writer();
-        for entry in &mut entries {
-            out.write_slice(entry.as_mut_bytes())?;
-        }
-        arg.start = next;
-        arg.count = entries.len() as u32;
-        Ok(())
+            state
+                .table
+                .walk(start, |addr, frame| show(entry(frame, addr)));
+        })
     }
 
     fn stats(&self, arg: &mut uapi::Stats) -> Result {
@@ -391,52 +314,9 @@ impl Context {
     }
 }
 
-/// Returns the bounds of a range if it is in the mirrored address space.
-fn checked(mirror: &Mirror<FakeDevice>, addr: u64, len: u64) -> Result<(VirtAddr, VirtAddr)> {
-    let start = VirtAddr::new(addr.try_into()?);
-    let end = start.checked_add(len.try_into()?).ok_or(EINVAL)?;
-
-    if end > mirror.end_address() {
-        return Err(EINVAL);
-    }
-    Ok((start, end))
-}
-
 /// Returns the offset of an address in its frame, in bytes.
 fn within(frame: &Frame, addr: VirtAddr) -> usize {
     addr.offset_from(frame.addr()).unwrap_or(usize::MAX)
-}
-
-/// Splits an access at page boundaries. `f` gets an address and the number of bytes to copy there,
-/// and returns the number of bytes that it copied.
-fn for_each_page(
-    mirror: &Mirror<FakeDevice>,
-    arg: &mut uapi::Rw,
-    mut f: impl FnMut(VirtAddr, usize) -> Result<usize>,
-) -> Result {
-    let (start, _) = checked(mirror, arg.addr, arg.len)?;
-
-    arg.done = 0;
-    while arg.done < arg.len {
-        let addr = start.checked_add(arg.done as usize).ok_or(EINVAL)?;
-        let len = (PAGE_SIZE - addr.page_offset()).min((arg.len - arg.done) as usize);
-
-        arg.done += f(addr, len)? as u64;
-    }
-    Ok(())
-}
-
-/// Copies the argument of an ioctl in, calls `f` with it, and copies it out, even if `f` fails.
-fn with_arg<T: Default + FromBytes + IntoBytes>(
-    (mut reader, mut writer): (UserSliceReader, UserSliceWriter),
-    f: impl FnOnce(&mut T) -> Result,
-) -> Result<isize> {
-    let mut arg = T::default();
-
-    reader.read_slice(arg.as_mut_bytes())?;
-    let result = f(&mut arg);
-    writer.write_slice(arg.as_mut_bytes())?;
-    result.map(|()| 0)
 }
 
 #[vtable]
@@ -453,29 +333,7 @@ impl MiscDevice for Context {
     }
 
     fn ioctl(me: Pin<&Self>, _file: &File, cmd: u32, arg: usize) -> Result<isize> {
-        let user = UserSlice::new(UserPtr::from_addr(arg), _IOC_SIZE(cmd));
-
-        match cmd {
-            uapi::IOC_BIND => {
-                let mut bind = uapi::Bind::default();
-
-                user.reader().read_slice(bind.as_mut_bytes())?;
-                me.bind(&mut bind).map(|()| 0)
-            }
-            uapi::IOC_MAP => with_arg(user.reader_writer(), |arg| me.map(arg)),
-            uapi::IOC_READ => with_arg(user.reader_writer(), |arg| me.read(arg)),
-            uapi::IOC_WRITE => with_arg(user.reader_writer(), |arg| me.write(arg)),
-            uapi::IOC_ADD => with_arg(user.reader_writer(), |arg| me.add(arg)),
-            uapi::IOC_DUMP => with_arg(user.reader_writer(), |arg| me.dump(arg)),
-            uapi::IOC_STATS => {
-                let mut stats = uapi::Stats::default();
-
-                me.stats(&mut stats)?;
-                user.writer().write_slice(stats.as_mut_bytes())?;
-                Ok(0)
-            }
-            _ => Err(ENOTTY),
-        }
+        sample::ioctl(me.get_ref(), cmd, arg)
     }
 }
 

@@ -22,6 +22,7 @@
 #define DEVICE_RUST	"/dev/hmm_mirror_rust"
 #define DEVICE_C	"/dev/hmm_mirror_c"
 #define DEVICE_EDU_C	"/dev/hmm_mirror_edu_c"
+#define DEVICE_EDU_RUST	"/dev/hmm_mirror_edu_rust"
 
 /* The device's page table, or a part of it, in address order. */
 struct entries {

@@ -61,6 +61,12 @@ FIXTURE_VARIANT_ADD(edu, c)
 	.driver = "hmm_mirror_edu_c",
 };
 
+FIXTURE_VARIANT_ADD(edu, rust)
+{
+	.device = DEVICE_EDU_RUST,
+	.driver = "hmm_mirror_edu_rust",
+};
+
 #define TEST_ARGS	struct __test_metadata *_metadata, FIXTURE_DATA(edu) *self
 
 FIXTURE_SETUP(edu)
