@@ -168,11 +168,11 @@ impl<F: NodeFile> MiscDevice for Adapter<F> {
     }
 
     fn ioctl(
-        file: <F::Ptr as ForeignOwnable>::Borrowed<'_>,
+        this: <F::Ptr as ForeignOwnable>::Borrowed<'_>,
         _file: &File,
         cmd: u32,
         arg: usize,
     ) -> Result<isize> {
-        F::ioctl(file, cmd, arg)
+        F::ioctl(this, cmd, arg)
     }
 }

@@ -37,32 +37,35 @@ class Demo:
         self.out = out
         self.failures = []
         self.pages = self.accesses = self.invalidations = self.stale = 0
+        self.numbers = {}
+        self.dma_said = ""
 
     def path(self, name):
         return os.path.join(self.out, name)
 
     def count(self, name):
-        """Add what a program has written about itself."""
+        """Add what a program has written about itself, and return it."""
         try:
             with open(self.path(name), encoding="utf-8") as file:
                 numbers = json.load(file)
         except (OSError, ValueError) as error:
             self.failures.append(f"{name}: {error}")
-            return
+            return {}
         self.pages += numbers["pages_mirrored"]
         self.accesses += numbers["device_accesses"]
         self.invalidations += numbers["invalidations"]
         self.stale += numbers["stale"]
+        return numbers
 
-    def mirror(self, name, title, command, options=()):
+    def mirror(self, name, title, command, device=()):
         """Run a command under hmm-mirror, and return what it printed."""
         show(f"\n== {title}")
-        mirror = ["hmm-mirror", "run", "--follow", "--write", "--view",
+        mirror = ["hmm-mirror", *device, "run", "--follow", "--write", "--view",
                   "--color", os.environ.get("DEMO_COLOR", "auto"),
                   "--json", self.path(f"{name}.json"),
                   "--record", self.path(f"{name}.jsonl"),
                   "--dump", self.path(f"{name}-table.json"),
-                  *options, "--", *command]
+                  "--", *command]
         lines = []
         with open(self.path(f"{name}.log"), "w", encoding="utf-8") as log:
             with subprocess.Popen(mirror, stdout=subprocess.PIPE,
@@ -74,7 +77,7 @@ class Demo:
                     show(lines[-1])
         if process.returncode:
             self.failures.append(f"{name}: exit status {process.returncode}")
-        self.count(f"{name}.json")
+        self.numbers = self.count(f"{name}.json")
         self.plot(name, f"{name}.svg", "--title", " ".join(command))
         self.plot(name, f"{name}-heat.svg", "--heat", "--title", " ".join(command))
         return lines
@@ -96,12 +99,12 @@ class Demo:
         # It has mirrored itself as well.
         self.count("workload-self.json")
 
-    def python(self):
-        lines = self.mirror("python3", "python3 at work",
-                            ["python3", os.path.join(HERE, "python_workload.py")])
+    def python(self, name="python3", title="python3 at work", device=()):
+        lines = self.mirror(name, title,
+                            ["python3", os.path.join(HERE, "python_workload.py")], device)
         # It may share a line with a picture, as both come from the same pipe.
         if not any(WORK_RESULT in line for line in lines):
-            self.failures.append("python3: the result is wrong")
+            self.failures.append(f"{name}: the result is wrong")
 
     def view(self):
         """What somebody sees who looks at a process that runs on by itself."""
@@ -133,8 +136,27 @@ class Demo:
         os.remove(self.path("mirrored.o"))
         os.remove(self.path("plain.o"))
 
+    def dma(self):
+        """A device that is no fake, behind an IOMMU that tells of what it should not do."""
+        driver = "hmm_mirror_edu_rust"
+        loaded = subprocess.run(["modprobe", driver, "dma_bits=32"], check=False,
+                                stderr=subprocess.DEVNULL)
+        if loaded.returncode or not os.path.exists(f"/dev/{driver}"):
+            show("\n== no device that does DMA: this kernel has no driver in Rust for it")
+            return
+        self.python("dma", "python3 at work, and a PCI device that does DMA, behind an IOMMU",
+                    ("--device", f"/dev/{driver}"))
+        log = subprocess.run(["dmesg"], stdout=subprocess.PIPE, text=True, check=False)
+        faults = log.stdout.count("DMAR: [DMA ")
+        read, written = (self.numbers.get(f"{way}_bytes", 0) for way in ("read", "written"))
+        judged = os.path.exists("/sys/class/iommu/dmar0")
+        if not (read and written and judged) or faults:
+            self.failures.append(f"dma: {read} bytes read, {written} written, "
+                                 f"{faults} IOMMU faults, {'an' if judged else 'no'} IOMMU")
+        self.dma_said = f", {read + written} bytes by DMA, {faults} IOMMU faults"
+
     def run(self):
-        for part in (self.workload, self.python, self.view, self.gcc):
+        for part in (self.workload, self.python, self.view, self.gcc, self.dma):
             try:
                 part()
             except OSError as error:
@@ -145,7 +167,7 @@ class Demo:
         failed = self.failures or self.stale or not self.pages
         show(f"demo: {'FAILED' if failed else 'ok'}, "
              f"{self.pages} pages mirrored, {self.accesses} device accesses, "
-             f"{self.invalidations} invalidations, {self.stale} stale")
+             f"{self.invalidations} invalidations, {self.stale} stale{self.dma_said}")
         return 1 if failed else 0
 
 

@@ -26,8 +26,7 @@ use kernel::{
         MirrorOps,
         Pages,
         Reserve,
-        Short,
-        Write, //
+        Short, //
     },
     ioctl::{
         _IOR,

@@ -334,8 +334,23 @@ static void data_check(struct target *target, int mem,
 	      target->pid, entry->addr);
 }
 
+/* Where the stack of the main thread began, which is in memory as long as there is one. */
+static bool stack_page(const struct maps *maps, struct hmm_mirror_entry *entry)
+{
+	size_t i;
+
+	for (i = 0; i < maps->nr; i++) {
+		if (strcmp(maps->vma[i].name, "[stack]"))
+			continue;
+		entry->addr = maps->vma[i].end - sysconf(_SC_PAGESIZE);
+		return true;
+	}
+	return false;
+}
+
 static void data_checks(struct target *target, bool write)
 {
+	struct hmm_mirror_entry stack;
 	struct entries entries = { };
 	struct maps maps = { };
 	int i, mem = memory_open(target->pid, "mem");
@@ -350,10 +365,14 @@ static void data_checks(struct target *target, bool write)
 			if (!private_anonymous(maps_find(&maps, entry->addr)))
 				continue;
 			data_check(target, mem, entry, write);
-			if (session.sampled) {
-				session.pages_left--;
+			if (session.sampled)
 				break;
-			}
+		}
+		/* Of what a slow device has, there may be no such page. */
+		if (session.sampled && session.pages_left) {
+			if ((i == DATA_CHECKS || !entries.nr) && stack_page(&maps, &stack))
+				data_check(target, mem, &stack, write);
+			session.pages_left--;
 		}
 	}
 	maps_free(&maps);
