@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note */
 /*
- * The ioctls of the HMM mirroring sample devices, /dev/hmm_mirror_rust,
- * /dev/hmm_mirror_c and /dev/hmm_mirror_edu_c.
+ * The ioctls of the HMM mirroring sample devices, /dev/hmm_mirror_rust, /dev/hmm_mirror_c,
+ * /dev/hmm_mirror_edu_rust and /dev/hmm_mirror_edu_c.
  *
  * A sample device is a device with a page table of its own.  Each open file is
  * one device context: one four-level page table, empty at first, bound to the
@@ -31,10 +31,10 @@
  *  - MAP, READ, WRITE and ADD may also fail with EINTR (a fatal signal is pending),
  *    ENOMEM, or EBUSY (the range was invalidated again and again: try again).
  *
- * /dev/hmm_mirror_edu_c is QEMU's PCI device edu, which is no fake, and has no page table
- * of its own: what is said of that here is, for it, what is mapped for its DMA, behind an
- * IOMMU or without.  It copies ten pieces of at most a page a second, and two for each page
- * of READ and WRITE.  Further it differs in this:
+ * /dev/hmm_mirror_edu_rust and _edu_c are QEMU's PCI device edu, which is no fake, and has no
+ * page table of its own: what is said of that here is, for it, what is mapped for its DMA,
+ * behind an IOMMU or without.  It copies ten pieces of at most a page a second, and two for
+ * each page of READ and WRITE.  Further it differs in this:
  *  - MAP with ASYNC, and ADD, fail with EOPNOTSUPP; so do MAP, READ and WRITE where the device
  *    cannot have the pages in place (see hmm_mirror_dma_init() and the kernel's log);
  *  - READ and WRITE fail with EIO when the device does not answer, and from then on until
@@ -207,7 +207,8 @@ struct hmm_mirror_dump {
  * struct hmm_mirror_stats - argument of HMM_MIRROR_IOC_STATS (88 bytes)
  * @pages: entries in the device's page table now
  * @tables: tables that the device's page table is made of now, the root included; for an
- *	edu the intervals of 2 MiB in which it has DMA addresses
+ *	edu those by which its driver finds DMA addresses, and in C the intervals of 2 MiB
+ *	in which it has some
  * @mapped: entries filled in since BIND
  * @read_bytes: bytes read by the device
  * @written_bytes: bytes written by the device
