@@ -84,7 +84,12 @@ use kernel::{
         Arc,
         Completion,
         Mutex,
+        MutexGuard,
         SetOnce, //
+    },
+    time::{
+        delay::fsleep,
+        Delta, //
     },
 };
 
@@ -376,6 +381,20 @@ impl<'bound> Call<'_, 'bound> {
         Ok(self.scope.mirror(mirror)?.faulter())
     }
 
+    /// Waits for its turn, unless the task is killed meanwhile. The kernel crate has no mutex whose
+    /// waiters are told of that.
+    fn engine(&self) -> Result<MutexGuard<'_, Engine>> {
+        let engine = &self.scope.data().get_ref().engine;
+
+        while !current!().fatal_signal_pending() {
+            if let Some(engine) = engine.try_lock() {
+                return Ok(engine);
+            }
+            fsleep(Delta::from_millis(10));
+        }
+        Err(EINTR)
+    }
+
     /// Is there an entry for the page at `addr`?
     fn is_mapped(
         faulter: &mut Faulter<'_, Context<'bound>>,
@@ -477,7 +496,7 @@ impl Ioctls for Call<'_, '_> {
             if !Self::is_mapped(faulter, addr, direction) {
                 return Ok(false);
             }
-            let engine = &mut *edu.engine.lock();
+            let engine = &mut *self.engine()?;
             let copied = self.copy(engine, faulter, addr, bytes.len(), direction)?;
             if copied {
                 engine.store(edu.dev, bytes)?;
@@ -496,7 +515,7 @@ impl Ioctls for Call<'_, '_> {
             if !Self::is_mapped(faulter, addr, direction) {
                 return Ok(false);
             }
-            let engine = &mut *edu.engine.lock();
+            let engine = &mut *self.engine()?;
             engine.load(edu.dev, bytes)?;
             self.copy(engine, faulter, addr, bytes.len(), direction)
         })

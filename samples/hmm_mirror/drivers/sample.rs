@@ -161,6 +161,9 @@ impl<'m, D: Device, A: Access> Accesses<'m, D, A> {
 
         arg.done = 0;
         while arg.done < arg.len {
+            if current!().fatal_signal_pending() {
+                return Err(EINTR);
+            }
             let addr = start.checked_add(arg.done as usize).ok_or(EINVAL)?;
             let len = (PAGE_SIZE - addr.page_offset()).min((arg.len - arg.done) as usize);
 

@@ -122,6 +122,7 @@ struct access {
 	char *buf;
 	size_t len;
 	bool write;
+	bool map;		/* at first, when what begins a thread changes nothing any more */
 	int ret;
 	size_t done;
 	pthread_t thread;
@@ -131,6 +132,8 @@ static void *access_run(void *data)
 {
 	struct access *a = data;
 
+	if (a->map)
+		map_write(a->fd, a->addr, a->len);
 	a->ret = a->write ?
 		device_write(a->fd, (uintptr_t)a->addr, a->buf, a->len, &a->done) :
 		device_read(a->fd, (uintptr_t)a->addr, a->buf, a->len, &a->done);
@@ -522,13 +525,18 @@ static void dies(TEST_ARGS, const char *device, bool write, int sig)
 {
 	double began;
 	pid_t pid = fork();
+	int status;
 
 	if (!pid) {
-		struct access a = { .fd = device_open(device), .addr = self->map,
-				    .len = self->size, .write = write };
+		/* So much that there is no fault which could notice, and takes 13 s */
+		struct access a = { .fd = device_open(device), .len = 64 * self->page,
+				    .write = write, .map = true };
 
-		a.buf = malloc(self->size);
-		memset(self->map, 1, self->size);
+		a.buf = malloc(a.len);
+		a.addr = memory(a.len);
+		/* Nor in the buffer */
+		memset(a.buf, 2, a.len);
+		memset(a.addr, 1, a.len);
 		if (bind_self(a.fd))
 			_exit(1);
 		begin(&a);
@@ -537,8 +545,9 @@ static void dies(TEST_ARGS, const char *device, bool write, int sig)
 		_exit(0);
 	}
 	began = seconds();
-	waitpid(pid, NULL, 0);
-	EXPECT_GT(10, seconds() - began);
+	waitpid(pid, &status, 0);
+	EXPECT_GT(5, seconds() - began);
+	EXPECT_TRUE(sig ? WIFSIGNALED(status) : WIFEXITED(status) && !WEXITSTATUS(status));
 }
 
 TEST_F(edu, processes_end_in_the_middle)
