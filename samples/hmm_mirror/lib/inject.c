@@ -4,7 +4,8 @@
  *
  * The instruction for these is one that the kernel has mapped into each process, in the
  * vDSO, and their arguments in memory are in a page that is mapped for that: so no byte of
- * the process's own is written, and its stack is not used. All that takes time, or that
+ * the process's own is written but to begin a restartable sequence anew, and its stack is not
+ * used. All that takes time, or that
  * another thread could interfere with, a helper does.
  */
 #include <errno.h>
@@ -24,12 +25,6 @@
 #include "seize.h"
 
 #ifdef __x86_64__
-
-/*
- * The stack of the helper. It needs none, and if nobody is there any more to make it do
- * what is wanted, it is killed by the first use, instead of going on with its parent's.
- */
-#define NO_STACK	8
 
 static int fetch(pid_t pid, int remote_fd)
 {
@@ -153,8 +148,12 @@ static int bind_by_helper(struct seized *it, const char *device)
 	struct seized helper;
 	int reaped, ret, child = make_helper(it);
 
-	if (child < 0)
+	if (child < 0) {
+		/* The main thread may have ended when it had made one */
+		if (it->child)
+			kill_child(&(struct seized){ .tid = it->child });
 		return child;
+	}
 	ret = seize_child(&helper, it);
 	if (!ret)
 		ret = map_and_bind(&helper, device, child);

@@ -24,12 +24,17 @@
  * signal that this thread is to deliver, or by an event that this is to be told of. One that
  * does not stop stays traced.
  *
- * Nothing is left of that in @pid: interrupted calls are restarted, restartable sequences
- * begin anew, and signals that come are delivered afterwards, SIGSTOP at once. Only
- * sleeps that the kernel ends with EINTR whenever a thread is stopped do end, see signal(7).
+ * In @pid interrupted calls are restarted, restartable sequences begin anew, and signals that
+ * come are delivered afterwards, SIGSTOP at once. Only sleeps that the kernel ends with EINTR
+ * whenever a thread is stopped do end, see signal(7), and so does a call with a signal mask of
+ * its own, such as sigsuspend(2), if a signal is pending that only this blocks. Another thread
+ * of @pid may see the helper meanwhile, by waitpid() with __WALL, and its memory counts in
+ * RUSAGE_CHILDREN. If another thread calls execve(2) meanwhile, the new program gets a SIGCHLD
+ * and has a zombie.
+ *
  * Signals of this thread are blocked. SIGKILL cannot be: if it comes while the main thread
- * makes one of the two calls that it is needed for, clone() and wait4(), the process does
- * not survive. If it comes between them, a page and a zombie are left; so they are when a
+ * makes one of the two calls that it is needed for, clone() and wait4(), the process is
+ * killed. If it comes between them, a page and a zombie are left; so they are when a
  * helper takes more than 2 seconds over a call and 10 to end, as the device or its file
  * system hangs. Both calls are short, and if it does not come back from one nevertheless,
  * that is waited for without end, with a message.

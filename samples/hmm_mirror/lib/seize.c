@@ -106,7 +106,11 @@ static int wait_stop(const struct seized *it, long patience, int *stop)
 			return -ESRCH;
 		if (it->running && !it->borrowed && *stop >> 8 && !is_trap(*stop))
 			return -EBUSY;
-		return waitpid(it->tid, NULL, __WALL) < 0 ? -ESRCH : 0;
+		/* By now that may be its end */
+		info.si_pid = 0;
+		if (waitid(P_PID, it->tid, &info, WSTOPPED | WNOHANG | __WALL) || !info.si_pid)
+			return -ESRCH;
+		return 0;
 	}
 }
 
@@ -195,12 +199,17 @@ static int stop_again(struct seized *it)
 	}
 }
 
+/* One that did not stop, and so could not be let go */
+static _Thread_local pid_t left;
+
 static int stop(struct seized *it)
 {
 	struct user_regs_struct regs;
 
-	if (!ptrace(PTRACE_GETREGS, it->tid, 0, &regs))
+	if (!ptrace(PTRACE_GETREGS, it->tid, 0, &regs)) {
+		it->ours = it->tid == left;
 		return stop_again(it);
+	}
 	if (!ptrace(PTRACE_SEIZE, it->tid, 0, 0)) {
 		it->ours = true;
 		it->options = 0;
@@ -371,6 +380,12 @@ int seize(struct seized *it, pid_t pid, long options)
 
 /* Its calls */
 
+/*
+ * The options of a thread that has our registers, and of the helper, which inherits them. If
+ * we end, so does what is in the middle of something that is ours.
+ */
+#define BORROWED (PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL)
+
 /* Something of it can be changed, and then all of it is to be given back */
 int borrow(struct seized *it)
 {
@@ -380,7 +395,7 @@ int borrow(struct seized *it)
 	it->borrowed = true;
 	if (ptrace(PTRACE_SETSIGMASK, it->tid, sizeof(all), &all) ||
 	    ptrace(PTRACE_SETOPTIONS, it->tid, 0,
-		   PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE | it->suspend))
+		   BORROWED | PTRACE_O_TRACECLONE | it->suspend))
 		return -ESRCH;
 	if (it->dispatch.mode != DISPATCH_OFF && set_dispatch(it, &off))
 		return -ESRCH;
@@ -446,6 +461,12 @@ long remote(struct seized *it, int *ret, long nr, __u64 a, __u64 b, __u64 c, __u
 
 	if (*ret)
 		return -EINTR;
+	/*
+	 * What follows the instruction must not run: it would return into the process. It has
+	 * no stack, and where that would be taken from is none, either.
+	 */
+	regs.rsp = NO_STACK;
+	regs.rbp = NO_STACK;
 	regs.orig_rax = -1;	/* no call that would be restarted */
 	regs.rip = it->instruction;
 	regs.rax = nr;
@@ -481,7 +502,7 @@ static void run_again(const struct seized *it)
 void let_go(struct seized *it)
 {
 	if (it->ours)
-		ptrace(PTRACE_DETACH, it->tid, 0, 0);
+		left = ptrace(PTRACE_DETACH, it->tid, 0, 0) ? it->tid : 0;
 	else if (it->running)
 		run_again(it);
 	if (it->mem >= 0)
@@ -501,7 +522,7 @@ int seize_child(struct seized *child, const struct seized *it)
 	ret = wait_stop(child, PATIENCE_MS, &stop);
 	if (!ret && (ptrace(PTRACE_GETREGS, child->tid, 0, &child->regs) ||
 		     ptrace(PTRACE_SETOPTIONS, child->tid, 0,
-			    PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL | it->suspend)))
+			    BORROWED | it->suspend)))
 		ret = -ESRCH;
 	return ret;
 }

@@ -22,6 +22,9 @@ struct dispatch {
 	__u64 len;
 };
 
+/* Where the calls of others have their stack: whatever uses it ends */
+#define NO_STACK	8
+
 struct seized {
 	pid_t tid;
 	long options;			/* of ptrace, while it makes no calls of ours */

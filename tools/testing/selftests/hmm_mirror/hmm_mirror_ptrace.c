@@ -794,4 +794,55 @@ TEST_F(hmm_mirror, a_tracer_that_lets_it_run_is_told_of_all)
 	device_bind_traced(0);
 }
 
+/* A process that ends as soon as its main thread has made a helper */
+
+static void *end_with_helper(void *arg)
+{
+	siginfo_t info;
+
+	shared->ready = 1;
+	while (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT | __WALL))
+		;
+	syscall(SYS_exit_group, 0);
+	return arg;
+}
+
+/* Only the main thread is here, and stays, and no copy of it comes back from here */
+__attribute__((noinline)) static void wait_for_the_end(void)
+{
+	for (;;)
+		pause();
+}
+
+static int ends_with_helper(void)
+{
+	pthread_t thread;
+
+	pthread_create(&thread, NULL, end_with_helper, NULL);
+	wait_for_the_end();
+	shared->bad = 1;
+	return 1;
+}
+
+TEST_F(hmm_mirror, a_helper_ends_with_the_process)
+{
+	int i, ret, status, ends = 0;
+
+	for (i = 0; i < 10 * BINDS; i++) {
+		pid_t pid = start(ends_with_helper);
+
+		ASSERT_LT(0, pid);
+		ret = bind_once(variant->device, pid);
+		kill(pid, SIGKILL);
+		waitpid(pid, &status, 0);
+		ends += ret == -ESRCH;
+		EXPECT_TRUE(!ret || ret == -ESRCH || ret == -EBUSY);
+	}
+	/* Helpers that were left would go on when this thread lets go of them */
+	usleep(10000);
+	TH_LOG("%d of %d had ended", ends, i);
+	EXPECT_EQ(0, shared->bad);
+	EXPECT_EQ(-1, waitpid(-1, &status, WNOHANG | __WALL));
+}
+
 TEST_HARNESS_MAIN
