@@ -27,6 +27,7 @@
 #include <linux/sched.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
+#include <linux/string.h>
 #include <linux/swiotlb.h>
 
 #include "hmm.h"
@@ -187,6 +188,9 @@ static int hmm_dma_map_one(struct hmm_mirror_dma *dma, size_t index, unsigned lo
 	unsigned long *ours = &dma->map.pfn_list[index];
 	dma_addr_t addr;
 
+	/* That maps for writing, too, and so the IOMMU would not refuse it */
+	if (dma->use_iova && hmm_dma_is_direct(dma) && !(pfn & HMM_PFN_WRITE))
+		return -EIO;
 	*ours = pfn;
 	addr = hmm_dma_map_pfn(dma->dev, &dma->map, index, &p2pdma);
 	if (addr == DMA_MAPPING_ERROR) {
@@ -303,6 +307,20 @@ roll_back:
 	return ret;
 }
 
+#ifdef CONFIG_IOMMU_DMA
+/*
+ * virtio-iommu has no page table: what is mapped at a time is one mapping for it, which it
+ * can only unmap as a whole.  It says so nowhere but by what it is.
+ */
+static bool hmm_dma_is_virtio(struct device *dev)
+{
+	struct device *iommu = dev->iommu->iommu_dev->dev;
+
+	return iommu && iommu->parent && iommu->parent->bus &&
+	       !strcmp(iommu->parent->bus->name, "virtio");
+}
+#endif
+
 /*
  * The largest piece that is linked at a time, in pages: a page of the IOMMU that is larger
  * than one of the CPU could not be unmapped in part.
@@ -313,7 +331,7 @@ static size_t hmm_dma_max_link(struct device *dev)
 	struct iommu_domain *domain = iommu_get_domain_for_dev(dev);
 	unsigned long larger;
 
-	if (domain) {
+	if (domain && !hmm_dma_is_virtio(dev)) {
 		larger = domain->pgsize_bitmap & ~(2 * PAGE_SIZE - 1);
 		return larger ? BIT(__ffs(larger)) / PAGE_SIZE - 1 : SIZE_MAX;
 	}
