@@ -222,8 +222,9 @@ static ssize_t hmm_dma_map_some(struct hmm_mirror_dma *dma, size_t first, size_t
 		return hmm_dma_map_one(dma, first, pfn);
 
 	end = first + min(end - first, dma->max_link);
-	for (i = first; i < end; i++, pfns++) {
-		unsigned long next = *pfns & HMM_DMA_PFN;
+	ours[first] = pfn;
+	for (i = first + 1; i < end; i++) {
+		unsigned long next = *++pfns & HMM_DMA_PFN;
 
 		if (ours[i] || (next & ~HMM_PFN_WRITE) != (pfn & ~HMM_PFN_WRITE) + (i - first) ||
 		    hmm_dma_writes(dma, next) != write ||
@@ -568,7 +569,8 @@ bool hmm_mirror_dma_next_run(const struct hmm_mirror_dma *dma, struct hmm_dma_ru
 			     unsigned long end)
 {
 	unsigned long addr = max(run->end, dma->node.start);
-	unsigned long pfn = 0;
+	unsigned long pfn = 0, flags;
+	dma_addr_t next;
 	size_t i;
 
 	end = min(end, dma->node.last + 1);
@@ -586,10 +588,13 @@ bool hmm_mirror_dma_next_run(const struct hmm_mirror_dma *dma, struct hmm_dma_ru
 		.addr = hmm_dma_addr(dma, i, pfn),
 		.write = pfn & HMM_PFN_WRITE,
 	};
+	flags = pfn & (HMM_PFN_DMA_MAPPED | HMM_PFN_WRITE);
+	next = run->addr;
 	for (addr += PAGE_SIZE; addr < end; addr += PAGE_SIZE) {
 		pfn = READ_ONCE(dma->map.pfn_list[++i]);
-		if (!(pfn & HMM_PFN_DMA_MAPPED) || !!(pfn & HMM_PFN_WRITE) != run->write ||
-		    hmm_dma_addr(dma, i, pfn) != run->addr + (addr - run->start))
+		next += PAGE_SIZE;
+		if ((pfn & (HMM_PFN_DMA_MAPPED | HMM_PFN_WRITE)) != flags ||
+		    hmm_dma_addr(dma, i, pfn) != next)
 			break;
 	}
 	run->end = addr;
