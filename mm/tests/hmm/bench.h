@@ -73,6 +73,10 @@ struct hmm_bench_dev {
 	/* Invalidations that go on beside the faults, see hmm_bench_storm() */
 	unsigned int hold_us;
 	unsigned long retries;
+
+	/* What these files keep of their own: bench_dma.c, bench_gpusvm.c */
+	struct hmm_bench_dma *dma;
+	struct hmm_bench_gpusvm *svm;
 };
 
 /* Measuring */
@@ -167,6 +171,12 @@ void hmm_bench_interval_map_kept(struct hmm_bench_dev *dev, unsigned long n);
 void hmm_bench_memory(struct kunit *test, struct hmm_bench_dev *dev, bool huge);
 void hmm_bench_do_map(struct kunit *test, const char *what, unsigned long pages,
 		      unsigned long n, bool huge);
+
+/* Faults beside invalidations, which go on @hold_us long in a thread of their own */
+
+void hmm_bench_retries(struct kunit *test, struct hmm_bench_side *side,
+		       unsigned long faults);
+u64 hmm_bench_worst(struct kunit *test, struct hmm_bench_side *side);
 
 /* The device in Rust, which is in bench_rust.rs */
 

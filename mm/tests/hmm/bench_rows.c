@@ -209,8 +209,8 @@ static struct task_struct *hmm_bench_start_storm(struct kunit *test,
 }
 
 /* @faults of them, while invalidations take 5 us */
-static void hmm_bench_retries(struct kunit *test, struct hmm_bench_side *side,
-			      unsigned long faults)
+void hmm_bench_retries(struct kunit *test, struct hmm_bench_side *side,
+		       unsigned long faults)
 {
 	struct task_struct *task = hmm_bench_start_storm(test, side->dev, 5);
 
@@ -219,7 +219,7 @@ static void hmm_bench_retries(struct kunit *test, struct hmm_bench_side *side,
 }
 
 /* The worst of the faults of half a second, while invalidations take 2 ms */
-static u64 hmm_bench_worst(struct kunit *test, struct hmm_bench_side *side)
+u64 hmm_bench_worst(struct kunit *test, struct hmm_bench_side *side)
 {
 	unsigned long until = jiffies + HZ / 2;
 	struct task_struct *task;
