@@ -129,7 +129,7 @@ def counted(rows):
     """What is the same in each run, and in each kernel in which it is the same code: no
     memory is allocated there, for which it matters what has been done before; but for page
     tables of an IOMMU."""
-    return {f"{r['name']} {r['peer_name']}": r["ours"] for r in rows
+    return {f"{r['engine']} {r['name']} {r['peer_name']}": r["ours"] for r in rows
             if r["engine"] != "uml-ns" and r["name"].startswith(COUNTED)
             and r["name"] not in BY_CHANCE}
 
@@ -143,12 +143,12 @@ def built_with(rows):
     return f"{WITH}Linux {row['kernel']}, {row['compiler']}"
 
 
-def gate(rows):
-    """TAP: one case for each figure that is kept."""
+def gate(rows, engines):
+    """TAP: one case for each figure that is kept of these engines."""
     if not FIGURES.exists():
         sys.exit("bench: no figures are kept yet: harness/measure/bench --renew")
     lines = FIGURES.read_text().splitlines()
-    kept = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+    kept = dict(line.rsplit(" ", 1) for line in lines if line.split(" ", 1)[0] in engines)
     now = counted(rows)
     names = sorted(kept.keys() | now.keys())
     failed = False
@@ -186,7 +186,7 @@ def main():
         rows += more[0]
         curves += more[1]
     if mode == "gate":
-        sys.exit(gate(rows))
+        sys.exit(gate(rows, engines))
     if mode == "renew":
         renew(rows)
     (directory / "results.json").write_text(json.dumps(rows, indent=1) + "\n")
