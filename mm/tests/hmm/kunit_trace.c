@@ -5,6 +5,7 @@
 #include <kunit/resource.h>
 #include <linux/delay.h>
 #include <linux/mman.h>
+#include <linux/sched.h>
 #include <linux/tracepoint.h>
 #include <trace/events/hmm.h>
 
@@ -205,9 +206,18 @@ static bool hmm_slow_invalidate(struct hmm_mirror *mirror,
 	return true;
 }
 
+/* How often what takes two ticks has taken longer than it should, on a busy host */
+static unsigned int hmm_slow_late;
+
+/* Some time, but not too much */
 static bool hmm_slow_start(struct hmm_mirror *mirror,
 			   const struct mmu_notifier_range *update, u64 *fence)
 {
+	unsigned long begun = jiffies;
+
+	schedule_timeout_uninterruptible(2);
+	if (jiffies_to_msecs(jiffies - begun) > HMM_TEST_SLOW_MS / 2)
+		hmm_slow_late++;
 	*fence = 1;
 	return true;
 }
@@ -255,18 +265,22 @@ static void hmm_slow_callbacks(struct kunit *test)
 	unsigned int i;
 
 	hmm_test_not_on_list(test);
+	hmm_slow_late = 0;
 	for (i = 0; i < ARRAY_SIZE(cases); i++) {
 		dev = hmm_test_mirror(test, hmm_test_mm(test), &cases[i].ops);
 		hmm_trace_on(test, dev);
 		hmm_test_invalidate(dev->mm, HMM_TEST_BASE, 1);
-		KUNIT_EXPECT_EQ_MSG(test, hmm_trace.slow, cases[i].slow, "case %u", i);
+		KUNIT_EXPECT_GE_MSG(test, hmm_trace.slow, cases[i].slow, "case %u", i);
+		KUNIT_EXPECT_LE_MSG(test, hmm_trace.slow, cases[i].slow + hmm_slow_late,
+				    "case %u", i);
 		KUNIT_EXPECT_EQ(test, hmm_trace.wrong, 0);
 		kunit_release_action(test, hmm_trace_off, &hmm_trace);
 	}
 	dev = hmm_test_mirror(test, hmm_test_mm(test), &release);
 	hmm_trace_on(test, dev);
 	hmm_test_kill(test, dev->mm);
-	KUNIT_EXPECT_EQ(test, hmm_trace.slow, 2);
+	KUNIT_EXPECT_GE(test, hmm_trace.slow, 2);
+	KUNIT_EXPECT_LE(test, hmm_trace.slow, 2 + hmm_slow_late);
 	kunit_release_action(test, hmm_trace_off, &hmm_trace);
 	/* Its ops are on this stack */
 	hmm_test_unregister(test, dev);
