@@ -150,8 +150,7 @@ static int bind_by_helper(struct seized *it, const char *device)
 
 	if (child < 0) {
 		/* The main thread may have ended when it had made one */
-		if (it->child)
-			kill_child(&(struct seized){ .tid = it->child });
+		kill_made(it);
 		return child;
 	}
 	ret = seize_child(&helper, it);

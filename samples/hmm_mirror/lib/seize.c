@@ -12,6 +12,7 @@
  */
 #ifdef __x86_64__
 
+#include <dirent.h>
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -541,6 +542,44 @@ bool kill_child(const struct seized *child)
 		pause_after(now_ms() - began);
 	} while (now_ms() - began < END_MS);
 	return false;
+}
+
+/* Is that a helper of this thread's? Nobody else has such a stack. */
+static bool is_helper(pid_t pid)
+{
+	struct user_regs_struct regs;
+	int tries;
+
+	if (status_of(pid, "TracerPid") != gettid())
+		return false;
+	/* It stops before it does anything */
+	for (tries = 0; tries < 10; tries++) {
+		if (!ptrace(PTRACE_GETREGS, pid, 0, &regs))
+			return regs.rsp == NO_STACK && regs.rbp == NO_STACK;
+		pause_after(tries);
+	}
+	return false;
+}
+
+void kill_made(const struct seized *it)
+{
+	struct dirent *entry;
+	DIR *proc;
+
+	if (it->child) {
+		kill_child(&(struct seized){ .tid = it->child });
+		return;
+	}
+	/* A thread that ends does not tell any more which one it has made */
+	proc = opendir("/proc");
+	while (proc && (entry = readdir(proc))) {
+		pid_t pid = atoi(entry->d_name);
+
+		if (pid > 0 && is_helper(pid))
+			kill_child(&(struct seized){ .tid = pid });
+	}
+	if (proc)
+		closedir(proc);
 }
 
 #endif

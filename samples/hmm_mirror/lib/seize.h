@@ -73,6 +73,9 @@ void let_go(struct seized *it);
 /* The helper that @it has cloned, which is killed if this thread ends. */
 int seize_child(struct seized *child, const struct seized *it);
 
+/* Kills the helper that @it may have made, when that failed. */
+void kill_made(const struct seized *it);
+
 /* Returns whether it has ended. */
 bool kill_child(const struct seized *child);
 
