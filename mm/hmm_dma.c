@@ -608,7 +608,8 @@ EXPORT_SYMBOL_GPL(hmm_mirror_dma_next_run);
  * @addr: DMA address, in bytes, of a run of @dma
  *
  * Looks into the page table of the IOMMU, for who compares that with the CPU's, or shows it.
- * Without an IOMMU that translates, the address is what it is.
+ * Without an IOMMU that translates, the address is what it is.  It is wrong for memory of
+ * another device that is reached by a bus address.
  *
  * Context: as for hmm_mirror_dma_next_run().
  *

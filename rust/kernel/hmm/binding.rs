@@ -77,9 +77,16 @@ pub trait BoundDriver: Sized + 'static {
 ///
 /// When it is dropped, or when the device is unbound, whatever comes first, in this order: access
 /// ends; [`Mirror::cancel`] is called for all mirrors; code that still has access is waited for;
-/// the mirrors are dropped, and with them their DMA addresses; the data is dropped. If it is
-/// leaked, that is done when the device is unbound. So all of it is safe, though the mirrors borrow
-/// from the device.
+/// the mirrors are dropped, and with them their DMA addresses; the data is dropped.
+///
+/// The driver core drops the driver's data for the device before it releases what devres has. So
+/// keep a `Binding` there, and not in its own `Data`. One that was leaked, or that a file has, is
+/// dropped by devres: after what was added to that later, such as registers, which code that has
+/// access may still use. That is a known gap, and the only one in which this can be misused without
+/// `unsafe`.
+///
+/// Code with access that waits for something which is not a fault, such as user memory of a file
+/// system that does not answer, holds up unbinding. [`Mirror::cancel`] does not end that.
 ///
 /// # Examples
 ///
@@ -287,6 +294,8 @@ impl<D: BoundDriver> Binding<D> {
 }
 
 /// A handle of a [`Binding`], which a file may have for as long as it is open.
+///
+/// Dropping it may sleep.
 pub struct BindingHandle<D: BoundDriver>(Arc<Shared<D>>);
 
 impl<D: BoundDriver> Clone for BindingHandle<D> {

@@ -638,7 +638,8 @@ impl<T: MirrorOps, A: Access> DmaEntry<T, A> {
     /// Returns the physical address that the device gets to by the first page, in bytes.
     ///
     /// This looks into the page table of the IOMMU, for drivers that show what their device has.
-    /// Without an IOMMU that translates, it is [`addr`](Self::addr).
+    /// Without an IOMMU that translates, it is [`addr`](Self::addr). It is wrong for memory of
+    /// another device that is reached by a bus address.
     ///
     /// Takes a time in proportion to the number of pages. Does not sleep.
     ///

@@ -10,7 +10,11 @@ use super::{
 use crate::{
     bindings,
     container_of,
-    device::Device,
+    device::{
+        Core,
+        Device, //
+    },
+    devres,
     error::to_result,
     fs::File,
     prelude::*,
@@ -61,32 +65,34 @@ pub trait NodeFile: Sized + 'static {
 /// A driver that has a [`MiscDeviceRegistration`] finds its device only by a global variable, as
 /// [`MiscDevice::open`] is told of nothing else. Here each file gets the data of the node.
 ///
-/// Dropping it unregisters the misc device, and waits for files that are being opened. Files that
-/// are open stay.
+/// It belongs to the device that it was registered for, by devres, so nobody can leak it. When that
+/// is being unbound, it is unregistered, after files that are being opened. Files that are open
+/// stay.
 ///
 /// # Examples
 ///
 /// ```
 /// use kernel::{
+///     device::{Core, Device},
 ///     miscdevice::{MiscDeviceOptions, Node, NodeFile},
 ///     prelude::*,
 ///     sync::Arc,
 /// };
 ///
-/// struct Device {
+/// struct Gpu {
 ///     number: isize,
 /// }
 ///
 /// /// An open file.
-/// struct DeviceFile(Arc<Device>);
+/// struct GpuFile(Arc<Gpu>);
 ///
 /// #[vtable]
-/// impl NodeFile for DeviceFile {
+/// impl NodeFile for GpuFile {
 ///     type Ptr = KBox<Self>;
-///     type Data = Arc<Device>;
+///     type Data = Arc<Gpu>;
 ///
-///     fn open(device: &Arc<Device>) -> Result<KBox<Self>> {
-///         Ok(KBox::new(DeviceFile(device.clone()), GFP_KERNEL)?)
+///     fn open(gpu: &Arc<Gpu>) -> Result<KBox<Self>> {
+///         Ok(KBox::new(GpuFile(gpu.clone()), GFP_KERNEL)?)
 ///     }
 ///
 ///     fn ioctl(file: &Self, _cmd: u32, _arg: usize) -> Result<isize> {
@@ -94,11 +100,9 @@ pub trait NodeFile: Sized + 'static {
 ///     }
 /// }
 ///
-/// let device = Arc::new(Device { number: 1 }, GFP_KERNEL)?;
-/// let options = MiscDeviceOptions { name: c"rust_doctest_node" };
-/// let node = KBox::pin_init(Node::<DeviceFile>::register(options, None, device), GFP_KERNEL)?;
-/// # drop(node);
-/// # Ok::<(), Error>(())
+/// fn probe(dev: &Device<Core<'_>>, gpu: Arc<Gpu>) -> Result {
+///     Node::<GpuFile>::register(dev, MiscDeviceOptions { name: c"gpu" }, gpu)
+/// }
 /// ```
 #[pin_data]
 pub struct Node<F: NodeFile> {
@@ -109,23 +113,14 @@ pub struct Node<F: NodeFile> {
 }
 
 impl<F: NodeFile> Node<F> {
-    /// Creates an initialiser that registers a misc device. It sleeps.
-    ///
-    /// `parent` is where the misc device is in sysfs.
+    /// Registers a misc device, until `dev` is unbound, which is where it is in sysfs. Sleeps.
     ///
     /// # Errors
     ///
-    /// Those of `misc_register()`: [`EEXIST`] if there is one of that name.
-    pub fn register<'a>(
-        options: MiscDeviceOptions,
-        parent: Option<&'a Device>,
-        data: F::Data,
-    ) -> impl PinInit<Self, Error> + 'a
-    where
-        F::Data: 'a,
-    {
+    /// Those of `misc_register()`: [`EEXIST`] if there is one of that name; and [`ENOMEM`].
+    pub fn register(dev: &Device<Core<'_>>, options: MiscDeviceOptions, data: F::Data) -> Result {
         let raw = bindings::miscdevice {
-            parent: parent.map_or(ptr::null_mut(), Device::as_raw),
+            parent: dev.as_raw(),
             ..options.into_raw::<Adapter<F>>()
         };
         let registration = try_pin_init!(MiscDeviceRegistration {
@@ -134,18 +129,19 @@ impl<F: NodeFile> Node<F> {
                 // SAFETY: `slot` is valid for writes.
                 unsafe { slot.write(raw) };
                 // SAFETY: `slot` is initialised and pinned, so it stays valid until it is dropped,
-                // which unregisters it. So does the parent: it is borrowed for the call, and the
-                // misc device has a reference to it afterwards.
+                // which unregisters it. So does the parent: the misc device has a reference to it.
                 to_result(unsafe { bindings::misc_register(slot) })
             }),
             _t: PhantomData,
         }? Error);
 
         // The data comes first, as files are opened from the registration on.
-        try_pin_init!(Self {
+        let node = try_pin_init!(Self {
             data,
             registration <- registration,
-        })
+        }? Error);
+
+        devres::register(dev, node, GFP_KERNEL)
     }
 }
 

@@ -36,7 +36,7 @@ struct Line<T: ThreadedHandler + 'static> {
     vectors: IrqVectorRegistration<'static>,
 }
 
-impl Device<Bound> {
+impl Device<Core<'_>> {
     /// Allocates an interrupt vector, and registers a handler for it, until the device is unbound.
     ///
     /// When the device is being unbound, this is undone in the reverse order of what devres
@@ -46,13 +46,14 @@ impl Device<Bound> {
     ///
     /// # Errors
     ///
-    /// Those of [`Device::alloc_irq_vectors`] and [`ThreadedRegistration::new`], and [`ENOMEM`].
+    /// Those of [`Device::alloc_irq_vectors`] and [`ThreadedRegistration::new`], [`ENOMEM`], and
+    /// [`EBUSY`]: the device has vectors already, which would be freed with this one.
     ///
     /// # Examples
     ///
     /// ```
     /// use kernel::{
-    ///     device::Bound,
+    ///     device::Core,
     ///     irq::{Flags, IrqReturn, ThreadedHandler},
     ///     pci::{Device, IrqType, IrqTypes},
     ///     prelude::*,
@@ -68,7 +69,7 @@ impl Device<Bound> {
     ///     }
     /// }
     ///
-    /// fn start(dev: &Device<Bound>, done: Arc<Completion>) -> Result {
+    /// fn start(dev: &Device<Core<'_>>, done: Arc<Completion>) -> Result {
     ///     let types = IrqTypes::default().with(IrqType::Msi);
     ///
     ///     dev.request_managed_irq(types, Flags::ONESHOT, c"gpu", Done(done))
@@ -81,9 +82,18 @@ impl Device<Bound> {
         name: &'static CStr,
         handler: T,
     ) -> Result {
+        // SAFETY: `self.as_raw()` is a pointer to a valid `struct pci_dev`, which is being bound,
+        // so that nobody else changes these.
+        let raw = unsafe { &*self.as_raw() };
+        if raw.msi_enabled() != 0 || raw.msix_enabled() != 0 {
+            return Err(EBUSY);
+        }
+
+        let bound: &Device<Bound> = self;
         // SAFETY: The reference is in `Line`, which devres drops before the device is unbound,
-        // and nobody can leak.
-        let dev: &'static Self = unsafe { &*ptr::from_ref(self) };
+        // and nobody can leak. The driver is that of the device, as it has it as `Core`, so its
+        // module is there until then.
+        let dev: &'static Device<Bound> = unsafe { &*ptr::from_ref(bound) };
         let vectors = dev.alloc_irq_vectors(1, 1, types)?;
         let irq = IrqRequest::from(vectors.index(0)?).irq();
         // SAFETY: `irq` is a number for `dev`.
@@ -91,7 +101,7 @@ impl Device<Bound> {
         let handler = Ok::<T, Error>(handler);
 
         devres::register(
-            self.as_ref(),
+            bound.as_ref(),
             try_pin_init!(Line {
                 // SAFETY: It is never leaked, as devres drops it.
                 registration <- unsafe {
@@ -105,14 +115,15 @@ impl Device<Bound> {
 
     /// Keeps the device from memory, and from sending messages: turns bus mastering off.
     ///
-    /// For a device that does not answer, or when it is being unbound. May be called in any
-    /// context.
+    /// For when it is being unbound. May be called in any context.
     #[inline]
     pub fn clear_master(&self) {
         // SAFETY: `self.as_raw()` is a pointer to a valid `struct pci_dev`.
         unsafe { bindings::pci_clear_master(self.as_raw()) };
     }
+}
 
+impl Device<Bound> {
     /// Waits until the device has no request on the way, for about 1.5 seconds at most.
     ///
     /// Returns whether it has none, as far as it can tell. Sleeps.
@@ -138,8 +149,9 @@ impl Device<Core<'_>> {
     }
 }
 
-// A mask is a word there, which nobody can see half of.
-#[cfg(CONFIG_64BIT)]
+// A mask is a word there, which nobody can see half of, and decides nothing but how wide addresses
+// are: with `DMA_OPS_BYPASS` also how they come about.
+#[cfg(all(CONFIG_64BIT, not(CONFIG_DMA_OPS_BYPASS)))]
 impl Device<Core<'_>> {
     /// Sets how wide the DMA addresses of the device are, for what is allocated and for what is
     /// mapped.

@@ -62,6 +62,10 @@ mod regs {
     pub(super) const END: usize = 0xa0;
 }
 
+/// The command register of a PCI device, and its bit for bus mastering.
+const PCI_COMMAND: usize = 0x04;
+const PCI_COMMAND_MASTER: u16 = 0x4;
+
 /// Where the device sees its own buffer, of a page.
 const BUFFER: u64 = 0x40000;
 const BUFFER_SIZE: usize = 4096;
@@ -235,7 +239,9 @@ impl Engine {
 
         // The device may still be about to copy: keep it from memory. It is not trusted again
         // until a driver is bound to it anew, which waits for that transfer.
-        dev.clear_master();
+        let config = dev.config_space();
+        let command = config.read16(PCI_COMMAND);
+        config.write16(command & !PCI_COMMAND_MASTER, PCI_COMMAND);
         dev.wait_for_pending_transaction();
         self.dead = true;
         if self.hw.events.lock().unplugged {

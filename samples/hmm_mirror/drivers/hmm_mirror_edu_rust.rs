@@ -605,13 +605,35 @@ impl Drop for Taken {
 struct EduDriver;
 
 /// What the driver has for its device, in the order in which it goes.
-#[pin_data]
 struct Driver {
-    #[pin]
-    _node: Node<EduFile>,
     _binding: Binding<EduDriver>,
     hw: Arc<Hardware>,
     _taken: Taken,
+}
+
+impl Driver {
+    fn new(dev: &pci::Device<Core<'_>>) -> Result<Self> {
+        let bits = module_parameters::dma_bits.value();
+
+        if !(edu::MIN_BITS..=64).contains(&bits) {
+            dev_err!(dev, "dma_bits={}: 28 to 64\n", bits);
+            return Err(EINVAL);
+        }
+        let taken = Taken::new(dev)?;
+        let (hw, engine) = edu::start(dev, NAME, bits)?;
+        let binding = Binding::<EduDriver>::new(dev, engine)?;
+
+        Node::<EduFile>::register(
+            dev.as_ref(),
+            MiscDeviceOptions { name: NAME },
+            binding.handle(),
+        )?;
+        Ok(Driver {
+            _binding: binding,
+            hw,
+            _taken: taken,
+        })
+    }
 }
 
 kernel::pci_device_table!(
@@ -629,26 +651,7 @@ impl pci::Driver for EduDriver {
         dev: &'bound pci::Device<Core<'_>>,
         _info: Option<&'bound ()>,
     ) -> impl PinInit<Driver, Error> + 'bound {
-        pin_init::pin_init_scope(move || {
-            let bits = module_parameters::dma_bits.value();
-
-            if !(edu::MIN_BITS..=64).contains(&bits) {
-                dev_err!(dev, "dma_bits={}: 28 to 64\n", bits);
-                return Err(EINVAL);
-            }
-            let taken = Taken::new(dev)?;
-            let (hw, engine) = edu::start(dev, NAME, bits)?;
-            let binding = Binding::<EduDriver>::new(dev, engine)?;
-            let options = MiscDeviceOptions { name: NAME };
-            let node = Node::register(options, Some(dev.as_ref()), binding.handle());
-
-            Ok(try_pin_init!(Driver {
-                _node <- node,
-                _binding: binding,
-                hw,
-                _taken: taken,
-            }? Error))
-        })
+        Driver::new(dev)
     }
 
     /// Files may be open, and calls may be in progress, also in the middle of a transfer. The

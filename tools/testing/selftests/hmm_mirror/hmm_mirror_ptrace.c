@@ -828,7 +828,7 @@ TEST_F(hmm_mirror, a_helper_ends_with_the_process)
 {
 	int i, ret, status, ends = 0;
 
-	for (i = 0; i < 10 * BINDS; i++) {
+	for (i = 0; i < 3 * BINDS; i++) {
 		pid_t pid = start(ends_with_helper);
 
 		ASSERT_LT(0, pid);
