@@ -522,7 +522,7 @@ impl Ioctls for Call<'_, '_> {
     }
 
     fn add(&self, _arg: &mut uapi::Add) -> Result {
-        self.faulter()?;
+        let _ = self.faulter()?;
         // edu cannot count.
         Err(EOPNOTSUPP)
     }

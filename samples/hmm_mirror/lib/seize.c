@@ -201,7 +201,7 @@ static int stop_again(struct seized *it)
 }
 
 /* One that did not stop, and so could not be let go */
-static _Thread_local pid_t left;
+static __thread pid_t left;
 
 static int stop(struct seized *it)
 {
