@@ -808,7 +808,7 @@ static void *end_with_helper(void *arg)
 }
 
 /* Only the main thread is here, and stays, and no copy of it comes back from here */
-__attribute__((noinline)) static void wait_for_the_end(void)
+static void wait_for_the_end(void)
 {
 	for (;;)
 		pause();
