@@ -45,7 +45,6 @@ use kernel::{
         MirrorOps,
         Read,
         Reserve,
-        Short,
         StaleEntry,
         TableGuard,
         TwoPassOps,
@@ -331,17 +330,9 @@ impl<'bound> Device for Context<'bound> {
         );
         let filled = in_flight.as_mut().with_reserve(|range, spare| {
             range.map_dma(access, |mut state, runs| {
-                let filled = match state.as_mut().insert(runs, spare) {
-                    // The page table has lost tables since they were counted.
-                    Err(EAGAIN) => return Err(Short),
-                    Err(error) => return Ok(Err(error)),
-                    Ok(filled) => filled,
-                };
-                let stats = state.project().stats;
+                let filled = state.as_mut().insert(runs, spare);
 
-                stats.mapped += filled;
-                stats.faults += 1;
-                Ok(Ok(filled))
+                sample::committed(filled, state.project().stats)
             })
         });
         if let Err(FaultError::Unsupported) = filled {

@@ -25,8 +25,7 @@ use kernel::{
         Mirror,
         MirrorOps,
         Pages,
-        Reserve,
-        Short, //
+        Reserve, //
     },
     ioctl::{
         _IOR,
@@ -162,17 +161,9 @@ impl Device for FakeDevice {
         );
         let filled = in_flight.as_mut().with_reserve(|range, spare| {
             range.map(access, |mut state, pages| {
-                let filled = match state.as_mut().insert(pages, spare) {
-                    // The page table has lost tables since they were counted.
-                    Err(EAGAIN) => return Err(Short),
-                    Err(error) => return Ok(Err(error)),
-                    Ok(filled) => filled,
-                };
-                let stats = state.project().stats;
+                let filled = state.as_mut().insert(pages, spare);
 
-                stats.mapped += filled;
-                stats.faults += 1;
-                Ok(Ok(filled))
+                sample::committed(filled, state.project().stats)
             })
         })?;
         let retries = in_flight.as_mut().retries();

@@ -12,6 +12,7 @@ use kernel::{
         MirrorOps,
         Present,
         Read,
+        Short,
         Write, //
     },
     ioctl::_IOC_SIZE,
@@ -95,6 +96,22 @@ pub(crate) trait Device: MirrorOps {
         buffer: &mut FaultBuffer,
         access: impl Access,
     ) -> Result<u64>;
+}
+
+/// Counts what a commit has entered, which is what it returns to `with_reserve()`.
+pub(crate) fn committed(
+    filled: Result<u64>,
+    stats: &mut uapi::Stats,
+) -> Result<Result<u64>, Short> {
+    // The page table has lost tables since they were counted.
+    if filled == Err(EAGAIN) {
+        return Err(Short);
+    }
+    if let Ok(filled) = filled {
+        stats.mapped += filled;
+        stats.faults += 1;
+    }
+    Ok(filled)
 }
 
 /// Returns the bounds of a range if it is in the mirrored address space.
